@@ -1,0 +1,31 @@
+"""No network, no traces in the user's settings, one thread; set before anything imports Ultralytics."""
+
+import os
+import sys
+import tempfile
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+SHARED = ROOT.parent / "shared"
+_home = tempfile.mkdtemp(prefix="yolo-attn-tests-")
+os.environ.update(YOLO_OFFLINE="1", YOLO_CONFIG_DIR=_home, YOLO_AUTOINSTALL="0", YOLO_VERBOSE="0")
+os.environ.setdefault("OMP_NUM_THREADS", "2")
+sys.path.insert(0, str(Path(__file__).parent))
+
+import pytest  # noqa: E402
+import torch  # noqa: E402
+
+torch.set_num_threads(2)
+
+
+@pytest.fixture(autouse=True)
+def _seed():
+    torch.manual_seed(0)
+
+
+@pytest.fixture
+def shared():
+    """The folder with real data and weights beside the checkout; a test that needs it says so."""
+    if not SHARED.is_dir():
+        pytest.skip("needs the folder 'shared' with real data and weights beside the checkout")
+    return SHARED

@@ -1,0 +1,54 @@
+"""Attention layers for Ultralytics YOLO model YAMLs.
+
+Importing this package is cheap on purpose (neither torch nor Ultralytics): the interpreter does it at every start.
+"""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any, TypeVar, overload
+
+    T = TypeVar("T", bound=type)
+
+    @overload
+    def register() -> None: ...
+    @overload
+    def register(name: str, *, paper: str, **spec: Any) -> Callable[[T], T]: ...
+
+
+__version__ = "0.1.0"
+__all__ = ["register", "unregister"]
+
+
+def register(name=None, **spec):  # type: ignore[no-untyped-def]
+    """Make layers known to Ultralytics.
+
+    ``yolo_attn.register()`` teaches this process's Ultralytics every installed layer; the start-up hook does the same
+    by itself unless ``YOLO_ATTN_AUTOLOAD=0``. Calling it again changes nothing.
+
+    ``@yolo_attn.register("Name", paper=...)`` makes a module class of your own a layer type; the arguments are those
+    of :class:`yolo_attn.registry.BlockSpec`.
+
+    Raises:
+        ValueError: If Ultralytics or another block already has that name.
+    """
+    from . import integration
+
+    if name is None:
+        if spec:
+            raise TypeError(f"register() without a layer name takes no arguments, got {sorted(spec)}")
+        integration.install()
+        return None
+    from . import registry
+
+    integration.guard_names()
+    return registry.register(name, **spec)
+
+
+def unregister() -> None:
+    """Undo ``register()``: Ultralytics is as it was before, in this process."""
+    from . import integration
+
+    integration.uninstall()

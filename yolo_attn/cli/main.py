@@ -1,0 +1,128 @@
+"""Which command is meant, and what happens to errors."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Sequence
+
+from .. import __version__
+from ..errors import UserError, WordError
+from ..registry import nearest
+
+HELP = f"""\
+yolo-attn {__version__}: attention layers for Ultralytics YOLO, and what they are worth
+
+usage: yolo-attn COMMAND [word=value ...]
+
+  blocks    the layers that a model YAML can use: options, parameters, paper
+  info      a model's layers, and what its attention layers read and cost
+  compare   train a base model and variants with one recipe, validate them, print one table
+  data      from-coco: a data set with COCO JSON labels to one that YOLO trains on
+  train val predict export track benchmark
+            Ultralytics' own, with its own words, knowing the layers even where the start-up hook is off
+
+Words are those of yolo: imgsz=320 epochs=100. Model and data set YAMLs of the project go by bare name.
+
+examples (they run as they stand, on a CPU):
+  yolo-attn blocks
+  yolo-attn info model=yolo11n-ema.yaml
+  yolo-attn train model=yolo11n-ema.yaml data=digits.yaml imgsz=128 epochs=1 fraction=0.1
+  yolo-attn predict model=yolo11n-ema.yaml source=image.png imgsz=128
+  yolo-attn compare base=yolo11n.yaml models=yolo11n-ema.yaml,yolo11n-gsop.yaml data=digits.yaml imgsz=128 epochs=2
+  yolo-attn data from-coco instances.json images/ out/
+"""
+
+
+def _blocks(words: Sequence[str]) -> int:
+    from .blocks import run
+
+    return run(words)
+
+
+def _info(words: Sequence[str]) -> int:
+    from .info import run
+
+    return run(words)
+
+
+def _compare(words: Sequence[str]) -> int:
+    from .compare import run
+
+    return run(words)
+
+
+def _data(words: Sequence[str]) -> int:
+    from .data import run
+
+    return run(words)
+
+
+COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
+    "blocks": _blocks,
+    "info": _info,
+    "compare": _compare,
+    "data": _data,
+}
+PASSED_THROUGH = ("train", "val", "predict", "export", "track", "benchmark")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command.
+
+    Args:
+        argv: The words behind the program's name; those of this process by default.
+
+    Returns:
+        The exit status: 0; 2 for a mistake in what was asked for, told in one line; 1 for a run that failed.
+    """
+    words = list(sys.argv[1:] if argv is None else argv)
+    return guarded(lambda: _dispatch(words))
+
+
+def guarded(job: Callable[[], int]) -> int:
+    """Run ``job``; a user's mistake becomes one line on stderr and status 2. ``YOLO_ATTN_DEBUG=1`` keeps tracebacks."""
+    try:
+        return job()
+    except KeyboardInterrupt:
+        print("yolo-attn: interrupted", file=sys.stderr)  # noqa: T201
+        return 130
+    except BrokenPipeError:  # yolo-attn blocks | head
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except Exception as error:
+        line = _line(error)
+        if line is None or os.environ.get("YOLO_ATTN_DEBUG"):
+            raise
+        print(f"yolo-attn: {line}", file=sys.stderr)  # noqa: T201
+        return 2
+
+
+def _line(error: BaseException) -> str | None:
+    """Return the one line for a user's mistake, or None for a fault of the program."""
+    link: BaseException | None = error
+    while link is not None:  # Ultralytics wraps what its data set check raises
+        if isinstance(link, UserError):
+            return " ".join(str(link).split())
+        link = link.__cause__
+    from ..integration.mistakes import line_of
+
+    return line_of(error)
+
+
+def _dispatch(words: list[str]) -> int:
+    if not words or words[0] in ("-h", "--help", "help"):
+        print(HELP, end="")  # noqa: T201
+        return 0
+    command, *rest = words
+    if command in ("--version", "version"):
+        print(__version__)  # noqa: T201
+        return 0
+    if command in COMMANDS:
+        return COMMANDS[command](rest)
+    if command in PASSED_THROUGH:
+        from .pass_through import run
+
+        return run(command, rest)
+    known = [*COMMANDS, *PASSED_THROUGH]
+    raise WordError(f"unknown command {command!r}.{nearest(command, known)} Commands: {', '.join(known)}")

@@ -1,0 +1,53 @@
+"""``word=value`` arguments, as ``yolo`` takes them; ``--word value`` is understood too."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from ..errors import WordError
+from ..registry import nearest
+
+
+def parse(words: Sequence[str], known: Iterable[str], *, flags: Iterable[str] = ()) -> dict[str, str]:
+    """Return the words and their values, unconverted.
+
+    Args:
+        words: ``imgsz=320``, or ``--imgsz 320`` with all values up to the next ``--word`` joined by commas.
+        known: The words that are allowed.
+        flags: Those among them that may stand without a value, which is then ``True``.
+
+    Raises:
+        WordError: For an unknown word (names the nearest), one without a value, or one given twice.
+    """
+    known, flags = list(known), set(flags)
+    pairs: list[tuple[str, list[str]]] = []
+    takes_more = False  # the last word was --word without '='
+    for word in words:
+        name, equals, value = word.removeprefix("--").partition("=")
+        name = name.replace("-", "_")
+        if word.startswith("--"):
+            pairs.append((name, [value] if equals else []))
+            takes_more = not equals
+        elif equals and name.isidentifier():
+            pairs.append((name, [value]))
+            takes_more = False
+        elif takes_more:
+            pairs[-1][1].append(word)
+        elif word in flags:
+            pairs.append((word, []))
+        else:
+            raise WordError(f"{word!r} is not of the form word=value.{nearest(word, known)}")
+    out: dict[str, str] = {}
+    for name, values in pairs:
+        if name not in known:
+            raise WordError(f"unknown word {name!r}.{nearest(name, known)} Words: {_shown(known)}")
+        if not values and name not in flags:
+            raise WordError(f"word {name!r} has no value; write {name}=...")
+        if name in out:
+            raise WordError(f"word {name!r} is given twice")
+        out[name] = ",".join(values) if values else "True"
+    return out
+
+
+def _shown(known: list[str]) -> str:
+    return ", ".join(known) if len(known) <= 12 else f"{', '.join(known[:12])}, ... (those of yolo)"

@@ -1,0 +1,28 @@
+"""The errors a user's input can cause. Each message is one line that names the thing and what would work.
+
+The command line prints the line and exits with 2; from Python and from ``yolo`` the same words arrive as an exception.
+"""
+
+
+class UserError(Exception):
+    """Base of everything that is wrong with what was asked for, not with this package."""
+
+
+class LayerError(UserError, ValueError):
+    """A row of a model YAML cannot become a layer."""
+
+
+class DataError(UserError, ValueError):
+    """A data set is missing, or holds images or labels that cannot be used."""
+
+
+class CheckpointError(UserError, RuntimeError):
+    """A checkpoint needs a layer class that is not installed."""
+
+
+class WordError(UserError, ValueError):
+    """A word on the command line is unknown or misspelt."""
+
+
+class UnsupportedUltralyticsError(UserError, RuntimeError):
+    """The installed Ultralytics is not built the way the integration knows how to extend."""

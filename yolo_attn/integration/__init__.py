@@ -1,0 +1,45 @@
+"""The one package that touches Ultralytics' internals.
+
+===================  ==================================================================================
+``hook``             at interpreter start: waits, without importing anything, for Ultralytics to be imported
+``patching``         the list of the functions that are wrapped, putting the wrappers in and taking them out
+``layers``           the layers that are installed; who has which name
+``parser``           ``parse_model`` with one more branch
+``rows``             one row of a model YAML to constructor arguments
+``checkpoints``      ``.pt`` files that hold our layers, or layers that are not installed
+``files``            model and data set YAMLs by bare name
+``datasets``         data sets that are missing, images and labels that cannot be used
+``ddp``              the processes that multi-GPU training starts
+``evaluation``       predictions and ground truth of a validation
+===================  ==================================================================================
+"""
+
+from __future__ import annotations
+
+
+def install() -> None:
+    """Teach this process's Ultralytics the layers, now if it is imported, else as soon as it is. Idempotent."""
+    guard_names()
+    from . import hook
+
+    hook.arm()
+
+
+def uninstall() -> None:
+    """Take everything out of Ultralytics again that :func:`install` put in. Idempotent."""
+    import sys
+
+    from . import hook
+
+    hook.disarm()
+    patching = sys.modules.get(f"{__name__}.patching")
+    if patching is not None:
+        patching.undo()
+
+
+def guard_names() -> None:
+    """Have the registry refuse names that Ultralytics has."""
+    from .. import registry
+    from . import layers
+
+    registry.add_name_check(layers.owner_in_ultralytics)

@@ -1,0 +1,112 @@
+"""``.pt`` files that hold layers of the registry, or layers whose package is not installed.
+
+Ultralytics meets a class that it cannot import by installing a package of that module's name from the index. For a
+layer of the registry that is never right, so the file is looked through first.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+import pickletools
+import re
+import sys
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from .. import registry
+from ..errors import CheckpointError
+from . import layers
+
+_GLOBAL = re.compile(rb"c([A-Za-z_][\w.]*)\n([A-Za-z_][\w.]*)\n")  # pickle's GLOBAL, as torch.save writes it
+
+
+def guarded(original: Callable[..., Any]) -> Callable[..., Any]:
+    """Wrap ``torch_safe_load``: say which layer is missing, and let restricted loading rebuild ours."""
+
+    @functools.wraps(original)
+    def torch_safe_load(weight: str | Path, *args: Any, **kwargs: Any) -> Any:
+        layers.installed()
+        missing = missing_layers(Path(str(weight)))
+        if missing:
+            raise _missing(weight, missing)
+        allow_restricted_loading()
+        try:
+            return original(weight, *args, **kwargs)
+        except AttributeError as error:  # the module is there, the class is not
+            found = re.search(r"attribute '(\w+)' on <?module '([\w.]+)'", str(error))
+            if found and holds_our_layers(Path(str(weight))):
+                raise _missing(weight, [f"{found[2]}.{found[1]}"]) from error
+            raise
+
+    return torch_safe_load
+
+
+def _missing(weight: object, classes: list[str]) -> CheckpointError:
+    broken = "".join(f" ({k} did not load: {why})" for k, why in registry.BROKEN_ENTRY_POINTS.items())
+    packages = sorted({c.partition(".")[0] for c in classes})
+    return CheckpointError(
+        f"{weight}: made with the layer class {', '.join(classes)}, which is not installed here; install the package "
+        f"that has the module {', '.join(packages)}, or put it on PYTHONPATH, and load the file again{broken}"
+    )
+
+
+def missing_layers(file: Path) -> list[str]:
+    """Return the classes (import paths) that a checkpoint with our layers needs and that cannot be imported."""
+    pickled = _pickle(file)
+    if not _is_ours(pickled):
+        return []
+    candidates = {(m.decode(), c.decode()) for m, c in _GLOBAL.findall(pickled)}
+    if all(_importable(m, c) for m, c in candidates):
+        return []
+    # What the pattern found may stand in a string; the pickle's own instructions decide.
+    named = {str(arg) for op, arg, _ in pickletools.genops(pickled) if op.name == "GLOBAL"}
+    return sorted(f"{m}.{c}" for m, c in candidates if f"{m} {c}" in named and not _importable(m, c))
+
+
+def holds_our_layers(file: Path) -> bool:
+    """Say whether a checkpoint was made with a layer of the registry."""
+    return _is_ours(_pickle(file))
+
+
+def allow_restricted_loading() -> None:
+    """Let ``ULTRALYTICS_SAFE_LOAD=1`` (``torch.load(weights_only=True)``) rebuild the registered layers.
+
+    Everything in a block's own file that is a module class is allowed: a block is made of parts.
+    """
+    import torch
+
+    add = getattr(torch.serialization, "add_safe_globals", None)  # torch 2.5
+    if add is None:
+        return
+    files = {spec.cls.__module__ for spec in layers.installed().values()}
+    found = [v for f in files for v in vars(sys.modules[f]).values() if isinstance(v, type)]
+    add([c for c in found if issubclass(c, torch.nn.Module) and c.__module__ in files])
+
+
+def _pickle(file: Path) -> bytes:
+    """Return the pickle inside a checkpoint; empty for anything that is not one in torch's zip format."""
+    if not file.is_file() or not zipfile.is_zipfile(file):
+        return b""
+    with zipfile.ZipFile(file) as archive:
+        names = [n for n in archive.namelist() if n.rpartition("/")[2] == "data.pkl"]
+        return archive.read(names[0]) if names else b""
+
+
+def _is_ours(pickled: bytes) -> bool:
+    from .parser import MARKER
+
+    return MARKER.encode() in pickled
+
+
+def _importable(module: str, name: str) -> bool:
+    if module in sys.modules:
+        return module != "__main__" or hasattr(sys.modules[module], name)
+    if module.startswith(("ultralytics.", "torch.", "__builtin__")):
+        return True  # theirs: renamed modules are Ultralytics' to map
+    try:
+        return importlib.util.find_spec(module) is not None
+    except (ImportError, ValueError):
+        return False

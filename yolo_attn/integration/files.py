@@ -1,0 +1,52 @@
+"""Model YAMLs and data set YAMLs of this project by bare name, from any folder.
+
+``yolo26n-ema.yaml`` is looked for in the working folder first (Ultralytics does that), then here. The scale letter is
+Ultralytics' business: it asks for ``yolo26n-ema.yaml`` and then for ``yolo26-ema.yaml``.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+
+def folder(name: str) -> Path:
+    """Return the installed ``model_yamls`` or ``datasets`` folder: inside the package, or beside it in a checkout."""
+    package = Path(__file__).resolve().parents[1]
+    inside = package / name
+    return inside if inside.is_dir() else package.parent / name
+
+
+def find(name: str) -> Path | None:
+    """Return the project's own YAML of this bare file name, or None."""
+    if Path(name).name != name or Path(name).suffix not in (".yaml", ".yml"):
+        return None
+    candidates = (folder(f) / name for f in ("model_yamls", "datasets"))
+    return next((c for c in candidates if c.is_file()), None)
+
+
+def names() -> list[str]:
+    """Return the file names of all model and data set YAMLs of the project."""
+    return sorted(f.name for kind in ("model_yamls", "datasets") for f in folder(kind).glob("*.yaml"))
+
+
+def searching_ours_too(original: Callable[..., Any]) -> Callable[..., Any]:
+    """Wrap ``check_file``: a bare name that neither the working folder nor Ultralytics has may be one of ours."""
+
+    @functools.wraps(original)
+    def check_file(file: str | Path, *args: Any, **kwargs: Any) -> Any:
+        name = str(file).strip()
+        ours = None if Path(name).exists() else find(name)
+        if ours is not None and not _ultralytics_has(name):
+            file = str(ours)
+        return original(file, *args, **kwargs)
+
+    return check_file
+
+
+def _ultralytics_has(name: str) -> bool:
+    from ultralytics.utils import ROOT
+
+    return (Path(ROOT) / "cfg" / "datasets" / name).is_file()

@@ -1,0 +1,84 @@
+"""Waits for Ultralytics to be imported, and wraps its functions module by module right after each is loaded.
+
+The interpreter runs :func:`at_startup` at every start (``yolo_attn.pth``), so this file imports nothing but ``sys``
+and ``os``, which are loaded anyway.
+"""
+
+import os
+import sys
+
+# Modules of Ultralytics in which something is wrapped; what, says ``patching``.
+TARGETS = frozenset(
+    {
+        "ultralytics.data.utils",
+        "ultralytics.models.yolo.detect.train",
+        "ultralytics.models.yolo.detect.val",
+        "ultralytics.nn.tasks",
+        "ultralytics.utils.checks",
+        "ultralytics.utils.dist",
+    }
+)
+
+
+class _Loader:
+    """Runs the module's own loader, then the wrapping; afterwards the module shows its own loader again."""
+
+    def __init__(self, loader):  # type: ignore[no-untyped-def]
+        self.loader = loader
+
+    def __getattr__(self, name):  # type: ignore[no-untyped-def]
+        return getattr(self.loader, name)
+
+    def create_module(self, spec):  # type: ignore[no-untyped-def]
+        return self.loader.create_module(spec)
+
+    def exec_module(self, module):  # type: ignore[no-untyped-def]
+        module.__spec__.loader = module.__loader__ = self.loader
+        self.loader.exec_module(module)
+        from . import patching
+
+        patching.apply(module)
+
+
+class Finder:
+    """Meta path finder that answers for the modules in ``TARGETS`` only."""
+
+    @staticmethod
+    def find_spec(name, path=None, target=None):  # type: ignore[no-untyped-def]
+        """Return the spec that the other finders give, with the loader wrapped; None for any other module."""
+        if name not in TARGETS:
+            return None
+        for finder in sys.meta_path:
+            if finder is Finder or not hasattr(finder, "find_spec"):
+                continue
+            spec = finder.find_spec(name, path, target)
+            if spec is not None:
+                if spec.loader is not None:
+                    spec.loader = _Loader(spec.loader)
+                return spec
+        return None
+
+
+def at_startup() -> None:
+    """Entry point of the start-up files: arm, unless ``YOLO_ATTN_AUTOLOAD=0``."""
+    if os.environ.get("YOLO_ATTN_AUTOLOAD", "1") != "0":
+        arm()
+
+
+def arm() -> None:
+    """Wrap what is already loaded of Ultralytics, and wait for the rest."""
+    if Finder not in sys.meta_path:
+        sys.meta_path.insert(0, Finder)  # type: ignore[arg-type]
+    loaded = [sys.modules[name] for name in TARGETS if name in sys.modules]
+    if loaded:
+        from . import patching
+
+        for module in loaded:
+            if not getattr(module.__spec__, "_initializing", False):
+                patching.apply(module)
+
+
+def disarm() -> None:
+    """Stop waiting."""
+    if Finder in sys.meta_path:
+        sys.meta_path.remove(Finder)  # type: ignore[arg-type]

@@ -1,0 +1,193 @@
+"""Name -> layer type table. Knows nothing of torch or Ultralytics.
+
+A layer type is a module class together with what a model YAML has to know about it: whether it reads one map or a
+list of them, how many channels it puts out, and what a repeat count means.
+
+    from yolo_attn import register
+
+    @register("MyAttention", paper="https://arxiv.org/abs/0000.00000")
+    class MyAttention(nn.Module):
+        def __init__(self, channels: int, reduction: int = 16): ...
+
+A package that is installed announces its layers through the entry point group ``yolo_attn.blocks``; each entry names
+a module whose import registers them.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib.metadata
+import inspect
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Literal, TypeVar
+
+T = TypeVar("T", bound=type)
+
+ENTRY_POINT_GROUP = "yolo_attn.blocks"
+Inputs = Literal["one", "list"]
+Output = Literal["input", "argument"] | int
+Repeats = Literal["stack", "argument", "never"]
+
+# Ultralytics writes these attributes onto every layer after building it.
+RESERVED_ATTRIBUTES = ("i", "f", "type", "np")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BlockSpec:
+    """What the rest of the project may know about a layer type without building it.
+
+    Attributes:
+        name: Layer name as written in a model YAML.
+        cls: The module class, called as ``cls(channels, **options)``; ``channels`` is a list where ``inputs="list"``.
+        paper: Address of the paper.
+        inputs: ``"one"`` map or a ``"list"`` of maps (the YAML's ``from`` is then a list).
+        output: Where the output's channels come from: ``"input"``, the input's; ``"argument"``, the row's first
+            argument scaled by the model's width (handed to the class as its second argument); or the index of one of
+            the inputs (``-1``: the last).
+        repeats: What a repeat count above 1 means, after depth scaling: ``"stack"``, that many layers in a row;
+            ``"argument"``, one layer built with ``n=count``; ``"never"``, an error.
+        positional: Options that a row may give by position, in order. None by default: a bare number in a row reads
+            as a channel count, and those are filled in.
+        replaces_csp: True for a layer that stands in for C3k2, A2C2f or C2fCIB; the detection head is then built as
+            it is behind those (YOLO11 and later), not as behind C2f.
+        min_batch: Smallest batch that works in train mode (2 where a norm sees 1x1 maps).
+    """
+
+    name: str
+    cls: type
+    paper: str
+    inputs: Inputs = "one"
+    output: Output = "input"
+    repeats: Repeats = "stack"
+    positional: tuple[str, ...] = ()
+    replaces_csp: bool = False
+    min_batch: int = 1
+
+    @property
+    def where(self) -> str:
+        """Import path of the class."""
+        return f"{self.cls.__module__}.{self.cls.__qualname__}"
+
+    def options(self) -> dict[str, inspect.Parameter]:
+        """Return the constructor's options by name, without the channels and what the parser fills in."""
+        parameters = list(inspect.signature(self.cls).parameters.values())
+        filled = 2 if self.output == "argument" else 1
+        return {p.name: p for p in parameters[filled:] if not (self.repeats == "argument" and p.name == "n")}
+
+
+BLOCKS: dict[str, BlockSpec] = {}
+BROKEN_ENTRY_POINTS: dict[str, str] = {}  # entry point -> why it did not load
+_owner_of: list[Callable[[str], str | None]] = []
+_entry_points_read = False
+
+
+def register(
+    name: str,
+    *,
+    paper: str,
+    inputs: Inputs = "one",
+    output: Output | None = None,
+    repeats: Repeats = "stack",
+    positional: Iterable[str] = (),
+    replaces_csp: bool = False,
+    min_batch: int = 1,
+) -> Callable[[T], T]:
+    """Make a module class the layer type ``name``. The arguments are those of :class:`BlockSpec`.
+
+    ``output`` defaults to the input's channels, for a list to those of its last input.
+
+    Raises:
+        ValueError: If the name is taken, by another block or by Ultralytics, or an argument makes no sense.
+    """
+    if not name.isidentifier():
+        raise ValueError(f"block name {name!r} must be a Python identifier, as it stands in a model YAML")
+    if inputs not in ("one", "list"):
+        raise ValueError(f"block {name!r}: inputs={inputs!r} must be 'one' or 'list'")
+    if repeats not in ("stack", "argument", "never"):
+        raise ValueError(f"block {name!r}: repeats={repeats!r} must be 'stack', 'argument' or 'never'")
+    if output is None:
+        output = -1 if inputs == "list" else "input"
+    if output not in ("input", "argument") and not isinstance(output, int):
+        raise ValueError(f"block {name!r}: output={output!r} must be 'input', 'argument' or the index of an input")
+    if inputs == "list" and output == "input":
+        raise ValueError(f"block {name!r}: a list of inputs needs output='argument' or the index of one of them")
+
+    def add(cls: T) -> T:
+        spec = BlockSpec(
+            name=name,
+            cls=cls,
+            paper=paper,
+            inputs=inputs,
+            output=output,
+            repeats=repeats,
+            positional=tuple(positional),
+            replaces_csp=replaces_csp,
+            min_batch=min_batch,
+        )
+        old = BLOCKS.get(name)
+        if old is not None and old.where != spec.where:  # the same class again: its module was reloaded
+            raise ValueError(f"block name {name!r} is already taken by {old.where}; cannot give it to {spec.where}")
+        for owner_of in _owner_of:
+            owner = owner_of(name)
+            if owner is not None and owner != spec.where:
+                raise ValueError(f"block name {name!r} is already taken by {owner}; cannot give it to {spec.where}")
+        missing = [o for o in spec.positional if o not in spec.options()]
+        if missing:
+            raise ValueError(f"block {name!r}: positional names {missing}, which {spec.where} does not have")
+        BLOCKS[name] = spec
+        return cls
+
+    return add
+
+
+def unregister(name: str) -> None:
+    """Take ``name`` out of the table.
+
+    Raises:
+        KeyError: If it is not there.
+    """
+    get(name)
+    del BLOCKS[name]
+
+
+def add_name_check(owner_of: Callable[[str], str | None]) -> None:
+    """Have every later registration ask ``owner_of(name)`` who already has that name (None: nobody)."""
+    if owner_of not in _owner_of:
+        _owner_of.append(owner_of)
+
+
+def get(name: str) -> BlockSpec:
+    """Return the entry for ``name``.
+
+    Raises:
+        KeyError: If there is none; the message lists the names and the nearest one.
+    """
+    try:
+        return BLOCKS[name]
+    except KeyError:
+        raise KeyError(f"unknown block {name!r}.{nearest(name, BLOCKS)} Known: {', '.join(sorted(BLOCKS))}") from None
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """Return `` Did you mean 'x'?`` for the most similar known word, or an empty string."""
+    known = list(known)
+    found = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
+    if not found:  # 'gsop' for 'GSoP'
+        folded = {k.casefold(): k for k in known}
+        found = [folded[m] for m in difflib.get_close_matches(word.casefold(), folded, n=1, cutoff=0.6)]
+    return f" Did you mean {found[0]!r}?" if found else ""
+
+
+def load_entry_points() -> None:
+    """Import the blocks of installed packages, once. One that fails is noted in ``BROKEN_ENTRY_POINTS``."""
+    global _entry_points_read
+    if _entry_points_read:
+        return
+    _entry_points_read = True
+    for point in importlib.metadata.entry_points(group=ENTRY_POINT_GROUP):
+        try:
+            point.load()
+        except Exception as error:  # a broken third-party package must not take YOLO down with it
+            package = point.dist.name if point.dist else "?"
+            BROKEN_ENTRY_POINTS[f"{point.name} of {package}"] = f"{type(error).__name__}: {error}"
