@@ -23,25 +23,27 @@ def run(given: Sequence[str]) -> int:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("layer", no_wrap=True)
     table.add_column("reads", no_wrap=True)
-    table.add_column("options", overflow="fold")
+    table.add_column("options", no_wrap=True)
     table.add_column("params at n", justify="right", no_wrap=True)
-    table.add_column("paper", overflow="fold")
+    table.add_column("paper", no_wrap=True)
     for name, spec in sorted(layers.installed().items()):
-        reads = "a list of maps" if spec.inputs == "list" else "one map"
-        table.add_row(name, reads, options(spec), parameters(spec), spec.paper)
+        reads = "list" if spec.inputs == "list" else "1 map"
+        table.add_row(name, reads, "\n".join(options(spec)), "\n".join(parameters(spec)), spec.paper.split("://")[-1])
     console = Console()
     console.print(table)
     console.print(
-        "Params at n: on P3 / P4 / P5 of a scale-n model (64 / 128 / 256 channels), or on the list of the three.\n"
-        "In a model YAML, options go by name and channels are filled in: [-1, 1, EMA, [{factor: 8}]]",
+        "Params at n: with default options on 64, 128 and 256 channels, those of P3, P4 and P5 at scale n,\n"
+        "or on the list of the three. In a model YAML options go by name and channels are filled in:\n"
+        "[-1, 1, EMA, [{factor: 8}]]",
         highlight=False,
+        soft_wrap=True,
     )
     for entry, why in BROKEN_ENTRY_POINTS.items():
         console.print(f"did not load: {entry}: {why}", highlight=False)
     return 0
 
 
-def options(spec: BlockSpec) -> str:
+def options(spec: BlockSpec) -> list[str]:
     """Return the options with their defaults, as a model YAML writes them."""
     from ..integration.rows import CHANNEL_WORDS
 
@@ -50,10 +52,10 @@ def options(spec: BlockSpec) -> str:
         if name not in CHANNEL_WORDS:
             default = parameter.default
             shown.append(name if default is parameter.empty else f"{name}: {'null' if default is None else default}")
-    return ", ".join(shown) or "none"
+    return shown or ["none"]
 
 
-def parameters(spec: BlockSpec) -> str:
+def parameters(spec: BlockSpec) -> list[str]:
     """Return the parameter counts at the channels of a scale-n model."""
 
     def count(*args: object) -> str:
@@ -63,7 +65,7 @@ def parameters(spec: BlockSpec) -> str:
             return "–"  # does not fit these channels with its defaults
 
     if spec.inputs == "list":
-        return count(list(CHANNELS_AT_N))
+        return [count(list(CHANNELS_AT_N))]
     if spec.output == "argument":
-        return " / ".join(count(c, c) for c in CHANNELS_AT_N)
-    return " / ".join(count(c) for c in CHANNELS_AT_N)
+        return [count(c, c) for c in CHANNELS_AT_N]
+    return [count(c) for c in CHANNELS_AT_N]

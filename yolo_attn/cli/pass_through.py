@@ -17,6 +17,8 @@ def run(mode: str, given: Sequence[str]) -> int:
     pairs = words.parse([w for w in given if w not in tasks], yolo.words(), flags=yolo.flags())
     if "model" in pairs:
         yolo.check_model(pairs["model"])
+    if "data" in pairs:
+        datasets.check_exists(pairs["data"])
     if "source" in pairs:
         yolo.check_source(pairs["source"])
     with datasets.strict():

@@ -40,14 +40,11 @@ def parse(words: Sequence[str], known: Iterable[str], *, flags: Iterable[str] = 
     out: dict[str, str] = {}
     for name, values in pairs:
         if name not in known:
-            raise WordError(f"unknown word {name!r}.{nearest(name, known)} Words: {_shown(known)}")
+            hint = nearest(name, known) or f" Words: {', '.join(known)}"
+            raise WordError(f"unknown word {name!r}.{hint}")
         if not values and name not in flags:
             raise WordError(f"word {name!r} has no value; write {name}=...")
         if name in out:
             raise WordError(f"word {name!r} is given twice")
         out[name] = ",".join(values) if values else "True"
     return out
-
-
-def _shown(known: list[str]) -> str:
-    return ", ".join(known) if len(known) <= 12 else f"{', '.join(known[:12])}, ... (those of yolo)"

@@ -53,20 +53,32 @@ def explaining_what_is_missing(original: Callable[..., Any]) -> Callable[..., An
     return check_det_dataset
 
 
-def _what_is_missing(dataset: str, error: FileNotFoundError) -> str:
+def check_exists(dataset: str) -> None:
+    """Check that a data YAML (folder, archive) can be found.
+
+    Raises:
+        MissingDataError: If not; names the nearest one that can.
+    """
     from ultralytics.utils import ROOT
     from ultralytics.utils.checks import check_file
 
+    if "://" in dataset or Path(dataset).exists() or check_file(dataset, hard=False):
+        return
+    shipped = [files.folder("datasets"), Path(ROOT) / "cfg" / "datasets", Path()]
+    known = [f.name for folder in shipped for f in folder.glob("*.yaml")]
+    raise MissingDataError(
+        f"data set {dataset!r} does not exist.{nearest(Path(dataset).name, known)} Give the path of a data YAML, or a "
+        "bare name such as digits.yaml or coco8.yaml"
+    )
+
+
+def _what_is_missing(dataset: str, error: FileNotFoundError) -> str:
+    from ultralytics.utils.checks import check_file
+
+    check_exists(dataset)
     found = check_file(dataset, hard=False)
-    if not found or not Path(found).is_file():
-        here = [f.name for f in Path().glob("*.y*ml")]
-        known = [*here, *(f.name for k in ("datasets",) for f in files.folder(k).glob("*.yaml"))]
-        known += [f.name for f in (Path(ROOT) / "cfg" / "datasets").glob("*.yaml")]
-        hint = nearest(Path(dataset).name, known)
-        return (
-            f"data set {dataset!r} does not exist.{hint} Give the path of a data YAML, or a bare name such as "
-            "digits.yaml or coco8.yaml"
-        )
+    if not Path(found).is_file():
+        return f"data set {found}: {' '.join(str(error).split())}"
     for key, path in _paths(Path(found)):
         if not path.exists():
             upper = next(p for p in path.parents if p.exists())

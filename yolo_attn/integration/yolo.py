@@ -17,7 +17,7 @@ def words() -> list[str]:
     """Return the words that ``yolo`` takes."""
     from ultralytics.cfg import DEFAULT_CFG_DICT
 
-    return sorted({*DEFAULT_CFG_DICT, "end2end"})
+    return sorted({*DEFAULT_CFG_DICT, "end2end"} - {"mode"})  # the mode is the command
 
 
 def flags() -> list[str]:

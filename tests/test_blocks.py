@@ -1,0 +1,297 @@
+"""The contract every registered block keeps. A new block is covered by being registered."""
+
+import ast
+import copy
+import io
+import pickle
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+import yolo_attn.blocks
+from yolo_attn.registry import BLOCKS, RESERVED_ATTRIBUTES
+
+OURS = {name: s for name, s in sorted(BLOCKS.items()) if s.cls.__module__.startswith("yolo_attn.blocks.")}
+every_block = pytest.mark.parametrize("spec", [pytest.param(s, id=name) for name, s in OURS.items()])
+C = 64
+WIDTHS = (16, 32, 48, 64, 80, 96, 128, 192, 256, 320, 384, 512, 576, 640, 768, 1024)
+
+# Parameters that no loss in train mode can depend on, and why. They are there because the authors' weights have them.
+INERT = {
+    "GSoP": {r"reduce\.bias": "the batch norm behind it subtracts it"},
+    "PMFS": {
+        r"branches\.\d+\.pointwise\.bias": "the batch norms behind it subtract it",
+        r"channel_k\.pointwise\.bias": "it shifts every position alike, before a softmax over them",
+        r"spatial_out\.pointwise\.bias": "the batch norm behind it subtracts it",
+    },
+}
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def make(spec, channels=C, **options):
+    torch.manual_seed(0)
+    return spec.cls([channels // 2, channels // 4, channels] if spec.inputs == "list" else channels, **options)
+
+
+def an_input(spec, batch=2, size=(8, 8), channels=C, dtype=torch.float32):
+    """One map, or a larger, a smaller and a last one of ``size``."""
+    generator = torch.Generator().manual_seed(1)
+
+    def one(c, h, w):
+        return torch.randn(batch, c, h, w, generator=generator, dtype=torch.float64).to(dtype)
+
+    h, w = size
+    if spec.inputs == "one":
+        return one(channels, h, w)
+    return [one(channels // 2, 2 * h, 2 * w), one(channels // 4, -(-h // 2), -(-w // 2)), one(channels, h, w)]
+
+
+def each(x, f):
+    """Apply ``f`` to the map or to each map of the list."""
+    return [f(m) for m in x] if isinstance(x, list) else f(x)
+
+
+def maps_of(x):
+    return x if isinstance(x, list) else [x]
+
+
+def randomise(module):
+    """Give norms other statistics and weights than the ones they start with, which hide mistakes."""
+    for name, tensor in (*module.named_parameters(), *module.named_buffers()):
+        if tensor.dtype.is_floating_point:
+            with torch.no_grad():
+                noise = torch.randn_like(tensor) * 0.2
+                tensor.copy_(noise.abs() + 0.5 if name.endswith("running_var") else tensor + noise)
+    return module
+
+
+def test_the_registry_holds_our_blocks():
+    assert set(OURS) >= {"EMA", "GSoP", "PMFS"}
+
+
+@every_block
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64], ids=str)
+@pytest.mark.parametrize("size", [(1, 1), (7, 13), (20, 20)], ids=str)
+def test_keeps_shape_and_dtype(spec, size, dtype):
+    x = an_input(spec, size=size, dtype=dtype)
+    y = make(spec).to(dtype).eval()(x)
+    assert y.shape == (2, C, *size)
+    assert y.dtype == dtype
+    assert y.isfinite().all()
+
+
+@every_block
+@pytest.mark.parametrize("channels", WIDTHS)
+def test_every_yolo_width_builds_or_says_what_would(spec, channels):
+    try:
+        block, refused = make(spec, channels), None
+    except ValueError as error:
+        refused = str(error)
+    if refused:
+        found = re.match(rf"{spec.name}: (\w+)=.*\b{channels}; divisors of {channels}: (\[1, 2, .*\])$", refused)
+        assert found, refused
+        option, fits = found[1], ast.literal_eval(found[2])
+        block = make(spec, channels, **{option: fits[-2]})
+    assert block.eval()(an_input(spec, 1, (4, 4), channels)).shape == (1, channels, 4, 4)
+
+
+@every_block
+@pytest.mark.parametrize("size", [(2, 2), (8, 8)], ids=str)
+def test_trains_with_its_smallest_batch(spec, size):
+    block = make(spec).train()
+    x = each(an_input(spec, spec.min_batch, size), torch.Tensor.requires_grad_)
+    y = block(x)
+    y.square().mean().backward()
+    assert y.isfinite().all()
+    assert all(m.grad is not None and m.grad.isfinite().all() for m in maps_of(x))
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in block.parameters())
+
+
+@every_block
+def test_every_parameter_gets_a_gradient_but_the_declared(spec):
+    block = randomise(make(spec).double()).train()
+    x = each(an_input(spec, max(2, spec.min_batch), dtype=torch.float64), torch.Tensor.requires_grad_)
+    block(x).square().mean().backward()
+    dead = {n for n, p in block.named_parameters() if p.grad is None or p.grad.abs().max() < 1e-14}
+    declared = {n for n, _ in block.named_parameters() for p in INERT.get(spec.name, ()) if re.fullmatch(p, n)}
+    assert dead == declared
+    assert all(m.grad.abs().max() > 0 for m in maps_of(x))
+
+
+@every_block
+def test_inert_parameters_have_names_that_get_no_decay(spec):
+    for pattern in INERT.get(spec.name, ()):
+        assert "bias" in pattern
+        assert any(re.fullmatch(pattern, n) for n, _ in make(spec).named_parameters())
+
+
+@every_block
+def test_does_not_mix_samples_in_eval(spec):
+    block = randomise(make(spec)).eval()
+    x = an_input(spec, 3)
+    torch.testing.assert_close(block(x)[1:2], block(each(x, lambda m: m[1:2])))
+
+
+@every_block
+@pytest.mark.parametrize("training", [True, False])
+def test_leaves_its_input_alone(spec, training):
+    x = an_input(spec)
+    before = copy.deepcopy(x)
+    make(spec).train(training)(x)
+    assert all(torch.equal(a, b) for a, b in zip(maps_of(x), maps_of(before), strict=True))
+
+
+@every_block
+def test_copies_pickles_and_reloads(spec):
+    block = randomise(make(spec)).eval()
+    x = an_input(spec)
+    block.train()(x).mean().backward()  # a used block, not only a fresh one
+    block.eval().zero_grad()
+    file = io.BytesIO()
+    torch.save(block, file)
+    file.seek(0)
+    fresh = make(spec).eval()
+    fresh.load_state_dict(block.state_dict(), strict=True)
+    for twin in (
+        copy.deepcopy(block),
+        pickle.loads(pickle.dumps(block)),
+        torch.load(file, weights_only=False),
+        fresh,
+    ):
+        assert torch.equal(twin(x), block(x))
+
+
+@every_block
+def test_right_after_ultralytics_sets_inplace(spec):
+    """Loading a checkpoint sets ``inplace = True`` wherever there is such an attribute."""
+    block = randomise(make(spec)).eval()
+    x = an_input(spec)
+    want = block(x).clone()
+    for module in block.modules():
+        if hasattr(module, "inplace"):
+            module.inplace = True
+    assert torch.equal(block(x), want)
+
+
+@every_block
+def test_keeps_nothing_from_forward(spec):
+    block = make(spec).eval()
+    before = {id(m): set(vars(m)) for m in block.modules()}
+    block(an_input(spec))
+    assert {id(m): set(vars(m)) for m in block.modules()} == before
+    plain = [(n, k) for n, m in block.named_modules() for k, v in vars(m).items() if isinstance(v, torch.Tensor)]
+    assert not plain  # a tensor that is no buffer stays behind in .half() and .to(device)
+
+
+@every_block
+def test_takes_no_name_that_ultralytics_uses(spec):
+    block = make(spec)
+    for module in block.modules():
+        assert not set(RESERVED_ATTRIBUTES) & set(vars(module))
+        assert not set(RESERVED_ATTRIBUTES) & set(module._modules)
+    assert not {"model", "dfl", "teacher_model"} & {part for n, _ in block.named_modules() for part in n.split(".")}
+    for i, f, kind, count in [(3, -1, "EMA", 17)]:  # what the parser writes onto a layer
+        block.i, block.f, block.type, block.np = i, f, kind, count
+    assert block.eval()(an_input(spec)).shape == (2, C, 8, 8)
+
+
+@every_block
+@pytest.mark.parametrize("training", [True, False])
+def test_channels_last_agrees(spec, training):
+    block = randomise(make(spec)).train(training)
+    x = an_input(spec, size=(6, 10))
+    want = copy.deepcopy(block)(x)
+    got = block.to(memory_format=torch.channels_last)(each(x, lambda m: m.to(memory_format=torch.channels_last)))
+    torch.testing.assert_close(got, want)
+
+
+@every_block
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
+def test_half_model_and_autocast_stay_near_float32(spec, dtype):
+    block = randomise(make(spec)).eval()
+    x = an_input(spec)
+    want = block(x)
+    with torch.autocast("cpu", dtype=dtype):
+        mixed = block(x)
+    half = copy.deepcopy(block).to(dtype)(each(x, lambda m: m.to(dtype)))
+    assert half.dtype == dtype
+    for got in (mixed, half):
+        assert (got.float() - want).abs().mean() < 0.02 * want.abs().mean()
+
+
+@pytest.mark.export
+@every_block
+@pytest.mark.parametrize("size", [(16, 16), (7, 9)], ids=str)
+def test_export_and_compile_agree_with_eager(spec, size):
+    block = randomise(make(spec)).eval()
+    x = an_input(spec, size=size)
+    want = block(x)
+    torch.testing.assert_close(torch.export.export(block, (x,)).module()(x), want)
+    torch._dynamo.reset()
+    torch.testing.assert_close(torch.compile(block, backend="eager", fullgraph=True)(x), want)
+
+
+@pytest.mark.export
+@every_block
+@pytest.mark.filterwarnings("ignore:`torch.jit.trace")  # deprecated, and what Ultralytics calls
+@pytest.mark.filterwarnings("ignore:Converting a tensor to a Python:torch.jit.TracerWarning")
+def test_trace_agrees_with_eager(spec):
+    """Ultralytics traces for TorchScript and ONNX."""
+    block = randomise(make(spec)).eval()
+    x = an_input(spec)
+    torch.testing.assert_close(torch.jit.trace(block, (x,), strict=False)(x), block(x))
+
+
+@pytest.mark.parametrize("name", yolo_attn.blocks.__all__)
+@pytest.mark.parametrize(
+    "word", ["Shape:", "Args:", "Raises:", "Deviations from the paper", "the authors' code", "Limits:", "https://"]
+)
+def test_docstring_states(name, word):
+    assert word in getattr(yolo_attn.blocks, name).__doc__
+
+
+@every_block
+def test_docstring_names_the_paper_and_every_argument(spec):
+    assert spec.paper in spec.cls.__doc__
+    for option in ("channels", *spec.options()):
+        assert re.search(rf"^        {option}: ", spec.cls.__doc__, re.MULTILINE)
+
+
+def run_python(code):
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return done.stdout.strip()
+
+
+def test_blocks_do_not_import_ultralytics():
+    assert run_python("import sys, yolo_attn.blocks; print('ultralytics' in sys.modules)") == "False"
+
+
+def test_registry_imports_neither_torch_nor_ultralytics():
+    code = "import sys, yolo_attn.registry; print([m for m in ('torch', 'ultralytics') if m in sys.modules])"
+    assert run_python(code) == "[]"
+
+
+def test_blocks_import_only_the_registry_of_this_project():
+    folder = Path(yolo_attn.blocks.__file__).parent
+    for file in folder.glob("*.py"):
+        siblings = {f.stem for f in folder.glob("*.py")}
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom) and node.level:
+                assert (node.level, node.module) == (2, "registry") or (
+                    node.level == 1 and node.module in siblings - {"__init__"}
+                ), f"{file.name} imports {'.' * node.level}{node.module}"
+            elif isinstance(node, (ast.Import, ast.ImportFrom)):
+                names = [a.name for a in node.names] if isinstance(node, ast.Import) else [node.module]
+                roots = {n.split(".")[0] for n in names}
+                assert not roots & {"yolo_attn", "ultralytics"}, f"{file.name} imports {names}"

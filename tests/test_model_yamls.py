@@ -1,0 +1,115 @@
+"""The model YAMLs of the project: every scale builds, runs forward and backward, and is where its README says."""
+
+import re
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from ultralytics import YOLO
+
+import yolo_attn
+from yolo_attn.integration import layers
+
+FOLDER = Path(__file__).parents[1] / "model_yamls"
+FILES = sorted(FOLDER.glob("*.yaml"))
+BLOCK = {"ema": "EMA", "gsop": "GSoP", "pmfs": "PMFS"}
+BACKBONE_END = {"yolo26": 10, "yolo11": 10, "yolov8": 9}
+yolo_attn.register()
+
+
+def split(file):
+    base, _, kind = file.stem.partition("-")
+    return base, kind
+
+
+def build(file, scale):
+    base, kind = split(file)
+    return YOLO(f"{base}{scale}-{kind}.yaml").model
+
+
+def test_all_nine_are_there():
+    assert [f.stem for f in FILES] == sorted(f"{b}-{k}" for b in BACKBONE_END for k in BLOCK)
+
+
+@pytest.mark.parametrize("scale", "nsmlx")
+@pytest.mark.parametrize("file", FILES, ids=lambda f: f.stem)
+def test_builds_and_runs_forward_and_backward(file, scale):
+    model = build(file, scale).train()
+    kind = BLOCK[split(file)[1]]
+    ours = [m for m in model.modules() if type(m).__name__ == kind]
+    assert len(ours) == (3 if kind == "EMA" else 1)
+    out = model(torch.rand(2, 3, 64, 64))
+    tensors = [t for t in flatten(out) if t.requires_grad]
+    sum(t.float().square().mean() for t in tensors).backward()
+    for module in ours:
+        grads = [p.grad for p in module.parameters()]
+        assert all(g is not None and g.isfinite().all() for g in grads)
+        assert any(g.abs().sum() > 0 for g in grads)
+
+
+def flatten(out):
+    if isinstance(out, torch.Tensor):
+        return [out]
+    parts = out.values() if isinstance(out, dict) else out if isinstance(out, list | tuple) else []
+    return [t for part in parts for t in flatten(part)]
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda f: f.stem)
+def test_is_the_base_model_with_the_attention_rows_added(file):
+    base, kind = split(file)
+    mine = yaml.safe_load(file.read_text())
+    theirs = YOLO(f"{base}n.yaml").model.yaml
+    rows = mine["backbone"] + mine["head"]
+    kept = [i for i, row in enumerate(rows) if row[2] != BLOCK[kind]]
+    number = {new: old for old, new in enumerate(kept)}  # of a layer there, in the base
+
+    def source(i, x):
+        """The base's layer that row ``i`` reads through ``x``, seen through the attention rows."""
+        x = x + i if x < 0 else x
+        while x not in number and x >= 0:
+            f = rows[x][0]
+            f = f[-1] if isinstance(f, list) else f
+            x = f + x if f < 0 else f
+        return number.get(x, -1)
+
+    wanted = theirs["backbone"] + theirs["head"]
+    assert len(kept) == len(wanted)
+    for old, new in enumerate(kept):
+        f, n, name, args = rows[new]
+        f0, n0, name0, args0 = wanted[old]
+        assert (n, name, args) == (n0, name0, args0)
+        read = [source(new, x) for x in (f if isinstance(f, list) else [f])]
+        assert read == [x + old if x < 0 else x for x in (f0 if isinstance(f0, list) else [f0])]
+    assert mine["scales"] == theirs["scales"]
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda f: f.stem)
+def test_the_block_is_where_the_readme_says(file):
+    base, kind = split(file)
+    model = build(file, "n").model
+    detect = model[-1]
+    ours = [m for m in model if layers.spec_of(type(m)) is not None]
+    if kind == "ema":
+        assert [m.i for m in ours] == detect.f  # what Detect reads
+        assert all(m.f == -1 for m in ours)
+    elif kind == "gsop":
+        assert [m.i for m in ours] == [BACKBONE_END[base] + 1]
+    else:
+        assert [(m.i, m.f) for m in ours] == [(BACKBONE_END[base] + 1, [4, 6, BACKBONE_END[base]])]
+    readers = [m.i for m in model for x in (m.f if isinstance(m.f, list) else [m.f]) if (x + m.i if x < 0 else x) in
+               {o.i for o in ours}]  # fmt: skip
+    assert len(readers) >= len(ours)
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda f: f.stem)
+def test_index_comments_are_right(file):
+    text = file.read_text()
+    numbers = [int(m) for m in re.findall(r"^  - \[.*\]  # (\d+)", text, re.MULTILINE)]
+    content = yaml.safe_load(text)
+    assert numbers == list(range(len(content["backbone"] + content["head"])))
+
+
+def test_the_readme_names_every_file():
+    text = (FOLDER / "README.md").read_text()
+    assert all(f"`{f.name}`" in text for f in FILES)

@@ -1,0 +1,70 @@
+"""EMA attention: Efficient Multi-scale Attention. Checked against figures of the authors' code."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from ..registry import register
+from ._checks import check_divides, check_positive
+
+
+@register("EMA", paper="https://arxiv.org/abs/2305.13563")
+class EMA(nn.Module):
+    """Scale each position of each channel group by a gate that two branches with different receptive fields agree on.
+
+    Ouyang et al., "Efficient Multi-Scale Attention Module with Cross-Spatial Learning", ICASSP 2023,
+    https://arxiv.org/abs/2305.13563. Per group ``g`` of C / factor channels:
+    ``y1 = GN(g * sigmoid(F1 mean_W(g)) * sigmoid(F1 mean_H(g)))``, ``y3 = F3 g``,
+    ``y = g * sigmoid(softmax(mean_HW(y1)) . y3 + softmax(mean_HW(y3)) . y1)``, where ``.`` sums over the channels.
+    ``F1`` is ``conv1x1``, ``F3`` is ``conv3x3``; all groups share them.
+
+    Shape:
+        x: ``(B, C, H, W)``, C = ``channels``; any H, W >= 1.
+        returns: ``(B, C, H, W)``, same dtype and device.
+
+    Args:
+        channels: C.
+        c2: Ignored; there because the original has it in this place.
+        factor: G of the paper, the number of groups. Must divide ``channels``.
+
+    Raises:
+        ValueError: If ``channels`` or ``factor`` is not a positive integer, or ``factor`` does not divide ``channels``.
+
+    Deviations from the paper: none.
+
+    Deviations from the authors' code (YOLOonMe/EMA-attention-module@afc37ecf):
+        1. A ``factor`` that does not divide ``channels`` fails when the layer is built; theirs fails in ``forward``.
+        2. ``mean_HW(y1)`` is not computed: the mean of a normalised channel is the norm's bias, so the same softmax
+           comes from that (equal up to rounding, and free of it).
+
+    Limits:
+        1. ``channels == factor`` leaves one channel to a group; both softmaxes are then constantly 1.
+        2. On a 1x1 map the group norm sees one value and returns its bias, so ``conv1x1`` has no effect there.
+    """
+
+    def __init__(self, channels: int, c2: int | None = None, factor: int = 32) -> None:
+        super().__init__()
+        check_positive("EMA", "channels", channels)
+        check_positive("EMA", "factor", factor)
+        check_divides("EMA", "factor", factor, "channels", channels)
+        width = channels // factor
+        self.groups = factor
+        self.gn = nn.GroupNorm(width, width)
+        self.conv1x1 = nn.Conv2d(width, width, 1)
+        self.conv3x3 = nn.Conv2d(width, width, 3, padding=1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return ``x`` scaled position by position within each group."""
+        B, C, H, W = x.shape
+        g = x.reshape(B * self.groups, C // self.groups, H, W)  # BG C/G H W
+        rows = g.mean(3, keepdim=True)  # BG C/G H 1
+        columns = g.mean(2, keepdim=True).transpose(2, 3)  # BG C/G W 1
+        gates = self.conv1x1(torch.cat([rows, columns], 2)).sigmoid()  # BG C/G H+W 1
+        y1 = self.gn(g * gates[:, :, :H] * gates[:, :, H:].transpose(2, 3)).flatten(2)  # BG C/G HW
+        y3 = self.conv3x3(g).flatten(2)  # BG C/G HW
+        a1 = self.gn.bias.softmax(0)  # C/G
+        a3 = y3.mean(2).softmax(1)  # BG C/G
+        gate = torch.matmul(a1, y3) + torch.matmul(a3.unsqueeze(1), y1).squeeze(1)  # BG HW
+        y: torch.Tensor = g * gate.sigmoid().to(x.dtype).reshape(-1, 1, H, W)
+        return y.reshape(B, C, H, W)

@@ -1,0 +1,30 @@
+"""``yolo-attn data from-coco``: a data set with COCO JSON labels to one that YOLO trains on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+
+from ..errors import WordError
+from ..registry import nearest
+from . import words
+
+USAGE = "yolo-attn data from-coco instances.json images/ out/ [split=train]"
+
+
+def run(given: Sequence[str]) -> int:
+    """Convert, and print what was found; status 0 also where boxes had to be left out, which the table lists."""
+    if not given or given[0] != "from-coco":
+        what = f"unknown data command {given[0]!r}.{nearest(given[0], ['from-coco'])}" if given else "which one?"
+        raise WordError(f"{what} Write {USAGE}")
+    from ..data.coco import from_coco, summary
+
+    paths = [w for w in given[1:] if "=" not in w and not w.startswith("--")]
+    pairs = words.parse([w for w in given[1:] if w not in paths], ["split"])
+    if len(paths) != 3:
+        raise WordError(f"data from-coco takes three paths, got {len(paths)}; write {USAGE}")
+    instances, images, out = map(Path, paths)
+    Console().print(summary(from_coco(instances, images, out, split=pairs.get("split", "train"))))
+    return 0
