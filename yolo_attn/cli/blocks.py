@@ -24,8 +24,8 @@ def run(given: Sequence[str]) -> int:
     table.add_column("layer", no_wrap=True)
     table.add_column("reads", no_wrap=True)
     table.add_column("options", no_wrap=True)
-    table.add_column("params at n", justify="right", no_wrap=True)
-    table.add_column("paper", no_wrap=True)
+    table.add_column("params\nat n", justify="right", no_wrap=True)
+    table.add_column("paper", overflow="fold")
     for name, spec in sorted(layers.installed().items()):
         reads = "list" if spec.inputs == "list" else "1 map"
         table.add_row(name, reads, "\n".join(options(spec)), "\n".join(parameters(spec)), spec.paper.split("://")[-1])
