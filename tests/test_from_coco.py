@@ -1,0 +1,396 @@
+"""COCO JSON to YOLO: self-made JSON for each kind of fault, real data where the shared folder has them."""
+
+import csv
+import io
+import json
+import os
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import rich.console
+import yaml
+from PIL import Image
+
+from yolo_attn.data import coco
+from yolo_attn.data.coco import from_coco, summary
+from yolo_attn.errors import DataError
+
+SHARED = Path(__file__).parents[2] / "shared" / "data"
+
+
+def picture(file, width=100, height=80):
+    file.parent.mkdir(parents=True, exist_ok=True)
+    cv2.imwrite(str(file), np.full((height, width, 3), 90, np.uint8))
+
+
+def box(number, image=1, category=7, bbox=(10, 20, 30, 40), **more):
+    return {"id": number, "image_id": image, "category_id": category, "bbox": list(bbox), **more}
+
+
+@pytest.fixture
+def tree(tmp_path):
+    """Two images (the second in a sub-folder), categories 7 and 3."""
+    picture(tmp_path / "images" / "a.jpg")
+    picture(tmp_path / "images" / "sub" / "b.png", 64, 64)
+
+    class Tree:
+        root = tmp_path
+        images = tmp_path / "images"
+        out = tmp_path / "out"
+        content = {  # noqa: RUF012
+            "images": [
+                {"id": 1, "file_name": "a.jpg", "width": 100, "height": 80},
+                {"id": 2, "file_name": "sub/b.png", "width": 64, "height": 64},
+            ],
+            "annotations": [box(1), box(2, 2, 3, (0, 0, 64, 64))],
+            "categories": [{"id": 7, "name": "cat"}, {"id": 3, "name": "dog"}],
+        }
+
+        def run(self, split="train", **lists):
+            file = tmp_path / "instances.json"
+            file.write_text(json.dumps(self.content | lists))
+            return from_coco(file, self.images, self.out, split=split, progress=False)
+
+        def everything(self):
+            return {str(f.relative_to(tmp_path)) for f in tmp_path.rglob("*")}
+
+    return Tree()
+
+
+def test_what_is_written(tree):
+    before = {f: f.read_bytes() for f in tree.images.rglob("*") if f.is_file()}
+    result = tree.run()
+    assert (result.images, result.boxes, result.empty, result.crowd, result.clipped) == (2, 2, 0, 0, 0)
+    assert result.names == ["dog", "cat"]  # by category id: 3, 7
+    assert result.bad == []
+    assert result.bad_file is None
+    assert {str(f.relative_to(tree.out)) for f in tree.out.rglob("*") if f.is_file()} == {
+        "data.yaml",
+        "annotations/instances_train.json",
+        "images/train/a.jpg",
+        "images/train/sub/b.png",
+        "labels/train/a.txt",
+        "labels/train/sub/b.txt",
+    }
+    assert (tree.out / "labels/train/a.txt").read_text() == "1 0.25 0.5 0.3 0.5\n"
+    assert (tree.out / "labels/train/sub/b.txt").read_text() == "0 0.5 0.5 1 1\n"
+    text = (tree.out / "data.yaml").read_text()
+    assert "# No val split yet: val: is the images of train" in text
+    assert yaml.safe_load(text) == {"train": "images/train", "val": "images/train", "names": {0: "dog", 1: "cat"}}
+    written = json.loads((tree.out / "annotations/instances_train.json").read_text())
+    assert [(c["id"], c["name"], c["source_id"]) for c in written["categories"]] == [(1, "dog", 3), (2, "cat", 7)]
+    assert written["annotations"][0] == {
+        "id": 1, "image_id": 1, "category_id": 2, "bbox": [10, 20, 30, 40], "area": 1200, "iscrowd": 0,
+    }  # fmt: skip
+    assert {f: f.read_bytes() for f in tree.images.rglob("*") if f.is_file()} == before
+    assert [f for f in tree.out.iterdir() if f.name.startswith(".")] == []
+
+
+BAD = [
+    (box(5, bbox=(float("nan"), 1, 5, 5)), r"bbox is not finite"),
+    (box(5, bbox=(1, 1, float("inf"), 5)), r"bbox is not finite"),
+    (box(5, bbox=(1, 1, 0, 5)), r"width 0 and height 5 must be above 0"),
+    (box(5, bbox=(1, 1, 5, -2)), r"width 5 and height -2 must be above 0"),
+    (box(5, bbox=(90, 10, 12.5, 5)), r"outside the image of 100x80 by 2\.5 px"),
+    (box(5, bbox=(-1.5, 10, 12, 5)), r"outside the image of 100x80 by 1\.5 px"),
+    (box(5, bbox=(10, -4, 12, 5)), r"outside the image of 100x80 by 4 px"),
+    (box(5, bbox=(10, 70, 12, 12)), r"outside the image of 100x80 by 2 px"),
+    (box(5, bbox=(100, 10, 0.5, 5)), r"nothing is left of it inside"),
+    (box(5, bbox=(1, 2, 3)), r"bbox is not four numbers"),
+    (box(5, bbox=(1, 2, 3, "4")), r"bbox is not four numbers"),
+    ({"id": 5, "image_id": 1, "category_id": 7}, r"bbox is not four numbers"),
+    (box(5, category=99), r"unknown category id 99"),
+    (box(5, category=None), r"unknown category id None"),
+    (box(5, image=77), r"no image has this image_id"),
+    (box(5), r"duplicate of annotation 1"),
+]
+
+
+@pytest.mark.parametrize(("entry", "reason"), BAD, ids=[reason for _, reason in BAD])
+def test_a_bad_box_is_left_out_and_listed(tree, entry, reason):
+    result = tree.run(annotations=[box(1), entry, box(6, bbox=(1, 1, 5, 5))])
+    assert [b.annotation for b in result.bad] == [5]
+    assert result.boxes == 2
+    with result.bad_file.open(newline="") as stream:
+        (row,) = csv.DictReader(stream)
+    assert row["annotation"] == "5"
+    assert row["image"] == ("77" if entry["image_id"] == 77 else "a.jpg")
+    with pytest.raises(AssertionError, match=reason):
+        raise AssertionError(row["reason"])
+    assert len((tree.out / "labels/train/a.txt").read_text().splitlines()) == 2
+    assert 5 not in [
+        a["id"] for a in json.loads((tree.out / "annotations/instances_train.json").read_text())["annotations"]
+    ]
+
+
+def test_a_box_that_sticks_out_by_a_pixel_is_clipped(tree):
+    result = tree.run(annotations=[box(1, bbox=(-1, -0.5, 11, 10.5)), box(2, bbox=(90, 70, 11, 11)), box(3)])
+    assert result.clipped == 2
+    assert result.bad == []
+    written = json.loads((tree.out / "annotations/instances_train.json").read_text())["annotations"]
+    assert [a["bbox"] for a in written[:2]] == [[0, 0, 10, 10], [90, 70, 10, 10]]
+    rows = np.loadtxt(tree.out / "labels/train/a.txt")
+    np.testing.assert_allclose(rows[:2, 1:], [[0.05, 0.0625, 0.1, 0.125], [0.95, 0.9375, 0.1, 0.125]])
+
+
+def test_labels_keep_the_boxes_to_a_millionth(tree):
+    rng = np.random.default_rng(0)
+    boxes = np.column_stack([rng.uniform(0, 40, (50, 2)), rng.uniform(0.01, 39, (50, 2))])
+    tree.run(annotations=[box(n + 1, bbox=b) for n, b in enumerate(boxes.tolist())])
+    _, x, y, w, h = np.loadtxt(tree.out / "labels/train/a.txt").T
+    back = np.column_stack([(x - w / 2) * 100, (y - h / 2) * 80, w * 100, h * 80])
+    np.testing.assert_allclose(back[:, 2:], boxes[:, 2:], rtol=1e-6)
+    np.testing.assert_allclose(back[:, :2], boxes[:, :2], atol=1e-6)
+
+
+def test_crowd_boxes_stay_in_the_json_only(tree):
+    result = tree.run(
+        annotations=[box(1), box(2, bbox=(0, 0, 90, 70), iscrowd=1), box(3, 2, iscrowd=1, bbox=(0, 0, 9, 9))]
+    )
+    assert (result.boxes, result.crowd, result.empty) == (1, 2, 1)
+    assert len((tree.out / "labels/train/a.txt").read_text().splitlines()) == 1
+    assert (tree.out / "labels/train/sub/b.txt").read_text() == ""
+    written = json.loads((tree.out / "annotations/instances_train.json").read_text())["annotations"]
+    assert [a["iscrowd"] for a in written] == [0, 1, 1]
+
+
+@pytest.mark.parametrize(
+    ("numbers", "kept"),
+    [([1, 1], [1, 2]), ([0, 1], [1, 2]), ([None, 4], [1, 2]), (["a", "b"], [1, 2]), ([9, 4], [9, 4])],
+)
+def test_annotation_ids_the_metrics_cannot_use_are_numbered_anew(tree, numbers, kept):
+    tree.run(annotations=[box(n, bbox=(5, 5, 5 + i, 5)) for i, n in enumerate(numbers)])
+    written = json.loads((tree.out / "annotations/instances_train.json").read_text())["annotations"]
+    assert [a["id"] for a in written] == kept
+
+
+def entry(number, name, width=100, height=80):
+    return {"id": number, "file_name": name, "width": width, "height": height}
+
+
+def test_bad_images_are_left_out_and_listed_with_their_boxes(tree):
+    picture(tree.images / "a.png")
+    picture(tree.images / "tiny.png", 9, 30)
+    picture(tree.root / "outside.png")
+    (tree.images / "text.jpg").write_text("no image")
+    (tree.images / "film.gif").write_bytes(b"GIF89a")
+    turned = Image.new("RGB", (50, 30))
+    exif = turned.getexif()
+    exif[0x0112] = 6
+    turned.save(tree.images / "turned.jpg", exif=exif)
+    turned.save(tree.images / "turned_right.jpg", exif=exif)
+    faults = [
+        (entry(1, "b.jpg"), r"image id 1 is there twice"),
+        (entry(3, "a.jpg"), r"shares its name with a\.jpg"),
+        (entry(4, "a.png"), r"shares its name with a\.jpg: one label file would serve both"),
+        (entry(5, "gone.jpg"), r"gone\.jpg does not exist \(2 boxes left out with it\)"),
+        (entry(6, "text.jpg"), r"cannot be read as an image"),
+        (entry(7, "film.gif"), r"Ultralytics reads no \.gif"),
+        (entry(8, "../outside.png"), r"leads out of the images folder"),
+        (entry(9, str(tree.root / "outside.png")), r"leads out of the images folder"),
+        (entry(10, "sub/b.png", 63, 64), r"is 64x64, but the JSON says 63x64"),
+        (entry(11, "tiny.png", 9, 30), r"is 9x30; Ultralytics needs 10x10 at least"),
+        (entry(12, "turned.jpg", 50, 30), r"is 30x50 \(its EXIF data turn it.*the JSON says 50x30"),
+    ]
+    good = [entry(1, "a.jpg"), entry(13, "turned_right.jpg", 30, 50)]
+    result = tree.run(
+        images=good + [f for f, _ in faults], annotations=[box(1), box(2, 5), box(3, 5, bbox=(1, 1, 2, 2))]
+    )
+    assert (result.images, result.boxes, result.empty) == (2, 1, 1)
+    assert len(result.bad) == len(faults)
+    for bad, (_, reason) in zip(result.bad, faults, strict=True):
+        assert bad.annotation is None
+        with pytest.raises(AssertionError, match=reason):
+            raise AssertionError(bad.reason)
+
+
+def test_images_without_a_size_and_windows_paths_are_understood(tree):
+    tree.run(images=[{"id": 1, "file_name": "a.jpg"}, {"id": 2, "file_name": "sub\\b.png"}])
+    assert (tree.out / "labels/train/sub/b.txt").read_text() == "0 0.5 0.5 1 1\n"
+
+
+def test_a_sub_folder_named_images_does_not_lead_the_labels_astray(tree):
+    pytest.importorskip("ultralytics")
+    from ultralytics.data.utils import img2label_paths
+
+    picture(tree.images / "images" / "c.png")
+    tree.run(images=[entry(1, "images/c.png")], annotations=[box(1)])
+    (image,) = (tree.out / "images").rglob("*.png")
+    assert Path(img2label_paths([str(image)])[0]).read_text() == "1 0.25 0.5 0.3 0.5\n"
+
+
+def test_splits_are_added_one_by_one(tree):
+    tree.run("val")
+    assert "train: is the images of val" in (tree.out / "data.yaml").read_text()
+    tree.run("train")
+    text = (tree.out / "data.yaml").read_text()
+    assert "split yet" not in text
+    tree.run("test")
+    data = yaml.safe_load((tree.out / "data.yaml").read_text())
+    assert data == {
+        "train": "images/train", "val": "images/val", "test": "images/test", "names": {0: "dog", 1: "cat"},
+    }  # fmt: skip
+
+
+def test_keys_the_user_added_stay(tree):
+    tree.run("train")
+    with (tree.out / "data.yaml").open("a") as file:
+        file.write("channels: 3\n")
+    tree.run("val")
+    assert yaml.safe_load((tree.out / "data.yaml").read_text())["channels"] == 3
+
+
+def test_refusals_leave_everything_as_it_was(tree):
+    tree.run("train")
+    before = tree.everything()
+    with pytest.raises(
+        DataError, match=r"images/train exists and is not overwritten; delete this split or give another"
+    ):
+        tree.run("train")
+    with pytest.raises(DataError, match=r"has the classes \['dog', 'cat'\], .* has \['dog', 'bird'\]"):
+        tree.run("val", categories=[{"id": 7, "name": "bird"}, {"id": 3, "name": "dog"}])
+    with pytest.raises(DataError, match=r"split='valid' must be one of train, val, test"):
+        tree.run("valid")
+    assert tree.everything() == before
+
+
+@pytest.mark.parametrize("broken", ["_write_labels", "_write_json", "_write_data"])
+def test_a_failure_leaves_no_half_data_set(tree, monkeypatch, broken):
+    def fail(*_):
+        raise OSError("disk full")
+
+    (tree.root / "instances.json").write_text("")
+    before = tree.everything()
+    monkeypatch.setattr(coco, broken, fail)
+    with pytest.raises(OSError, match="disk full"):
+        tree.run()
+    assert tree.everything() == before
+    monkeypatch.undo()
+    assert tree.run().boxes == 2
+
+
+def test_a_failure_while_moving_into_place_takes_back_what_was_moved(tree, monkeypatch):
+    tree.run("train")
+    before = tree.everything()
+    data = (tree.out / "data.yaml").read_text()
+    replace = Path.replace
+
+    def fail(self, target):
+        if self.name == "data.yaml":
+            raise OSError("disk full")
+        return replace(self, target)
+
+    monkeypatch.setattr(Path, "replace", fail)
+    with pytest.raises(OSError, match="disk full"):
+        tree.run("val")
+    assert tree.everything() == before
+    assert (tree.out / "data.yaml").read_text() == data
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("{", r"instances\.json is no JSON \(.*\); give a COCO instances JSON"),
+        ("[1]", r"no COCO instances JSON: no list images and no list annotations and no list categories"),
+        ('{"images": [], "annotations": {}}', r"no list annotations and no list categories; it needs images"),
+        ('{"images": [], "annotations": [], "categories": []}', r"its list images is empty"),
+        ({"categories": []}, r"its list categories is empty"),
+        ({"categories": [{"id": 1}]}, r"categories\[0\]=\{'id': 1\} needs a whole-numbered id and a name"),
+        ({"categories": [{"id": 1, "name": "a"}] * 2}, r"category id 1 is there twice"),
+        ({"categories": [{"id": 1, "name": "a"}, {"id": 2, "name": "a"}]}, r"category name 'a' is there twice"),
+        ({"images": [{"id": 1}]}, r"images\[0\] has no id or no file_name"),
+        ({"annotations": [{"id": 1}]}, r"annotations\[0\] has no image_id"),
+        (
+            {"images": [entry(1, "x.jpg"), entry(2, "y.jpg")]},
+            r"none of its 2 images is usable with .*x\.jpg does not exist",
+        ),
+    ],
+)
+def test_what_is_no_coco_json_is_refused_in_one_line(tree, content, message):
+    file = tree.root / "instances.json"
+    file.write_text(content if isinstance(content, str) else json.dumps(tree.content | content))
+    with pytest.raises(DataError, match=message) as caught:
+        from_coco(file, tree.images, tree.out, progress=False)
+    assert "\n" not in str(caught.value)
+    assert not tree.out.exists()
+
+
+def test_missing_files_and_folders_are_named(tree):
+    with pytest.raises(DataError, match=r"nothing\.json is no file; give a COCO instances JSON"):
+        from_coco(tree.root / "nothing.json", tree.images, tree.out)
+    tree.images = tree.root / "nowhere"
+    with pytest.raises(DataError, match=r"nowhere is no folder; give the folder that the file_names"):
+        tree.run()
+    assert not tree.out.exists()
+    tree.out.mkdir()
+    (tree.out / "data.yaml").write_text("train: x\n")
+    with pytest.raises(DataError, match=r"data\.yaml has no names:, so from-coco did not make it"):
+        tree.run()
+
+
+def test_hard_link_else_symlink_else_copy(tree, monkeypatch):
+    def refuse(*_):
+        raise OSError("not here")
+
+    assert tree.run("train").links == {"hard link": 2}
+    assert (tree.images / "a.jpg").samefile(tree.out / "images/train/a.jpg")
+    monkeypatch.setattr(os, "link", refuse)
+    assert tree.run("val").links == {"symlink": 2}
+    assert (tree.out / "images/val/a.jpg").resolve() == (tree.images / "a.jpg").resolve()
+    monkeypatch.setattr(os, "symlink", refuse)
+    assert tree.run("test").links == {"copy": 2}
+    assert (tree.out / "images/test/a.jpg").read_bytes() == (tree.images / "a.jpg").read_bytes()
+
+
+def test_a_jpeg_that_ultralytics_would_repair_in_place_is_copied(tree):
+    with (tree.images / "a.jpg").open("ab") as file:
+        file.write(b"\0\0")
+    assert tree.run().links == {"copy": 1, "hard link": 1}
+
+
+def test_the_summary_shows_the_counts_and_the_first_twenty(tree):
+    result = tree.run(annotations=[box(1), *(box(100 + n, bbox=(0, 0, 0, n)) for n in range(30))])
+    stream = io.StringIO()
+    rich.console.Console(file=stream, width=160).print(summary(result))
+    text = stream.getvalue()
+    assert "the first 20 of 30" in text
+    assert "119" in text
+    assert "120" not in text
+    assert "No box of: dog" in text
+    assert len(result.bad_file.read_text().splitlines()) == 31
+
+
+def rows(folder):
+    """Label file -> its rows, sorted."""
+    return {
+        f.relative_to(folder): np.array(sorted([float(v) for v in line.split()] for line in f.read_text().splitlines()))
+        for f in folder.rglob("*.txt")
+    }
+
+
+REAL = [
+    ("coco_val128", "instances_val.json", "val", 1),
+    ("coco_val128", "instances_val_coco91.json", "val", 1),
+    ("bccd", "instances_train.json", "train", 0),
+    ("bccd", "instances_val.json", "val", 0),
+]
+
+
+@pytest.mark.parametrize(("name", "file", "split", "crowd"), REAL)
+def test_real_data_gives_the_labels_published_with_it(name, file, split, crowd, tmp_path):
+    source = SHARED / name
+    if not source.is_dir():
+        pytest.skip(f"shared/data/{name} is not beside this repository")
+    images = source / "images" / split
+    result = from_coco(source / "annotations" / file, images, tmp_path / "out", split=split, progress=False)
+    assert (result.crowd, result.bad, result.clipped) == (crowd, [], 0)
+    ours, theirs = rows(tmp_path / "out" / "labels" / split), rows(source / "labels" / split)
+    assert ours.keys() == theirs.keys()
+    assert sum(map(len, ours.values())) == result.boxes > 800
+    for key, expected in theirs.items():
+        assert len(ours[key]) == len(expected)
+        distance = np.abs(ours[key][:, None] - expected[None]).max(2)  # the published ones have six digits
+        assert distance.min(0).max() <= 1.1e-6
+        assert distance.min(1).max() <= 1.1e-6
