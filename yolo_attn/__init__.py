@@ -7,22 +7,13 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from typing import Any, TypeVar, overload
-
-    T = TypeVar("T", bound=type)
-
-    @overload
-    def register() -> None: ...
-    @overload
-    def register(name: str, *, paper: str, **spec: Any) -> Callable[[T], T]: ...
-
+    from typing import Any
 
 __version__ = "0.1.0"
 __all__ = ["register", "unregister"]
 
 
-def register(name=None, **spec):  # type: ignore[no-untyped-def]
+def register(name: str | None = None, **spec: Any) -> Any:
     """Make layers known to Ultralytics.
 
     ``yolo_attn.register()`` teaches this process's Ultralytics every installed layer; the start-up hook does the same

@@ -26,3 +26,10 @@ class WordError(UserError, ValueError):
 
 class UnsupportedUltralyticsError(UserError, RuntimeError):
     """The installed Ultralytics is not built the way the integration knows how to extend."""
+
+
+def user_error_in(error: BaseException | None) -> UserError | None:
+    """Return the user's mistake that ``error`` is or was raised from, or None: Ultralytics wraps some of them."""
+    while error is not None and not isinstance(error, UserError):
+        error = error.__cause__
+    return error

@@ -73,7 +73,8 @@ class BlockSpec:
         """Return the constructor's options by name, without the channels and what the parser fills in."""
         parameters = list(inspect.signature(self.cls).parameters.values())
         filled = 2 if self.output == "argument" else 1
-        return {p.name: p for p in parameters[filled:] if not (self.repeats == "argument" and p.name == "n")}
+        named = [p for p in parameters[filled:] if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
+        return {p.name: p for p in named if not (self.repeats == "argument" and p.name == "n")}
 
 
 BLOCKS: dict[str, BlockSpec] = {}
@@ -108,12 +109,17 @@ def register(
         raise ValueError(f"block {name!r}: repeats={repeats!r} must be 'stack', 'argument' or 'never'")
     if output is None:
         output = -1 if inputs == "list" else "input"
-    if output not in ("input", "argument") and not isinstance(output, int):
+    if output not in ("input", "argument") and (not isinstance(output, int) or isinstance(output, bool)):
         raise ValueError(f"block {name!r}: output={output!r} must be 'input', 'argument' or the index of an input")
     if inputs == "list" and output == "input":
         raise ValueError(f"block {name!r}: a list of inputs needs output='argument' or the index of one of them")
 
+    if inputs == "one" and isinstance(output, int):
+        raise ValueError(f"block {name!r}: output={output!r} needs inputs='list'; with one input 'input' or 'argument'")
+
     def add(cls: T) -> T:
+        if not isinstance(cls, type):
+            raise TypeError(f"block {name!r} must be a class, got {cls!r}")
         spec = BlockSpec(
             name=name,
             cls=cls,
@@ -135,6 +141,8 @@ def register(
         missing = [o for o in spec.positional if o not in spec.options()]
         if missing:
             raise ValueError(f"block {name!r}: positional names {missing}, which {spec.where} does not have")
+        if repeats == "argument" and "n" not in inspect.signature(cls).parameters:
+            raise ValueError(f"block {name!r}: repeats='argument' needs an argument n of {spec.where}")
         BLOCKS[name] = spec
         return cls
 
@@ -184,10 +192,10 @@ def load_entry_points() -> None:
     global _entry_points_read
     if _entry_points_read:
         return
-    _entry_points_read = True
     for point in importlib.metadata.entry_points(group=ENTRY_POINT_GROUP):
         try:
             point.load()
         except Exception as error:  # a broken third-party package must not take YOLO down with it
             package = point.dist.name if point.dist else "?"
             BROKEN_ENTRY_POINTS[f"{point.name} of {package}"] = f"{type(error).__name__}: {error}"
+    _entry_points_read = True  # last: another thread that parses a model meanwhile must not do without them

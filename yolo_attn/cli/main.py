@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Sequence
 
 from .. import __version__
-from ..errors import UserError, WordError
+from ..errors import WordError, user_error_in
 from ..registry import nearest
 
 HELP = f"""\
@@ -100,11 +100,9 @@ def guarded(job: Callable[[], int]) -> int:
 
 def _line(error: BaseException) -> str | None:
     """Return the one line for a user's mistake, or None for a fault of the program."""
-    link: BaseException | None = error
-    while link is not None:  # Ultralytics wraps what its data set check raises
-        if isinstance(link, UserError):
-            return " ".join(str(link).split())
-        link = link.__cause__
+    mistake = user_error_in(error)
+    if mistake is not None:
+        return " ".join(str(mistake).split())
     from ..integration.mistakes import line_of
 
     return line_of(error)

@@ -6,6 +6,7 @@ layer of the registry that is never right, so the file is looked through first.
 
 from __future__ import annotations
 
+import _compat_pickle
 import functools
 import importlib.util
 import pickletools
@@ -20,7 +21,8 @@ from .. import registry
 from ..errors import CheckpointError
 from . import layers
 
-_GLOBAL = re.compile(rb"c([A-Za-z_][\w.]*)\n([A-Za-z_][\w.]*)\n")  # pickle's GLOBAL, as torch.save writes it
+# Whose modules are missing or renamed is for Ultralytics and pickle to deal with; the last are Python 2's names.
+_THEIRS = {"ultralytics", "torch", "torchvision", "numpy", *sys.stdlib_module_names, *_compat_pickle.IMPORT_MAPPING}
 
 
 def guarded(original: Callable[..., Any]) -> Callable[..., Any]:
@@ -58,12 +60,8 @@ def missing_layers(file: Path) -> list[str]:
     pickled = _pickle(file)
     if not _is_ours(pickled):
         return []
-    candidates = {(m.decode(), c.decode()) for m, c in _GLOBAL.findall(pickled)}
-    if all(_importable(m, c) for m, c in candidates):
-        return []
-    # What the pattern found may stand in a string; the pickle's own instructions decide.
-    named = {str(arg) for op, arg, _ in pickletools.genops(pickled) if op.name == "GLOBAL"}
-    return sorted(f"{m}.{c}" for m, c in candidates if f"{m} {c}" in named and not _importable(m, c))
+    named = {str(arg) for op, arg, _ in pickletools.genops(pickled) if op.name == "GLOBAL"}  # as torch.save writes it
+    return sorted(name.replace(" ", ".") for name in named if not _importable(*name.split(" ")))
 
 
 def holds_our_layers(file: Path) -> bool:
@@ -102,10 +100,10 @@ def _is_ours(pickled: bytes) -> bool:
 
 
 def _importable(module: str, name: str) -> bool:
+    if module.partition(".")[0] in _THEIRS:
+        return True
     if module in sys.modules:
-        return module != "__main__" or hasattr(sys.modules[module], name)
-    if module.startswith(("ultralytics.", "torch.", "__builtin__")):
-        return True  # theirs: renamed modules are Ultralytics' to map
+        return hasattr(sys.modules[module], name)
     try:
         return importlib.util.find_spec(module) is not None
     except (ImportError, ValueError):

@@ -16,6 +16,7 @@ from typing import Any
 import yaml
 
 from ..data.check import why_unusable
+from ..data.digits import generate_from_yaml
 from ..errors import DataError
 from ..registry import nearest
 from . import files, layers
@@ -44,11 +45,14 @@ def explaining_what_is_missing(original: Callable[..., Any]) -> Callable[..., An
     @functools.wraps(original)
     def check_det_dataset(dataset: str | Path, *args: Any, **kwargs: Any) -> Any:
         try:
-            return original(dataset, *args, **kwargs)
+            data = original(dataset, *args, **kwargs)
         except FileNotFoundError as error:
             if isinstance(error, DataError):
                 raise
             raise MissingDataError(_what_is_missing(str(dataset), error)) from error
+        if "digits" in data:  # Ultralytics generates what is missing, but does not see that the YAML has changed
+            generate_from_yaml(data)
+        return data
 
     return check_det_dataset
 

@@ -7,6 +7,7 @@ off, or layers registered by the user's own script) the file has to import them.
 from __future__ import annotations
 
 import functools
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,8 @@ def importing_ours(original: Callable[..., Any]) -> Callable[..., Any]:
         modules = sorted({s.cls.__module__ for s in layers.installed().values()} - {"__main__"})
         ours = f"    import {', '.join(['yolo_attn', *modules])}\n    yolo_attn.register()\n"
         text = file.read_text(encoding="utf-8")
+        if "sys.path" not in text:  # earlier versions leave the new process without this one's
+            ours = f"    import sys\n    sys.path[:] = {sys.path!r}\n{ours}"
         # Before the first import of the guarded part, that is, behind a line that may set sys.path.
         head, found, tail = text.partition("    from ")
         file.write_text(head + ours + found + tail if found else text, encoding="utf-8")

@@ -4,8 +4,17 @@ The interpreter runs :func:`at_startup` at every start (``yolo_attn.pth``), so t
 and ``os``, which are loaded anyway.
 """
 
+from __future__ import annotations
+
 import os
 import sys
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from importlib.machinery import ModuleSpec
+    from types import ModuleType
+    from typing import Any
 
 # Modules of Ultralytics in which something is wrapped; what, says ``patching``.
 TARGETS = frozenset(
@@ -23,28 +32,29 @@ TARGETS = frozenset(
 class _Loader:
     """Runs the module's own loader, then the wrapping; afterwards the module shows its own loader again."""
 
-    def __init__(self, loader):  # type: ignore[no-untyped-def]
+    def __init__(self, loader: Any) -> None:
         self.loader = loader
 
-    def __getattr__(self, name):  # type: ignore[no-untyped-def]
+    def __getattr__(self, name: str) -> Any:
         return getattr(self.loader, name)
 
-    def create_module(self, spec):  # type: ignore[no-untyped-def]
-        return self.loader.create_module(spec)
+    def create_module(self, spec: ModuleSpec) -> ModuleType | None:
+        module: ModuleType | None = self.loader.create_module(spec)
+        return module
 
-    def exec_module(self, module):  # type: ignore[no-untyped-def]
+    def exec_module(self, module: Any) -> None:
         module.__spec__.loader = module.__loader__ = self.loader
         self.loader.exec_module(module)
         from . import patching
 
-        patching.apply(module)
+        patching.apply(module, fresh=True)
 
 
 class Finder:
     """Meta path finder that answers for the modules in ``TARGETS`` only."""
 
     @staticmethod
-    def find_spec(name, path=None, target=None):  # type: ignore[no-untyped-def]
+    def find_spec(name: str, path: Sequence[str] | None = None, target: ModuleType | None = None) -> ModuleSpec | None:
         """Return the spec that the other finders give, with the loader wrapped; None for any other module."""
         if name not in TARGETS:
             return None
@@ -54,7 +64,7 @@ class Finder:
             spec = finder.find_spec(name, path, target)
             if spec is not None:
                 if spec.loader is not None:
-                    spec.loader = _Loader(spec.loader)
+                    spec.loader = _Loader(spec.loader)  # type: ignore[assignment]
                 return spec
         return None
 
@@ -68,7 +78,7 @@ def at_startup() -> None:
 def arm() -> None:
     """Wrap what is already loaded of Ultralytics, and wait for the rest."""
     if Finder not in sys.meta_path:
-        sys.meta_path.insert(0, Finder)  # type: ignore[arg-type]
+        sys.meta_path.insert(0, Finder)
     loaded = [sys.modules[name] for name in TARGETS if name in sys.modules]
     if loaded:
         from . import patching
@@ -81,4 +91,4 @@ def arm() -> None:
 def disarm() -> None:
     """Stop waiting."""
     if Finder in sys.meta_path:
-        sys.meta_path.remove(Finder)  # type: ignore[arg-type]
+        sys.meta_path.remove(Finder)

@@ -13,6 +13,7 @@ from types import ModuleType
 from .. import registry
 
 TASKS = "ultralytics.nn.tasks"
+INJECTED: set[str] = set()  # names that the parser has put into that module
 
 
 def installed() -> dict[str, registry.BlockSpec]:
@@ -48,7 +49,7 @@ def owner_in_ultralytics(name: str) -> str | None:
     if tasks is None or getattr(tasks.__spec__, "_initializing", False):
         return _names_in_source().get(name)
     found = vars(tasks).get(name)
-    if found is None or any(spec.cls is found for spec in registry.BLOCKS.values()):
+    if found is None or name in INJECTED:
         return None
     return f"{getattr(found, '__module__', TASKS)}.{getattr(found, '__qualname__', name)}"
 

@@ -33,45 +33,39 @@ SUPPORTED = "8.3.0 to 8.4.190"
 MARKER = "yolo_attn_layer"  # attribute of every layer that we built; checkpoints carry it
 
 _CLASSES, _BRANCH = "_yolo_attn_classes", "_yolo_attn_row"
-_injected: set[str] = set()
 
 
 def extended(original: Callable[..., Any]) -> Callable[..., Any]:
     """Wrap ``parse_model`` so that it also builds the layers of the registry."""
     compiled: list[Callable[..., Any]] = []
-    tasks = sys.modules[original.__module__]
+    tasks = sys.modules[layers.TASKS]
 
     @functools.wraps(original)
     def parse_model(d: dict[str, Any], ch: int, *args: Any, **kwargs: Any) -> Any:
         known = layers.installed()
         file = Path(str(d.get("yaml_file") or "model YAML")).name
-        table = _table(d, file)
-        used: dict[int, BlockSpec] = {}
-        for i, (f, _, name, _) in enumerate(table):
+        if not _names_any(known, d):
             try:
-                if name in known:
-                    _check_name_is_free(known[name], tasks)
-                    used[i] = known[name]
-                else:
-                    _check_exists(name, tasks)
-                rows.check_from(f, i)
-            except LayerError as error:
-                raise LayerError(f"{file}: layer {i} ({name}): {error}") from None
-        if not used:
-            return original(d, ch, *args, **kwargs)
+                return original(d, ch, *args, **kwargs)
+            except Exception:
+                _checked(d, file, tasks)  # says which row it is, where that can be seen
+                raise
+        table, used = _checked(d, file, tasks)
         if not compiled:
             compiled.append(with_branch(original, tasks))
         for spec in used.values():
             vars(tasks)[spec.name] = spec.cls
-            _injected.add(spec.name)
+            layers.INJECTED.add(spec.name)
         vars(tasks)[_CLASSES] = {spec.cls: spec for spec in known.values()}
         vars(tasks)[_BRANCH] = _branch
         split = len(d["backbone"])
         for i in used:
             table[i][3] = rows.shield(table[i][3])
+        activation = tasks.Conv.default_act
         try:
             model, save = compiled[0]({**d, "backbone": table[:split], "head": table[split:]}, ch, *args, **kwargs)
         except Exception as error:
+            tasks.Conv.default_act = activation  # an `activation:` in the YAML must not outlive the failure
             raise _located(error, file) from error
         _verify(model, table, used)
         return model, save
@@ -81,10 +75,10 @@ def extended(original: Callable[..., Any]) -> Callable[..., Any]:
 
 def forget() -> None:
     """Take the names out of ``ultralytics.nn.tasks`` that were put there."""
-    tasks = sys.modules.get(layers.TASKS)
-    for name in (*_injected, _CLASSES, _BRANCH):
+    tasks = sys.modules[layers.TASKS]
+    for name in (*layers.INJECTED, _CLASSES, _BRANCH):
         vars(tasks).pop(name, None)
-    _injected.clear()
+    layers.INJECTED.clear()
 
 
 def with_branch(original: Callable[..., Any], tasks: ModuleType) -> Callable[..., Any]:
@@ -93,9 +87,9 @@ def with_branch(original: Callable[..., Any], tasks: ModuleType) -> Callable[...
     Raises:
         UnsupportedUltralyticsError: If the function is not built as expected.
     """
-    code = original.__code__
-    if code.co_name != "parse_model" or code.co_filename != tasks.__file__:
-        raise _unsupported(f"parse_model was already replaced by {original.__module__}.{code.co_name}")
+    code = getattr(original, "__code__", None)
+    if code is None or code.co_name != "parse_model" or code.co_filename != tasks.__file__:
+        raise _unsupported(f"parse_model was already replaced by {code or original!r}")
     try:
         tree = ast.parse(textwrap.dedent(inspect.getsource(original)))
     except (OSError, SyntaxError) as error:
@@ -106,6 +100,8 @@ def with_branch(original: Callable[..., Any], tasks: ModuleType) -> Callable[...
     text = f"if m in {_CLASSES}:\n    m, args, n, c2 = {_BRANCH}({_CLASSES}[m], i, f, n, args, ch, d)"
     if "legacy" in _stored(function):
         text += "\n    legacy = legacy and not m.replaces_csp"
+    elif hasattr(tasks.Detect, "legacy"):
+        raise _unsupported("parse_model has no variable 'legacy', by which it chooses the detection head")
     branch = ast.parse(text).body[0]
     assert isinstance(branch, ast.If), "the text above is an if"
     chain = loop.body[place]
@@ -136,7 +132,7 @@ def _find_chain(function: ast.FunctionDef) -> tuple[ast.For, int]:
     rest = loops[0].body[chains[0] + 1 :]
     called = [x for s in rest for x in ast.walk(s) if isinstance(x, ast.Call) and ast.unparse(x) == "m(*args)"]
     appended = [s for s in rest if ast.unparse(s) == "ch.append(c2)"]
-    if not called or len(appended) != 1:
+    if not called or len(appended) != 1 or any("c2" in _stored(s) for s in rest):
         raise _unsupported("parse_model does not build m(*args) and append c2 to ch after the if-chain")
     return loops[0], chains[0]
 
@@ -149,13 +145,42 @@ def _branch(spec: BlockSpec, i: int, f: Any, n: int, args: list[Any], ch: list[i
     return rows.build_arguments(spec, i, f, n, args, ch, d)
 
 
+def _names_any(known: dict[str, BlockSpec], d: dict[str, Any]) -> bool:
+    """Say whether a row of the model YAML names one of the ``known`` layers."""
+    parts = [p for p in (d.get("backbone"), d.get("head")) if isinstance(p, list | tuple)]
+    names = [row[2] for p in parts for row in p if isinstance(row, list | tuple) and len(row) > 2]
+    return any(isinstance(name, str) and name in known for name in names)
+
+
+def _checked(d: dict[str, Any], file: str, tasks: ModuleType) -> tuple[list[list[Any]], dict[int, BlockSpec]]:
+    """Return a copy of all rows, and which of them are layers of the registry.
+
+    Raises:
+        LayerError: If a row is malformed, names no known layer, or reads a layer that is not there.
+    """
+    known = layers.installed()
+    table = _table(d, file)
+    used: dict[int, BlockSpec] = {}
+    for i, (f, _, name, _) in enumerate(table):
+        try:
+            if name in known:
+                _check_name_is_free(known[name], tasks)
+                used[i] = known[name]
+            else:
+                _check_exists(name, tasks)
+            rows.check_from(f, i)
+        except LayerError as error:
+            raise LayerError(f"{file}: layer {i} ({name}): {error}") from None
+    return table, used
+
+
 def _table(d: dict[str, Any], file: str) -> list[list[Any]]:
     """Return a copy of all rows.
 
     Raises:
         LayerError: If the YAML does not hold rows of four.
     """
-    parts = [d.get("backbone"), d.get("head")]
+    parts: list[Any] = [d.get("backbone"), d.get("head")]
     if not all(isinstance(p, list) for p in parts):
         raise LayerError(
             f"{file}: a model YAML needs the lists 'backbone' and 'head' of [from, repeats, layer, arguments]"
@@ -164,7 +189,7 @@ def _table(d: dict[str, Any], file: str) -> list[list[Any]]:
     for i, row in enumerate(table):
         if not isinstance(row, list | tuple) or len(row) != 4 or not isinstance(row[2], str):
             raise LayerError(f"{file}: layer {i}: a row must be [from, repeats, layer, arguments], got {row!r}")
-        if not isinstance(row[3], list):
+        if not isinstance(row[3], list | tuple):
             raise LayerError(
                 f"{file}: layer {i} ({row[2]}): arguments must be a list, got {row[3]!r}; write [] for none"
             )
@@ -173,7 +198,7 @@ def _table(d: dict[str, Any], file: str) -> list[list[Any]]:
 
 def _check_name_is_free(spec: BlockSpec, tasks: ModuleType) -> None:
     there = vars(tasks).get(spec.name, spec.cls)
-    if there is not spec.cls and spec.name not in _injected:
+    if there is not spec.cls and spec.name not in layers.INJECTED:
         raise LayerError(
             f"{spec.name} is both {there.__module__}.{spec.name} of this Ultralytics and {spec.where}; "
             "register the block under another name"
@@ -191,7 +216,7 @@ def _check_exists(name: str, tasks: ModuleType) -> None:
         found = module is None or hasattr(module, name.rpartition("nn.")[2])
         choices = [f"nn.{k}" for k in vars(module) if k[:1].isupper()] if module else []
     else:
-        found = name in vars(tasks) and name not in _injected
+        found = name in vars(tasks) and name not in layers.INJECTED
         choices = [*layers.installed(), *layers.ultralytics_layers(tasks)]
     if found:
         return

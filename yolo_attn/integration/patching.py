@@ -27,12 +27,17 @@ WRAPPERS: dict[str, dict[str, Wrap]] = {
 _done: dict[tuple[str, str], tuple[Callable[..., Any], Callable[..., Any]]] = {}  # (module, name): original, wrapper
 
 
-def apply(module: ModuleType) -> None:
-    """Wrap what ``WRAPPERS`` lists for ``module``; a name that this version does not have is left out."""
+def apply(module: ModuleType, fresh: bool = False) -> None:
+    """Wrap what ``WRAPPERS`` lists for ``module``; a name that this version does not have is left out.
+
+    Args:
+        module: One of Ultralytics' modules.
+        fresh: Its code has just been run, maybe once more (``importlib.reload``): nothing in it is wrapped.
+    """
     for name, wrap in WRAPPERS[module.__name__].items():
         owner, attribute = _owner(module, name)
         original = getattr(owner, attribute, None)
-        if original is None or (module.__name__, name) in _done:
+        if original is None or (not fresh and (module.__name__, name) in _done):
             continue
         wrapper = wrap(original)
         _done[module.__name__, name] = original, wrapper
@@ -42,8 +47,9 @@ def apply(module: ModuleType) -> None:
 def undo() -> None:
     """Put every original back."""
     for (module_name, name), (original, wrapper) in _done.items():
-        owner, attribute = _owner(sys.modules[module_name], name)
-        _replace(owner, attribute, wrapper, original)
+        if module_name in sys.modules:
+            owner, attribute = _owner(sys.modules[module_name], name)
+            _replace(owner, attribute, wrapper, original)
     _done.clear()
     parser.forget()
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import inspect
 import math
+import re
 from typing import Any
 
 from ..errors import LayerError
@@ -68,7 +69,7 @@ def check_from(f: Any, index: int) -> None:
     Raises:
         LayerError: If one does not.
     """
-    for x in f if isinstance(f, list) else [f]:
+    for x in f if isinstance(f, list | tuple) else [f]:
         if not isinstance(x, int) or isinstance(x, bool):
             raise LayerError(f"'from' must be a layer number or a list of them, got {f!r}")
         if index == 0 and x not in (-1, 0):
@@ -101,6 +102,7 @@ def build_arguments(
         LayerError: If the row does not fit the layer type.
     """
     name = spec.name
+    f = list(f) if isinstance(f, tuple) else f
     if spec.inputs == "one" and isinstance(f, list):
         raise LayerError(f"'from' is {f}, but {name} reads one map; write one layer number, e.g. -1")
     if spec.inputs == "list" and not isinstance(f, list):
@@ -108,13 +110,14 @@ def build_arguments(
     if spec.inputs == "list" and not f:
         raise LayerError(f"'from' is an empty list, but {name} reads at least one map; write e.g. [4, 6, 10]")
     inputs = [channels[x] for x in f] if isinstance(f, list) else [channels[f]]
-    positional, options = _split(spec, describe(args), inputs)
+    wanted, options = _split(spec, describe(args), inputs)
 
     first: list[Any] = [inputs if spec.inputs == "list" else inputs[0]]
     if spec.output == "argument":
-        wanted, *positional = positional
-        out = scaled(wanted, model)
+        out = scaled(wanted[0], model)
         first.append(out)
+    elif isinstance(spec.output, int) and not -len(inputs) <= spec.output < len(inputs):
+        raise LayerError(f"'from' is {f}, but {name} puts out the channels of input {spec.output}; write more layers")
     else:
         out = inputs[0 if spec.output == "input" else spec.output]
 
@@ -125,9 +128,8 @@ def build_arguments(
     if spec.repeats == "argument":
         options, repeats = {"n": repeats, **options}, 1
 
-    built = [*first, *positional, options] if options else [*first, *positional]
-    _check_call(spec, [*first, *positional], options)
-    return Builder(spec), built, repeats, out
+    _check_call(spec, first, options)
+    return Builder(spec), [*first, options] if options else first, repeats, out
 
 
 def scaled(channels: Any, model: dict[str, Any]) -> int:
@@ -141,7 +143,7 @@ def scaled(channels: Any, model: dict[str, Any]) -> int:
 
 
 def _split(spec: BlockSpec, args: list[Any], inputs: list[int]) -> tuple[list[Any], dict[str, Any]]:
-    """Split a row's arguments into those by position and those by name, and check both."""
+    """Split a row's arguments into the output's channels, if the layer takes them, and options by name; check both."""
     name = spec.name
     options: dict[str, Any] = {}
     if args and isinstance(args[-1], dict):
@@ -168,7 +170,15 @@ def _split(spec: BlockSpec, args: list[Any], inputs: list[int]) -> tuple[list[An
             )
         if word not in known:
             raise LayerError(f"{name} has no option {word!r}.{nearest(word, known)} {takes}")
-    return args, options
+    by_position = dict(zip(spec.positional, args[len(leading) :], strict=False))
+    if twice := by_position.keys() & options.keys():
+        raise LayerError(f"option {min(twice)!r} is given by position and by name; write it once")
+    return args[: len(leading)], {k: _number(v) for k, v in {**by_position, **options}.items()}
+
+
+def _number(value: Any) -> Any:
+    """Return the number where YAML 1.1 reads one as text: ``1e-5`` is a string to it, ``1.0e-5`` is not."""
+    return float(value) if isinstance(value, str) and re.fullmatch(r"[-+]?\d+[eE][-+]?\d+", value) else value
 
 
 def _check_call(spec: BlockSpec, args: list[Any], options: dict[str, Any]) -> None:

@@ -15,14 +15,14 @@ TASKS = ("detect", "segment", "classify", "pose", "obb")
 
 def words() -> list[str]:
     """Return the words that ``yolo`` takes."""
-    from ultralytics.cfg import DEFAULT_CFG_DICT
+    from ultralytics.utils import DEFAULT_CFG_DICT
 
     return sorted({*DEFAULT_CFG_DICT, "end2end"} - {"mode"})  # the mode is the command
 
 
 def flags() -> list[str]:
     """Return the words that may stand without a value (``half`` for ``half=True``)."""
-    from ultralytics.cfg import DEFAULT_CFG_DICT
+    from ultralytics.utils import DEFAULT_CFG_DICT
 
     return sorted({k for k, v in DEFAULT_CFG_DICT.items() if isinstance(v, bool)} | {"end2end", "half", "int8", "nms"})
 

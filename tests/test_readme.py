@@ -1,0 +1,89 @@
+"""The README: its commands run, its YAML rows build, its code registers, its table of layers is the registry's."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+import yaml
+from ultralytics import YOLO
+
+import yolo_attn
+from yolo_attn import registry
+from yolo_attn.cli import blocks, main, words
+from yolo_attn.integration import layers, yolo
+
+ROOT = Path(__file__).parents[1]
+TEXT = (ROOT / "README.md").read_text()
+BLOCKS = re.findall(r"^ *```(\w+)\n(.*?)^ *```", TEXT, re.MULTILINE | re.DOTALL)
+COMMANDS = [line.strip() for kind, body in BLOCKS if kind == "bash" for line in body.splitlines() if line.strip()]
+
+
+def body_of(kind):
+    return [body for k, body in BLOCKS if k == kind]
+
+
+def test_the_first_screen_is_the_two_commands():
+    assert COMMANDS[:2] == ["pip install -e . && python train_detect.py", 'pip install -e ".[test]" && pytest']
+    assert TEXT.splitlines().index(COMMANDS[0]) < 25
+    assert COMMANDS[1] in (ROOT / ".ci" / "run").read_text() or "^pip install .*&& pytest$" in (
+        ROOT / ".ci" / "run"
+    ).read_text()
+
+
+@pytest.mark.parametrize("command", COMMANDS[2:])
+def test_the_words_of_every_command_are_known(command):
+    program, *given = shlex.split(command)
+    assert program in ("yolo", "yolo-attn", "python")
+    if program == "python":
+        assert given[0] == "train_detect.py"
+        return
+    mode, *rest = given
+    assert mode in ("train", "val", "compare", "data", "info", "blocks")
+    if mode in ("train", "val", "compare"):
+        pairs = words.parse(rest, ["base", "models", *yolo.words()])
+        for name in [pairs.get("model"), pairs.get("base"), *pairs.get("models", "").split(",")]:
+            if name and name.endswith(".yaml"):
+                yolo.check_model(name)
+
+
+def test_the_yaml_rows_build(tmp_path):
+    rows = yaml.safe_load(body_of("yaml")[0])
+    base = yaml.safe_load((ROOT / "model_yamls" / "yolo11-ema.yaml").read_text())
+    content = {"nc": 2, "scales": base["scales"], "backbone": base["backbone"], "head": []}
+    content["head"] = [*rows, [[4, 6, len(base["backbone"]) + 2], 1, "Detect", ["nc"]]]
+    (tmp_path / "yolo11-readme.yaml").write_text(yaml.safe_dump(content))
+    yolo_attn.register()
+    model = YOLO(str(tmp_path / "yolo11n-readme.yaml")).model
+    assert [type(m).__name__ for m in model.model if layers.spec_of(type(m))] == ["EMA", "GSoP", "PMFS"]
+
+
+def test_the_python_code_runs(tmp_path):
+    first, second = body_of("python")
+    exec(first, {})
+    code = "\n".join(line.removeprefix("   ") for line in second.splitlines())
+    space = {"__name__": "readme_block"}
+    try:
+        exec(code, space)
+        assert registry.get("ChannelGate").cls is space["ChannelGate"]
+    finally:
+        registry.BLOCKS.pop("ChannelGate", None)
+
+
+def test_the_table_of_layers_is_what_blocks_prints():
+    for name, spec in layers.installed().items():
+        if spec.cls.__module__.startswith("yolo_attn.blocks"):
+            reads = "a list of maps" if spec.inputs == "list" else "one map"
+            options = ", ".join(f"`{o}`" for o in blocks.options(spec))
+            params = " / ".join(blocks.parameters(spec))
+            assert f"| `{name}` | {reads} | {options} | {params} | {spec.paper} |" in TEXT
+
+
+def test_help_ends_with_commands_whose_words_are_known(capsys):
+    assert main(["--help"]) == 0
+    examples = capsys.readouterr().out.split("examples")[1].splitlines()[1:]
+    assert len(examples) >= 5
+    for line in examples:
+        program, command, *_ = shlex.split(line)
+        assert program == "yolo-attn"
+        assert command in ("blocks", "info", "train", "predict", "compare", "data")

@@ -1,0 +1,92 @@
+"""With what a run was made: versions, hardware, memory, commit. Part of every record."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import yolo_attn
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of what computes: this package, Ultralytics, torch, numpy, faster-coco-eval, Python."""
+    found = {"yolo-attn": yolo_attn.__version__}
+    for package in ("ultralytics", "torch", "torchvision", "numpy", "opencv-python", "faster-coco-eval"):
+        try:
+            found[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    if "torch" in sys.modules:  # with the build, as in 2.9.0+cu128
+        found["torch"] = str(sys.modules["torch"].__version__)
+    if "ultralytics" in sys.modules:  # a copy on the path may stand before the installed one
+        found["ultralytics"] = str(sys.modules["ultralytics"].__version__)
+    return {**found, "python": platform.python_version()}
+
+
+def cpu_name() -> str:
+    """Return the processor's name as its maker writes it, where the system tells."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        lines = []
+    for line in lines:
+        if line.lower().startswith("model name"):
+            return " ".join(line.split(":", 1)[1].split())
+    return platform.processor() or platform.machine()
+
+
+def usable_cores() -> int:
+    """Return how many cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def hardware() -> dict[str, Any]:
+    """Return processor, cores, torch's threads and the GPUs. Imports torch."""
+    import torch
+
+    gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+    return {
+        "cpu": cpu_name(),
+        "cores": usable_cores(),
+        "threads": torch.get_num_threads(),
+        "gpus": gpus,
+        "platform": platform.platform(),
+    }
+
+
+def peak_memory() -> dict[str, int | None]:
+    """Return the most memory this process has held, in bytes: resident, and on each GPU together as torch counts it."""
+    resident = None
+    if sys.platform != "win32":
+        import resource
+
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        resident = peak if sys.platform == "darwin" else peak * 1024
+    torch = sys.modules.get("torch")
+    gpu = None
+    if torch is not None and torch.cuda.is_available() and torch.cuda.is_initialized():
+        gpu = sum(torch.cuda.max_memory_allocated(i) for i in range(torch.cuda.device_count()))
+    return {"resident_bytes": resident, "gpu_bytes": gpu}
+
+
+def git_state() -> dict[str, Any] | None:
+    """Return commit and ``dirty`` of the repository around the working directory; None outside of one."""
+
+    def ask(*words: str) -> str | None:
+        try:
+            done = subprocess.run(["git", *words], capture_output=True, text=True, timeout=20, check=True)
+        except (OSError, subprocess.SubprocessError):
+            return None
+        return done.stdout.strip()
+
+    commit = ask("rev-parse", "--verify", "HEAD")
+    if commit is None:
+        return None
+    return {"commit": commit, "dirty": bool(ask("status", "--porcelain"))}

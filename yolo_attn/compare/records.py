@@ -1,0 +1,85 @@
+"""The JSON and CSV files of a comparison: written whole or not at all, read back without torch."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import os
+from pathlib import Path
+from typing import Any
+
+
+def finite(value: Any) -> Any:
+    """Return ``value`` with every NaN and infinity, at any depth, replaced by None: JSON has no word for them."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {key: finite(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [finite(item) for item in value]
+    return value
+
+
+def write_text(path: Path, text: str) -> None:
+    """Put ``text`` into ``path`` so that a reader sees the old file or the new one, never a half."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        with part.open("w", encoding="utf-8", newline="\n") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())  # the rename must not become durable before the contents
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def write_json(path: Path, value: Any, *, indent: int | None = 2) -> None:
+    """Write ``value`` as JSON into ``path``, see :func:`write_text`. What JSON does not know is written as its text."""
+    text = json.dumps(finite(value), indent=indent, ensure_ascii=False, allow_nan=False, default=str)
+    write_text(path, text + "\n")
+
+
+def read_json(path: Path) -> Any:
+    """Return the contents of ``path``, or None if there is no such file."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+
+
+def read_epochs(path: Path) -> list[dict[str, float | None]]:
+    """Return the rows of an Ultralytics ``results.csv``, one per epoch, in order; empty if there is no such file.
+
+    An epoch that was trained twice, as the run was killed between its row and its checkpoint, is returned as it was
+    trained last. A last row cut off in the middle is left out.
+    """
+    if not path.is_file():
+        return []
+    with path.open(encoding="utf-8", newline="") as file:
+        lines = list(csv.reader(file))
+    header = [name.strip() for name in lines[0]] if lines else []
+    rows: dict[float, dict[str, float | None]] = {}
+    for line in lines[1:]:
+        try:
+            row = dict(zip(header, (float(cell) for cell in line), strict=True))
+        except ValueError:
+            continue
+        rows[row["epoch"]] = finite(row)
+    return [rows[epoch] for epoch in sorted(rows)]
+
+
+def cut_epochs(path: Path, last: int) -> None:
+    """Take the epochs after ``last`` out of an Ultralytics ``results.csv``: a resumed training appends its own."""
+    if not path.is_file():
+        return
+    head, *rows = path.read_text(encoding="utf-8").splitlines()
+    kept = []
+    for row in rows:
+        try:
+            if float(row.split(",")[0]) <= last and row.count(",") == head.count(","):
+                kept.append(row)
+        except ValueError:
+            continue
+    write_text(path, "\n".join([head, *kept]) + "\n")

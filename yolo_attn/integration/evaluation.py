@@ -1,0 +1,258 @@
+"""Ask Ultralytics: are these training words valid, where did a training stop, what does a checkpoint find on a split.
+
+The validation is Ultralytics' own (what ``yolo val`` prints); its validator is extended only to hand out each
+prediction with the image it belongs to. Its ``predictions.json`` cannot be used for that: the image id there is the
+file's stem, the same for ``a/1.jpg`` and ``b/1.jpg``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from ultralytics.cfg import get_cfg
+from ultralytics.data.utils import check_det_dataset
+from ultralytics.models import YOLO
+from ultralytics.models.yolo.detect import DetectionValidator
+from ultralytics.utils import DEFAULT_CFG_DICT
+
+from yolo_attn.errors import DataError, UserError, WordError
+from yolo_attn.integration.yolo import check_model
+from yolo_attn.registry import nearest
+
+# The training words that mean something to a validation; the rest of it is as `yolo val` has it.
+VALIDATION_WORDS = (
+    "imgsz", "batch", "device", "workers", "single_cls", "classes", "iou", "max_det", "conf", "agnostic_nms",
+    "half", "quantize", "nms", "cache", "augment", "channels_last",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """What a checkpoint finds on one split.
+
+    Attributes:
+        split: Name of the split.
+        reason: Why this one.
+        ultralytics: ``mAP50``, ``mAP50-95``, ``precision`` and ``recall`` as ``yolo val`` prints them, 0 to 1.
+        images: ``(id, file name, height, width)`` of each image, pixels; the name is relative to the images' folder.
+        boxes: ``(image id, class index, [x, y, w, h])`` of each label, pixels of the original image.
+        predictions: Dicts with ``image_id``, ``category_id`` (the class index), ``bbox`` (as above) and ``score``.
+        names: Class names by index.
+    """
+
+    split: str
+    reason: str
+    ultralytics: dict[str, float]
+    images: list[tuple[int, str, int, int]]
+    boxes: list[tuple[int, int, list[float]]]
+    predictions: list[dict[str, Any]]
+    names: list[str]
+
+
+def check_training_words(words: Mapping[str, Any]) -> None:
+    """Refuse training words that Ultralytics would refuse, or does not know.
+
+    Raises:
+        WordError: One line with the word, the nearest known one, and what is wrong with a value.
+    """
+    try:
+        get_cfg(overrides={**words, "mode": "train", "task": "detect"})
+    except (SyntaxError, TypeError, ValueError) as error:
+        for word in words:
+            if word not in DEFAULT_CFG_DICT:
+                raise WordError(f"{word!r} is no argument of yolo train.{nearest(word, DEFAULT_CFG_DICT)}") from None
+        raise WordError(" ".join(str(error).split())) from None
+
+
+def check_data(data: str) -> dict[str, Any]:
+    """Return the data YAML as Ultralytics reads it, with absolute paths; it may download the images.
+
+    Raises:
+        DataError: If it cannot be found or used.
+    """
+    try:
+        return check_det_dataset(data)
+    except UserError:
+        raise
+    except Exception as error:  # Ultralytics raises six kinds here, the message is what matters
+        raise DataError(f"data {data}: {' '.join(str(error).split())}") from None
+
+
+def open_model(model: str) -> YOLO:
+    """Return ``YOLO(model)`` for a detection model.
+
+    Raises:
+        UserError: If there is no such model, it cannot be built, or it is for another task.
+    """
+    check_model(model)
+    opened = YOLO(model)
+    if opened.task != "detect":
+        raise UserError(f"model {model!r} is for the task {opened.task}; only detection models are compared")
+    return opened
+
+
+def open_checkpoint(checkpoint: Path) -> torch.nn.Module:
+    """Return the model of a checkpoint: not fused, float32, in eval mode, on the CPU; ``.yaml`` holds its layers."""
+    model: Any = YOLO(checkpoint).model
+    return model.float().eval().cpu()
+
+
+@dataclass(frozen=True, slots=True)
+class Stopped:
+    """Where a training stopped: ``epoch`` epochs are done of ``epochs``; ``finished`` if none is left to do."""
+
+    epoch: int
+    epochs: int
+    finished: bool
+    folder: str
+
+
+def read_stop(last: Path) -> Stopped | None:
+    """Return where the training that wrote ``last.pt`` stopped; None if there is no readable checkpoint.
+
+    Ultralytics itself starts anew, or trains an epoch too many, when asked to resume a finished training.
+    """
+    if not last.is_file():
+        return None
+    try:
+        checkpoint = torch.load(last, map_location="cpu", weights_only=False)
+        epoch, words = int(checkpoint["epoch"]), checkpoint["train_args"]
+    except UserError:
+        raise
+    except Exception:  # killed while writing it: any error of zip, pickle or torch
+        return None
+    epochs = int(words.get("epochs") or 0)
+    finished = epoch < 0 or epoch + 1 >= epochs or checkpoint.get("optimizer") is None  # stripped at the end: -1
+    return Stopped(epochs if epoch < 0 else epoch + 1, epochs, finished, str(words.get("save_dir") or ""))
+
+
+class _Validator(DetectionValidator):
+    """Ultralytics' validator, which also keeps each prediction with the file it was made for."""
+
+    def init_metrics(self, model: Any) -> None:
+        super().init_metrics(model)
+        this: Any = self  # upstream declares these as None
+        this.args.save_json = True  # have pred_to_json called
+        this.kept = []
+        this.shapes = {}
+        # Class indices in place of COCO's and LVIS's ids, and no search for their annotation files.
+        this.class_map = list(range(len(model.names)))
+        this.is_coco = this.is_lvis = False
+
+    def update_metrics(self, preds: Any, batch: dict[str, Any]) -> None:
+        """Keep the images' shapes: the data set forgets them where it sorts by aspect ratio."""
+        this: Any = self
+        this.shapes.update(zip(map(str, batch["im_file"]), batch["ori_shape"], strict=True))
+        super().update_metrics(preds, batch)
+
+    def pred_to_json(self, predn: Any, pbatch: Any) -> None:
+        """Keep one image's predictions; ``pbatch`` is the file's name, or in later versions a dict with it."""
+        this: Any = self
+        this.jdict = []
+        super().pred_to_json(predn, pbatch)
+        file = pbatch["im_file"] if isinstance(pbatch, dict) else pbatch
+        this.kept += [{**entry, "image_id": str(file)} for entry in this.jdict]
+        this.jdict = []  # so that Ultralytics writes no predictions.json of its own
+
+    def eval_json(self, stats: dict[str, Any]) -> dict[str, Any]:
+        return stats
+
+
+def evaluate(checkpoint: Path, data: str, words: Mapping[str, Any], split: str, scratch: Path) -> Evaluation:
+    """Validate ``checkpoint`` as ``yolo val`` does.
+
+    Args:
+        checkpoint: ``best.pt`` of a training.
+        data: Data YAML.
+        words: The training's arguments; those that concern a validation are used.
+        split: ``"val"``, ``"test"`` or ``"auto"``: ``test`` if the data has one with labels, else ``val``.
+        scratch: A folder that Ultralytics may use; removed afterwards.
+
+    Raises:
+        DataError: If the data has no such split.
+    """
+    described = check_data(data)
+    if split == "auto":
+        candidates = ["test", "val"] if _exists(described.get("test")) else ["val"]
+    else:
+        candidates = [split]
+        if not _exists(described.get(split)):
+            raise DataError(f"data {data} has no images for split={split}; use split=auto or another")
+    reason = {"test": "no epoch was chosen on it", "val": "the data has no test split"}
+    for candidate in candidates:
+        found = _validate(checkpoint, data, words, candidate, scratch)
+        if found.boxes or candidate == candidates[-1]:
+            break
+        reason["val"] = "the test split has no labels"
+    return dataclasses.replace(found, reason="asked for" if split != "auto" else reason[found.split])
+
+
+def _validate(checkpoint: Path, data: str, words: Mapping[str, Any], split: str, scratch: Path) -> Evaluation:
+    made: list[Any] = []
+
+    def build(**kwargs: Any) -> Any:
+        made.append(_Validator(**kwargs))
+        return made[-1]
+
+    options = {word: words[word] for word in VALIDATION_WORDS if word in words}
+    if not isinstance(options.get("batch"), int) or options["batch"] < 1:  # -1 and 0.7: fill the memory, training only
+        options.pop("batch", None)
+    place = {"project": str(scratch.parent.resolve()), "name": scratch.name, "exist_ok": True}
+    try:
+        metrics = YOLO(checkpoint).val(
+            validator=build, **options, data=data, split=split, save_json=True, plots=False, **place
+        )
+    finally:
+        with contextlib.suppress(FileNotFoundError):
+            shutil.rmtree(scratch)
+    validator = made[0]
+    names = [str(validator.names[index]) for index in sorted(validator.names)]
+    images, boxes, ids = _labels(validator.dataloader.dataset.labels, validator.shapes)
+    predictions = [
+        {"image_id": ids[p["image_id"]], "category_id": p["category_id"], "bbox": p["bbox"], "score": p["score"]}
+        for p in validator.kept
+    ]
+    box = metrics.box
+    own = {"mAP50": box.map50, "mAP50-95": box.map, "precision": box.mp, "recall": box.mr}
+    return Evaluation(
+        split=split,
+        reason="",
+        ultralytics={key: float(value) for key, value in own.items()},
+        images=images,
+        boxes=boxes,
+        predictions=predictions,
+        names=names,
+    )
+
+
+def _labels(
+    labels: list[dict[str, Any]],
+    shapes: Mapping[str, tuple[int, int]],
+) -> tuple[list[tuple[int, str, int, int]], list[tuple[int, int, list[float]]], dict[str, int]]:
+    """Return images and boxes as :class:`Evaluation` has them, and the image id of each file."""
+    labels = sorted(labels, key=lambda label: str(label["im_file"]))  # the loader sorts by aspect ratio
+    files = [str(label["im_file"]) for label in labels]
+    ids = {file: number for number, file in enumerate(files, start=1)}
+    root = Path(os.path.commonpath([str(Path(file).parent) for file in files]))
+    images: list[tuple[int, str, int, int]] = []
+    boxes: list[tuple[int, int, list[float]]] = []
+    for file, label in zip(files, labels, strict=True):
+        height, width = (int(side) for side in shapes[file])
+        images.append((ids[file], Path(file).relative_to(root).as_posix(), height, width))
+        for category, (x, y, w, h) in zip(label["cls"].reshape(-1), label["bboxes"], strict=True):  # centre, normalised
+            box = [(x - w / 2) * width, (y - h / 2) * height, w * width, h * height]
+            boxes.append((ids[file], int(category), [round(float(side), 3) for side in box]))
+    return images, boxes, ids
+
+
+def _exists(paths: Any) -> bool:
+    paths = paths if isinstance(paths, (list, tuple)) else [paths]
+    return all(path and Path(path).exists() for path in paths)
