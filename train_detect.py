@@ -19,10 +19,11 @@ RECIPE = {
     "models": "yolo11n-ema.yaml",
     "data": "digits.yaml",  # 800 training images, made from scikit-learn's handwritten digits on first use
     "imgsz": 128,  # the images' size; 1/25 of the work of 640
-    "epochs": 30,  # both models are past mAP50 0.35 well before
+    "epochs": 25,  # about 15 minutes for both models on two cores
     "batch": 16,
     "optimizer": "AdamW",  # named, so that Ultralytics does not choose by the number of iterations
     "lr0": 0.002,
+    "fliplr": 0.0,  # a mirrored 2 is not a 2
     "seed": 0,
     "workers": 1,  # one process reads ahead, the other core trains
     "device": "cpu",  # the same job everywhere; device=0 for a GPU

@@ -29,3 +29,15 @@ def shared():
     if not SHARED.is_dir():
         pytest.skip("needs the folder 'shared' with real data and weights beside the checkout")
     return SHARED
+
+
+@pytest.fixture
+def own_layers():
+    """The registry; what a test registers or takes out is undone afterwards."""
+    from yolo_attn import registry
+    from yolo_attn.integration import layers
+
+    before = dict(layers.installed())
+    yield registry
+    registry.BLOCKS.clear()
+    registry.BLOCKS.update(before)
