@@ -26,9 +26,10 @@ def body_of(kind):
 def test_the_first_screen_is_the_two_commands():
     assert COMMANDS[:2] == ["pip install -e . && python train_detect.py", 'pip install -e ".[test]" && pytest']
     assert TEXT.splitlines().index(COMMANDS[0]) < 25
-    assert COMMANDS[1] in (ROOT / ".ci" / "run").read_text() or "^pip install .*&& pytest$" in (
-        ROOT / ".ci" / "run"
-    ).read_text()
+    assert (
+        COMMANDS[1] in (ROOT / ".ci" / "run").read_text()
+        or "^pip install .*&& pytest$" in (ROOT / ".ci" / "run").read_text()
+    )
 
 
 @pytest.mark.parametrize("command", COMMANDS[2:])

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from yolo_attn.data.digits import DigitsParameters, generate
+from yolo_attn.data.digits import NAMES, DigitsParameters, generate
 
 pytestmark = pytest.mark.slow
 ENV = {**os.environ, "YOLO_VERBOSE": "1"}
@@ -22,7 +22,7 @@ def place(tmp_path_factory):
     folder = tmp_path_factory.mktemp("workflow")
     small = DigitsParameters(size=64, images={"train": 12, "val": 6, "test": 6}, objects=(1, 2), object_size=(16, 40))
     data = generate(folder / "digits-small", small, progress=False)
-    names = dict(enumerate("zero one two three four five six seven eight nine".split()))
+    names = dict(enumerate(NAMES))
     content = {"path": str(data), "train": "images/train", "val": "images/val", "test": "images/test", "names": names}
     (folder / "small.yaml").write_text(yaml.safe_dump(content))
     return folder

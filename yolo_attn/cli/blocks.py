@@ -62,7 +62,7 @@ def parameters(spec: BlockSpec) -> list[str]:
         try:
             return f"{sum(p.numel() for p in spec.cls(*args).parameters()):,}"
         except (TypeError, ValueError):
-            return "–"  # does not fit these channels with its defaults
+            return "-"  # does not fit these channels with its defaults
 
     if spec.inputs == "list":
         return [count(list(CHANNELS_AT_N))]

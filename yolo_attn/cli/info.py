@@ -19,13 +19,10 @@ def run(given: Sequence[str]) -> int:
     pairs = words.parse(given, ["model", "task"])
     if "model" not in pairs:
         raise WordError("which model? write e.g. yolo-attn info model=yolo11n-ema.yaml")
-    from ultralytics import YOLO
-
     from ..integration import layers, yolo
 
-    yolo.check_model(pairs["model"])
     is_yaml = pairs["model"].endswith((".yaml", ".yml"))
-    model = YOLO(pairs["model"], task=pairs.get("task"), verbose=is_yaml)  # building a YAML prints the table
+    model = yolo.open_model(pairs["model"], pairs.get("task"), verbose=is_yaml)  # building a YAML prints the table
     if not is_yaml:
         model.info(detailed=False)
     total = sum(p.numel() for p in model.model.parameters())

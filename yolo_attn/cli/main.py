@@ -85,7 +85,7 @@ def guarded(job: Callable[[], int]) -> int:
     try:
         return job()
     except KeyboardInterrupt:
-        print("yolo-attn: interrupted", file=sys.stderr)  # noqa: T201
+        print("yolo-attn: interrupted", file=sys.stderr)
         return 130
     except BrokenPipeError:  # yolo-attn blocks | head
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -94,7 +94,7 @@ def guarded(job: Callable[[], int]) -> int:
         line = _line(error)
         if line is None or os.environ.get("YOLO_ATTN_DEBUG"):
             raise
-        print(f"yolo-attn: {line}", file=sys.stderr)  # noqa: T201
+        print(f"yolo-attn: {line}", file=sys.stderr)
         return 2
 
 
@@ -110,11 +110,11 @@ def _line(error: BaseException) -> str | None:
 
 def _dispatch(words: list[str]) -> int:
     if not words or words[0] in ("-h", "--help", "help"):
-        print(HELP, end="")  # noqa: T201
+        print(HELP, end="")
         return 0
     command, *rest = words
     if command in ("--version", "version"):
-        print(__version__)  # noqa: T201
+        print(__version__)
         return 0
     if command in COMMANDS:
         return COMMANDS[command](rest)

@@ -61,6 +61,18 @@ def check_model(name: str) -> None:
         raise CheckpointError(f"checkpoint {name!r} does not exist; give the path of a .pt file")
 
 
+def open_model(name: str, task: str | None = None, *, verbose: bool = False) -> Any:
+    """Return ``YOLO(name)``; ``verbose`` prints the layer table while a YAML is built.
+
+    Raises:
+        UserError: If there is no such model, or a YAML cannot be built.
+    """
+    check_model(name)
+    from ultralytics.models import YOLO
+
+    return YOLO(name, task=task, verbose=verbose)
+
+
 def check_source(name: str) -> None:
     """Check that the image, folder or pattern to predict on exists.
 

@@ -1,0 +1,122 @@
+"""The files of a comparison: written whole, read back, cut and continued after a kill; and no torch to read them."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+
+import pytest
+from comparison import make
+
+from yolo_attn.compare import records, runs, worker
+from yolo_attn.errors import UserError
+
+
+def test_json_is_written_whole_or_not_at_all(tmp_path):
+    path = tmp_path / "a.json"
+    records.write_json(path, {"x": float("nan"), "y": [float("inf"), 1]})
+    assert records.read_json(path) == {"x": None, "y": [None, 1]}
+
+    class Broken:
+        def __str__(self):
+            raise RuntimeError("half way")
+
+    with pytest.raises(RuntimeError, match="half way"):
+        records.write_json(path, {"x": 1, "y": Broken()})
+    assert records.read_json(path) == {"x": None, "y": [None, 1]}
+    assert [entry.name for entry in tmp_path.iterdir()] == ["a.json"]
+    assert records.read_json(tmp_path / "none.json") is None
+
+
+def test_epochs_are_read_from_both_layouts(tmp_path):
+    path = tmp_path / "results.csv"
+    path.write_text("                  epoch,      metrics/mAP50(B)\n                      1,                  0.25\n")
+    assert records.read_epochs(path) == [{"epoch": 1.0, "metrics/mAP50(B)": 0.25}]
+    path.write_text("epoch,time,m\n1,2.5,0.1\n2,5,nan\n2,2.1,0.3\n3,4.0")  # epoch 2 twice, epoch 3 cut off
+    assert records.read_epochs(path) == [
+        {"epoch": 1.0, "time": 2.5, "m": 0.1},
+        {"epoch": 2.0, "time": 2.1, "m": 0.3},
+    ]
+    assert records.read_epochs(tmp_path / "none.csv") == []
+
+
+def test_epochs_after_the_checkpoint_are_cut(tmp_path):
+    path = tmp_path / "results.csv"
+    path.write_text("epoch,m\n1,0.1\n2,0.2\n3,0.3\n4")
+    records.cut_epochs(path, 2)
+    assert path.read_text() == "epoch,m\n1,0.1\n2,0.2\n"
+    records.cut_epochs(tmp_path / "none.csv", 2)
+    assert not (tmp_path / "none.csv").exists()
+
+
+def test_a_checkpoint_torn_while_written_is_not_the_end(tmp_path):
+    import torch
+
+    from yolo_attn.integration.evaluation import Stopped
+
+    run = make(tmp_path).runs[0]
+    weights = run.folder / "weights"
+    weights.mkdir(parents=True)
+    assert worker.find_checkpoint(run)[1] is None
+    arguments = {"epochs": 9, "save_dir": "x"}
+    torch.save({"epoch": 4, "optimizer": {}, "train_args": arguments}, weights / "best.pt")
+    torch.save({"epoch": 6, "optimizer": {}, "train_args": arguments}, weights / "last.pt")
+    assert worker.find_checkpoint(run) == (weights / "last.pt", Stopped(7, 9, False, "x"))
+    whole = (weights / "last.pt").read_bytes()
+    (weights / "last.pt").write_bytes(whole[: len(whole) // 2])
+    assert worker.find_checkpoint(run) == (weights / "best.pt", Stopped(5, 9, False, "x"))
+    (weights / "best.pt").write_bytes(b"")
+    assert worker.find_checkpoint(run)[1] is None
+
+
+@pytest.mark.parametrize(
+    "checkpoint",
+    [
+        {"epoch": -1, "optimizer": None},  # stripped: the training has ended
+        {"epoch": 8, "optimizer": {}},  # killed during the final validation; resumed, it would train a tenth epoch
+    ],
+)
+def test_a_training_that_has_ended_is_not_resumed(tmp_path, checkpoint):
+    import torch
+
+    from yolo_attn.integration.evaluation import Stopped, read_stop
+
+    torch.save({**checkpoint, "train_args": {"epochs": 9, "save_dir": "x"}}, tmp_path / "last.pt")
+    assert read_stop(tmp_path / "last.pt") == Stopped(9, 9, True, "x")
+
+
+def test_time_of_a_killed_process_counts_up_to_its_last_epoch(tmp_path):
+    run = make(tmp_path).runs[0]
+    now = time.time()
+    records.write_json(run.folder / "sessions.json", [{"started": now - 100, "ended": None}])
+    (run.folder / "results.csv").write_text("epoch\n1\n")
+    os.utime(run.folder / "results.csv", (now - 60, now - 60))
+    worker._close_sessions(run)
+    (session,) = worker.read_sessions(run)
+    assert session["ended"] - session["started"] == pytest.approx(40, abs=0.1)
+
+
+def test_a_run_is_trained_by_one_process_at_a_time(tmp_path):
+    run = make(tmp_path).runs[0]
+    with (
+        worker.alone(run),
+        pytest.raises(UserError, match=f"is being trained by process {os.getpid()}; wait"),
+        worker.alone(run),
+    ):
+        pass
+    with worker.alone(run):
+        pass
+
+
+@pytest.mark.parametrize("module", ["", ".plan", ".report", ".coco", ".cost", ".runs", ".worker"])
+def test_reading_and_drawing_import_no_torch(module):
+    code = (
+        f"import sys, yolo_attn.compare{module}; "
+        "print([m for m in ('torch', 'ultralytics', 'matplotlib', 'pandas') if m in sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=runs._environment()
+    )
+    assert done.stdout.strip() == "[]"
