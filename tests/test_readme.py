@@ -87,4 +87,4 @@ def test_help_ends_with_commands_whose_words_are_known(capsys):
     for line in examples:
         program, command, *_ = shlex.split(line)
         assert program == "yolo-attn"
-        assert command in ("blocks", "info", "train", "predict", "compare", "data")
+        assert command in ("blocks", "info", "train", "val", "export", "compare")

@@ -3,8 +3,6 @@
 Importing this package is cheap on purpose (neither torch nor Ultralytics): the interpreter does it at every start.
 """
 
-from __future__ import annotations
-
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
@@ -13,7 +11,7 @@ __version__ = "0.1.0"
 __all__ = ["register", "unregister"]
 
 
-def register(name: str | None = None, **spec: Any) -> Any:
+def register(name: str | None = None, **spec: "Any") -> "Any":
     """Make layers known to Ultralytics.
 
     ``yolo_attn.register()`` teaches this process's Ultralytics every installed layer; the start-up hook does the same

@@ -24,13 +24,17 @@ usage: yolo-attn COMMAND [word=value ...]
 
 Words are those of yolo: imgsz=320 epochs=100. Model and data set YAMLs of the project go by bare name.
 
-examples (they run as they stand, on a CPU):
+with files of your own:
+  yolo-attn predict model=best.pt source=image.png
+  yolo-attn data from-coco instances.json images/ out/
+
+examples that run as they stand, on a CPU:
   yolo-attn blocks
   yolo-attn info model=yolo11n-ema.yaml
   yolo-attn train model=yolo11n-ema.yaml data=digits.yaml imgsz=128 epochs=1 fraction=0.1
-  yolo-attn predict model=yolo11n-ema.yaml source=image.png imgsz=128
+  yolo-attn val model=yolo11n-ema.yaml data=digits.yaml imgsz=128
+  yolo-attn export model=yolo11n-ema.yaml imgsz=128
   yolo-attn compare base=yolo11n.yaml models=yolo11n-ema.yaml,yolo11n-gsop.yaml data=digits.yaml imgsz=128 epochs=2
-  yolo-attn data from-coco instances.json images/ out/
 """
 
 

@@ -14,8 +14,6 @@
 ===================  ==================================================================================
 """
 
-from __future__ import annotations
-
 
 def install() -> None:
     """Teach this process's Ultralytics the layers, now if it is imported, else as soon as it is. Idempotent."""

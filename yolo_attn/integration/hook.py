@@ -1,10 +1,8 @@
 """Waits for Ultralytics to be imported, and wraps its functions module by module right after each is loaded.
 
 The interpreter runs :func:`at_startup` at every start (``yolo_attn.pth``), so this file imports nothing but ``sys``
-and ``os``, which are loaded anyway.
+and ``os``, which are loaded anyway (``__future__`` is not, hence the quoted annotations).
 """
-
-from __future__ import annotations
 
 import os
 import sys
@@ -32,17 +30,17 @@ TARGETS = frozenset(
 class _Loader:
     """Runs the module's own loader, then the wrapping; afterwards the module shows its own loader again."""
 
-    def __init__(self, loader: Any) -> None:
+    def __init__(self, loader: "Any") -> None:
         self.loader = loader
 
-    def __getattr__(self, name: str) -> Any:
+    def __getattr__(self, name: str) -> "Any":
         return getattr(self.loader, name)
 
-    def create_module(self, spec: ModuleSpec) -> ModuleType | None:
+    def create_module(self, spec: "ModuleSpec") -> "ModuleType | None":
         module: ModuleType | None = self.loader.create_module(spec)
         return module
 
-    def exec_module(self, module: Any) -> None:
+    def exec_module(self, module: "Any") -> None:
         module.__spec__.loader = module.__loader__ = self.loader
         self.loader.exec_module(module)
         from . import patching
@@ -54,7 +52,9 @@ class Finder:
     """Meta path finder that answers for the modules in ``TARGETS`` only."""
 
     @staticmethod
-    def find_spec(name: str, path: Sequence[str] | None = None, target: ModuleType | None = None) -> ModuleSpec | None:
+    def find_spec(
+        name: str, path: "Sequence[str] | None" = None, target: "ModuleType | None" = None
+    ) -> "ModuleSpec | None":
         """Return the spec that the other finders give, with the loader wrapped; None for any other module."""
         if name not in TARGETS:
             return None

@@ -1,0 +1,123 @@
+"""The built package in real virtual environments, without a network."""
+
+import os
+import shutil
+import subprocess
+import sys
+import sysconfig
+import zipfile
+from pathlib import Path
+
+import pytest
+from support import ROOT, run, run_file
+
+pytestmark = pytest.mark.slow
+AT_ROOT = {"_yolo_attn_startup.py", "yolo_attn.pth", "yolo_attn.start"}
+
+
+def command(*words, cwd=None):
+    done = subprocess.run(list(map(str, words)), cwd=cwd, capture_output=True, text=True, timeout=300)
+    assert not done.returncode, f"{done.stdout}\n{done.stderr}"
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory):
+    """A copy of the repository as a user has it: without git, caches and runs."""
+    folder = tmp_path_factory.mktemp("source") / "yolo-attn"
+    leave = shutil.ignore_patterns(".*", "runs", "build", "dist", "docs", "tests", "__pycache__", "*.egg-info", "*.pt")
+    shutil.copytree(ROOT, folder, ignore=leave)
+    (folder / "tests").mkdir()
+    (folder / "tests" / "test_nothing.py").write_text("")
+    return folder
+
+
+@pytest.fixture
+def environment(tmp_path):
+    """A function: make a virtual environment that sees the packages of this one but not their .pth files."""
+
+    def make(name):
+        command(sys.executable, "-m", "venv", tmp_path / name)
+        python = tmp_path / name / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+        site = Path(run("import sysconfig; print(sysconfig.get_paths()['purelib'])", tmp_path, python=python).strip())
+        (site / "here.pth").write_text(sysconfig.get_paths()["purelib"])
+        return python, site
+
+    return make
+
+
+def install(python, *what):
+    options = "--no-deps", "--no-build-isolation", "--no-index", "--no-warn-script-location", "--force-reinstall"
+    return command(python, "-m", "pip", "--disable-pip-version-check", "install", "-q", *options, *what)
+
+
+def silent(python, folder):
+    done = run_file(["-c", "pass"], folder, python=python)
+    return (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+@pytest.fixture(scope="module")
+def wheel(source, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("wheel")
+    pip = sys.executable, "-m", "pip", "--disable-pip-version-check", "wheel", "-q", "--no-deps"
+    command(*pip, "--no-build-isolation", "--no-index", "-w", folder, source)
+    (file,) = folder.glob("*.whl")
+    return file
+
+
+def test_wheel_contents(wheel, source):
+    with zipfile.ZipFile(wheel) as archive:
+        names = set(archive.namelist())
+        metadata = archive.read(next(n for n in names if n.endswith(".dist-info/METADATA"))).decode()
+        for name in AT_ROOT:
+            assert archive.read(name) == (source / "yolo_attn/integration/startup" / name).read_bytes()
+    for kind in "model_yamls", "datasets":
+        ours = {f"yolo_attn/{kind}/{f.name}" for f in (source / kind).glob("*.yaml")}
+        assert ours
+        assert ours <= names
+    code = {f.relative_to(source).as_posix() for f in (source / "yolo_attn").rglob("*.py")}
+    assert code <= names
+    assert any(name.endswith("licenses/LICENSE") for name in names)
+    assert {name.partition("/")[0] for name in names if ".dist-info" not in name} == {"yolo_attn", *AT_ROOT}
+    assert not [name for name in names if "test" in Path(name).name]
+    assert "License-Expression: AGPL-3.0-only" in metadata
+
+
+def test_install_and_uninstall(wheel, environment, tmp_path):
+    python, site = environment("venv")
+    assert silent(python, tmp_path)
+    install(python, wheel)
+    assert AT_ROOT <= {f.name for f in site.iterdir()}
+    assert silent(python, tmp_path)
+    out = run(
+        """
+        from ultralytics import YOLO
+        import yolo_attn
+        from yolo_attn.integration import files
+        print(yolo_attn.__file__)
+        print(type(YOLO('yolo26n-pmfs.yaml').model.model[11]).__name__, "digits.yaml" in files.names())
+        """,
+        tmp_path,
+        python=python,
+    )
+    assert out.splitlines() == [str(site / "yolo_attn" / "__init__.py"), "PMFS True"]
+    command(python, "-m", "pip", "--disable-pip-version-check", "uninstall", "-q", "-y", "yolo-attn")
+    assert not [f.name for f in site.iterdir() if f.name.startswith("yolo_attn")]
+    assert silent(python, tmp_path)
+
+
+def test_editable_install(source, environment, tmp_path):
+    folder = tmp_path / "checkout"
+    shutil.copytree(source, folder)
+    python, site = environment("venv")
+    install(python, "-e", folder)
+    assert AT_ROOT <= {f.name for f in site.iterdir()}
+    assert silent(python, tmp_path)
+    build = "from ultralytics import YOLO; import yolo_attn; print(yolo_attn.__file__, YOLO('yolo11n-ema.yaml').task)"
+    assert run(build, tmp_path, python=python) == f"{folder / 'yolo_attn' / '__init__.py'} detect\n"
+    folder.rename(tmp_path / "moved")
+    assert silent(python, tmp_path)
+    assert "No module named 'yolo_attn'" in run("import yolo_attn", tmp_path, python=python, fails=True)
+    command(python, "-m", "pip", "--disable-pip-version-check", "uninstall", "-q", "-y", "yolo-attn")
+    assert not AT_ROOT & {f.name for f in site.iterdir()}
+    assert silent(python, tmp_path)

@@ -1,0 +1,216 @@
+"""The table of layers: what it refuses, packages that announce layers, who imports whom."""
+
+import ast
+import re
+import sys
+from pathlib import Path
+
+import pytest
+from support import ROOT, gate_module, model_yaml, package_with_layers, run
+from torch import nn
+
+import yolo_attn
+from yolo_attn.registry import BlockSpec
+
+PAPER = "https://arxiv.org/abs/0000.00000"
+
+
+class One(nn.Module):
+    def __init__(self, channels, reduction=16, heads=4): ...
+
+
+class Other(nn.Module):
+    def __init__(self, channels): ...
+
+
+class Many(nn.Module):
+    def __init__(self, channels, n=1, **rest): ...
+
+
+def test_register_fills_the_table(own_layers):
+    assert own_layers.register("One", paper=PAPER, positional=["heads"], min_batch=2)(One) is One
+    spec = own_layers.get("One")
+    assert spec == BlockSpec(name="One", cls=One, paper=PAPER, positional=("heads",), min_batch=2)
+    assert (spec.inputs, spec.output, spec.repeats, spec.replaces_csp) == ("one", "input", "stack", False)
+    assert spec.where == "test_registry.One"
+    assert list(spec.options()) == ["reduction", "heads"]
+
+
+def test_options_leave_out_what_the_parser_fills_in(own_layers):
+    own_layers.register("Many", paper=PAPER, repeats="argument")(Many)
+    assert list(own_layers.get("Many").options()) == []
+    own_layers.register("One", paper=PAPER, output="argument")(One)  # the output's channels come second
+    assert list(own_layers.get("One").options()) == ["heads"]
+
+
+def test_a_list_puts_out_the_last_input_s_channels(own_layers):
+    own_layers.register("One", paper=PAPER, inputs="list")(One)
+    assert own_layers.get("One").output == -1
+
+
+def test_duplicate_names_both_classes(own_layers):
+    own_layers.register("One", paper=PAPER)(One)
+    with pytest.raises(ValueError, match=r"'One' is already taken by test_registry\.One; .* test_registry\.Other"):
+        own_layers.register("One", paper=PAPER)(Other)
+    assert own_layers.get("One").cls is One
+
+
+def test_the_same_class_again_replaces_itself(own_layers):
+    own_layers.register("One", paper=PAPER)(One)
+    again = type("One", (One,), {"__module__": One.__module__, "__qualname__": "One"})  # as after a reload
+    own_layers.register("One", paper=PAPER)(again)
+    assert own_layers.get("One").cls is again
+
+
+def test_unregister(own_layers):
+    own_layers.register("One", paper=PAPER)(One)
+    own_layers.unregister("One")
+    assert "One" not in own_layers.BLOCKS
+    own_layers.register("One", paper=PAPER)(Other)
+    with pytest.raises(KeyError, match=r"unknown block 'Onne'\. Did you mean 'One'\? Known: .*EMA"):
+        own_layers.unregister("Onne")
+
+
+@pytest.mark.parametrize(
+    ("name", "taken"),
+    [("Conv", "ultralytics.nn.modules.conv.Conv"), ("deepcopy", "copy.deepcopy"), ("parse_model", r"ultralytics\..*")],
+)
+def test_ultralytics_names_with_ultralytics_imported(own_layers, name, taken):
+    import ultralytics.nn.tasks  # noqa: F401
+
+    with pytest.raises(ValueError, match=rf"'{name}' is already taken by {taken}; .* test_registry\.One$"):
+        yolo_attn.register(name, paper=PAPER)(One)
+    assert name not in own_layers.BLOCKS
+
+
+def test_ultralytics_names_without_importing_it(tmp_path):
+    out = run(
+        """
+        import sys
+        from yolo_attn import register
+        class Mine:
+            def __init__(self, channels): ...
+        register("Mine", paper="")(Mine)
+        for name in "Conv", "DetectionModel", "torch":
+            try:
+                register(name, paper="")(Mine)
+            except ValueError as error:
+                print(error)
+        print("ultralytics" in sys.modules, "torch" in sys.modules)
+        """,
+        tmp_path,
+    )
+    taken = re.findall(r"block name '(\w+)' is already taken by ([\w.]+); cannot give it to __main__.Mine", out)
+    assert taken == [
+        ("Conv", "ultralytics.nn.modules.Conv"),
+        ("DetectionModel", "ultralytics.nn.tasks.DetectionModel"),
+        ("torch", "torch"),
+    ]
+    assert out.endswith("False False\n")
+
+
+@pytest.mark.parametrize(
+    ("spec", "error", "match"),
+    [
+        ({"name": "3x"}, ValueError, "'3x' must be a Python identifier"),
+        ({"name": "a.b"}, ValueError, r"'a\.b' must be a Python identifier"),
+        ({"inputs": "two"}, ValueError, "inputs='two' must be 'one' or 'list'"),
+        ({"repeats": "often"}, ValueError, "repeats='often' must be 'stack', 'argument' or 'never'"),
+        ({"output": "same"}, ValueError, "output='same' must be 'input', 'argument' or the index"),
+        ({"output": True}, ValueError, "output=True must be 'input', 'argument' or the index"),
+        ({"output": 1}, ValueError, "output=1 needs inputs='list'"),
+        ({"inputs": "list", "output": "input"}, ValueError, "a list of inputs needs output='argument' or the index"),
+        ({"positional": ["heads", "depth"]}, ValueError, r"positional names \['depth'\], .*One does not have"),
+        ({"repeats": "argument"}, ValueError, r"repeats='argument' needs an argument n of .*One"),
+        ({"min_bach": 2}, TypeError, "min_bach"),
+    ],
+)
+def test_bad_specs(own_layers, spec, error, match):
+    name = spec.pop("name", "One")
+    before = dict(own_layers.BLOCKS)
+    with pytest.raises(error, match=match):
+        own_layers.register(name, paper=PAPER, **spec)(One)
+    assert before == own_layers.BLOCKS
+
+
+def test_only_classes(own_layers):
+    with pytest.raises(TypeError, match=r"'One' must be a class, got <function .*lambda"):
+        own_layers.register("One", paper=PAPER)(lambda channels: One(channels))
+
+
+def test_register_without_a_name_takes_nothing():
+    with pytest.raises(TypeError, match=r"without a layer name takes no arguments, got \['paper'\]"):
+        yolo_attn.register(paper=PAPER)
+
+
+@pytest.mark.parametrize(
+    ("word", "found"), [("EMa", "EMA"), ("gsop", "GSoP"), ("PFMS", "PMFS"), ("Transformer", ""), ("", "")]
+)
+def test_nearest(own_layers, word, found):
+    hint = own_layers.nearest(word, ["EMA", "GSoP", "PMFS"])
+    assert hint == (f" Did you mean {found!r}?" if found else "")
+
+
+def test_layers_of_an_installed_package(tmp_path):
+    package_with_layers(tmp_path / "site")
+    model_yaml(tmp_path, "EMA, [{factor: 32}]", "AcmeGate, [{reduction: 8}]")
+    model_yaml(tmp_path, "EMA, [{factor: 32}]", "AcmeGat, []", name="yolo11-typo.yaml")
+    out = run(
+        """
+        import sys
+        from ultralytics import YOLO
+        print("acme_attn" in sys.modules)
+        model = YOLO("yolo11n-own.yaml").model.model
+        print([type(model[i]).__qualname__ for i in (17, 21, 25)], model[17].down.out_channels)
+        YOLO("yolo11n.yaml")
+        try:
+            YOLO("yolo11n-typo.yaml")
+        except ValueError as error:
+            print(error)
+        """,
+        tmp_path,
+        PYTHONPATH=str(tmp_path / "site"),
+    )
+    first, second, error = out.splitlines()
+    assert first == "False"
+    assert second == "['AcmeGate', 'AcmeGate', 'AcmeGate'] 8"
+    assert error.startswith("yolo11n-typo.yaml: layer 17 (AcmeGat): unknown layer 'AcmeGat'. Did you mean 'AcmeGate'?")
+    assert (
+        "the blocks lost of acme-attn did not load: ModuleNotFoundError: No module named 'acme_attn.nowhere'" in error
+    )
+
+
+def test_a_module_that_registers_layers_needs_no_ultralytics(tmp_path):
+    gate_module(tmp_path)
+    assert run("import sys, my_layers; print('ultralytics' in sys.modules)", tmp_path) == "False\n"
+
+
+def imports(file: Path) -> list[str]:
+    """Return what a file imports, relative imports as they are written: ``..registry``, ``..registry.get``."""
+    found: list[str] = []
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found += [a.name for a in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            found += [f"{'.' * node.level}{node.module or ''}.{a.name}" for a in node.names]
+    return found
+
+
+FILES = sorted((ROOT / "yolo_attn").rglob("*.py"))
+
+
+def test_the_registry_imports_nobody():
+    assert {name.partition(".")[0] for name in imports(ROOT / "yolo_attn/registry.py")} <= sys.stdlib_module_names
+
+
+@pytest.mark.parametrize("file", [f for f in FILES if f.parent.name == "blocks"], ids=lambda f: f.name)
+def test_blocks_import_the_registry_only(file):
+    assert not [n for n in imports(file) if n.startswith(("..", "yolo_attn")) and not n.startswith("..registry.")]
+
+
+@pytest.mark.parametrize(
+    "file", [f for f in FILES if f.parent.name != "integration"], ids=lambda f: str(f.relative_to(ROOT))
+)
+def test_only_the_integration_imports_ultralytics_internals(file):
+    theirs = {n for n in imports(file) if n.partition(".")[0] == "ultralytics"}
+    assert theirs <= {"ultralytics.YOLO", "ultralytics.RTDETR"}

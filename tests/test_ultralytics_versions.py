@@ -1,0 +1,192 @@
+"""Every version of Ultralytics that is said to work: build, train, load again, the file of multi-GPU training.
+
+A plain run tests the installed one. ``pytest -m versions`` fetches the others once, into pytest's cache folder.
+"""
+
+import re
+import subprocess
+import sys
+from importlib import metadata
+from pathlib import Path
+
+import pytest
+from support import ROOT, TRAIN, gate_module, model_yaml, run, run_file, tiny_data
+
+from yolo_attn.integration import parser
+
+OLDER = ("8.3.0", "8.3.253", "8.4.0")
+MODELS = sorted(f.name.replace("-", "n-", 1) for f in (ROOT / "model_yamls").glob("*.yaml"))
+CSP = """
+from torch import nn
+from yolo_attn import register
+
+@register("Csp", paper="", output="argument", repeats="argument", replaces_csp=True)
+class Csp(nn.Conv2d):
+    def __init__(self, channels, out, n=1):
+        super().__init__(channels, out, 1)
+"""
+
+
+def fetch(version: str, folder: Path) -> None:
+    """Install this version, and what it needs and is not here, without touching torch."""
+    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "install", "-q", "--no-deps", "--target", folder]
+    done = subprocess.run([*pip, f"ultralytics=={version}"], capture_output=True, text=True)
+    if done.returncode:
+        pytest.skip(f"pip cannot fetch ultralytics {version}: {done.stderr.strip().splitlines()[-1]}")
+    (info,) = metadata.distributions(path=[str(folder)])
+    needed = [re.match(r"[\w.-]+", r)[0] for r in info.requires or [] if "extra" not in r]
+    here = {re.sub(r"[-_.]+", "-", d.name).lower() for d in metadata.distributions()}
+    missing = [n for n in needed if re.sub(r"[-_.]+", "-", n).lower() not in here]
+    if missing:
+        subprocess.run([*pip, *missing], check=True)
+
+
+@pytest.fixture(scope="module", params=["installed", *(pytest.param(v, marks=pytest.mark.versions) for v in OLDER)])
+def version(request, tmp_path_factory):
+    """The version, and the environment in which an interpreter imports it; the start-up hook is off."""
+    config = tmp_path_factory.mktemp("config")
+    env = {"YOLO_CONFIG_DIR": str(config), "YOLO_ATTN_AUTOLOAD": "0"}
+    if request.param == "installed":
+        return metadata.version("ultralytics"), env
+    folder = Path(request.config.cache.mkdir(f"ultralytics-{request.param}"))
+    if not (folder / "complete").exists():
+        fetch(request.param, folder)
+        (folder / "complete").touch()
+    return request.param, {**env, "PYTHONPATH": str(folder)}
+
+
+def of(version: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in version.split(".")[:3])
+
+
+def last_lines(out: str) -> list[str]:
+    """Return what our code printed, not Ultralytics."""
+    return [line.removeprefix("= ") for line in out.splitlines() if line.startswith("= ")]
+
+
+def test_the_oldest_is_what_the_message_says():
+    assert parser.SUPPORTED.startswith(f"{OLDER[0]} to ")
+
+
+def test_builds(version, tmp_path):
+    number, env = version
+    gate_module(tmp_path)
+    (tmp_path / "csp.py").write_text(CSP)
+    model_yaml(tmp_path, "EMA, [{factor: 32}]", "Gate, [{reduction: 8}]")
+    text = model_yaml(tmp_path, "EMA, [{factor: 32}]", "nn.Identity, []", name="yolo11-csp.yaml").read_text()
+    (tmp_path / "yolo11-csp.yaml").write_text(re.sub(r"C3k2, \[(\d+).*?\]", r"Csp, [\1]", text))
+    out = run(
+        f"""
+        import torch, ultralytics, yolo_attn, csp, my_layers
+        print("=", ultralytics.__version__)
+        yolo_attn.register()
+        from ultralytics import YOLO
+        for name in {MODELS}:
+            try:
+                net = YOLO(name).model
+            except ValueError as error:
+                print("=", name, type(error).__name__, error)
+                continue
+            ours = [m for m in net.model if hasattr(m, "yolo_attn_layer")]
+            heads = net.train()(torch.rand(2, 3, 64, 64))
+            figures = [t for x in (heads.values() if isinstance(heads, dict) else heads) for t in
+                       (x.values() if isinstance(x, dict) else [x]) if isinstance(t, torch.Tensor)]
+            sum(t.float().sum() for t in figures).backward()
+            learning = all(p.grad is not None for m in ours for p in m.parameters())
+            counted = all(m.np == sum(p.numel() for p in m.parameters()) for m in ours)
+            print("=", name, {{type(m).__name__ for m in ours}}, [m.i for m in ours], counted, learning)
+        print("=", type(YOLO("yolo11n-own.yaml").model.model[17]).__name__)
+        sizes = [sum(p.numel() for p in YOLO(f"yolo11n{{x}}.yaml").model.model[-1].parameters()) for x in ("", "-csp")]
+        print("=", sizes[0] == sizes[1])
+        try:
+            YOLO("yolov8n-nowhere.yaml")
+        except FileNotFoundError:
+            print("= not found")
+        """,
+        tmp_path,
+        **env,
+    )
+    first, *lines = last_lines(out)
+    assert first == number
+    places = {"ema": {11: [17, 21, 25], 8: [16, 20, 24]}, "gsop": {11: [11], 8: [10]}, "pmfs": {11: [11], 8: [10]}}
+    for name, line in zip(MODELS, lines, strict=False):
+        if "26" in name and of(number) < (8, 4, 0):
+            assert line.startswith(f"{name} LayerError {name}: layer 9 (SPPF): cannot be built from -1 with arguments")
+            continue
+        what = Path(name).stem.partition("-")[2]
+        cls = {"ema": "EMA", "gsop": "GSoP", "pmfs": "PMFS"}[what]
+        assert line == f"{name} {{'{cls}'}} {places[what][8 if 'v8' in name else 11]} True True"
+    assert lines[len(MODELS) :] == ["Gate", "True", "not found"]
+
+
+@pytest.mark.slow
+def test_trains_and_loads_again(version, tmp_path):
+    _, env = version
+    tiny_data(tmp_path / "data")
+    out = run(
+        f"""
+        import torch, yolo_attn
+        yolo_attn.register()
+        from ultralytics import YOLO
+        for what in "ema", "gsop", "pmfs":
+            model = YOLO(f"yolo11n-{{what}}.yaml")
+            model.train(project={str(tmp_path / "runs")!r}, name=what, {TRAIN})
+            with torch.no_grad():
+                torch.save(model.model.float().eval()(torch.ones(1, 3, 64, 64))[0], f"{{what}}.figures")
+            print("=", what)
+        """,
+        tmp_path,
+        **env,
+    )
+    assert last_lines(out) == ["ema", "gsop", "pmfs"]
+    out = run(
+        f"""
+        import torch, yolo_attn
+        yolo_attn.register()
+        from ultralytics import YOLO
+        for what in "ema", "gsop", "pmfs":
+            model = YOLO(f"{tmp_path}/runs/{{what}}/weights/best.pt")
+            with torch.no_grad():
+                found = model.model.float().eval()(torch.ones(1, 3, 64, 64))[0]
+            torch.testing.assert_close(found, torch.load(f"{{what}}.figures"), rtol=1e-4, atol=1e-4)
+            print("=", {{m.yolo_attn_layer for m in model.model.modules() if hasattr(m, "yolo_attn_layer")}})
+        """,
+        tmp_path,
+        **env,
+    )
+    assert last_lines(out) == ["{'EMA'}", "{'GSoP'}", "{'PMFS'}"]
+
+
+@pytest.mark.slow
+def test_the_file_of_multi_gpu_training(version, tmp_path):
+    _, env = version
+    tiny_data(tmp_path / "data")
+    gate_module(tmp_path)
+    model_yaml(tmp_path, "EMA, [{factor: 32}]", "Gate, [{reduction: 8}]")
+    script = tmp_path / "train.py"
+    script.write_text(
+        f"""
+import my_layers, yolo_attn
+yolo_attn.register()
+from ultralytics import YOLO
+from ultralytics.models.yolo.detect import DetectionTrainer
+from ultralytics.utils import dist
+
+if __name__ == "__main__":
+    model = "yolo11n-own.yaml"
+    trainer = DetectionTrainer(overrides=dict(model=model, project={str(tmp_path / "runs")!r}, name="ddp", {TRAIN}))
+    trainer.model = trainer.get_model(cfg=YOLO(model).model.yaml)
+    trainer.hub_session = None  # earlier versions: set by YOLO.train
+    print("=", dist.generate_ddp_file(trainer))
+"""
+    )
+    done = run_file([str(script)], tmp_path, **env)
+    assert not done.returncode, done.stderr
+    (file,) = last_lines(done.stdout)
+    assert Path(file).is_relative_to(env["YOLO_CONFIG_DIR"])
+    done = run_file([file], tmp_path, **env)
+    assert not done.returncode, done.stderr
+    (checkpoint,) = (tmp_path / "runs").rglob("last.pt")
+    load = f"import my_layers; from ultralytics import YOLO; print('=', YOLO({str(checkpoint)!r}).model.model[17])"
+    out = run(load, tmp_path, **env)
+    assert last_lines(out) == ["Gate("]
