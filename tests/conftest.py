@@ -14,7 +14,9 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 import pytest  # noqa: E402
 import torch  # noqa: E402
+from ultralytics import settings  # noqa: E402
 
+settings.update(datasets_dir=f"{_home}/datasets", runs_dir=f"{_home}/runs", weights_dir=f"{_home}/weights")
 torch.set_num_threads(2)
 
 

@@ -175,7 +175,7 @@ def test_nothing_good_is_overwritten(model, data, capsys, tmp_path):
         ),
         (["info"], "which model?"),
         (["data", "from-cocoa"], "unknown data command 'from-cocoa'. Did you mean 'from-coco'?"),
-        (["data", "from-coco", "a.json"], "takes three paths, got 1"),
+        (["data", "from-coco", "a.json"], "takes three paths, then the split; got 1 paths"),
         (["data", "from-coco", "nowhere.json", "images", "out"], "nowhere.json"),
     ],
 )

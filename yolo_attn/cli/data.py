@@ -21,10 +21,11 @@ def run(given: Sequence[str]) -> int:
         raise WordError(f"{what} Write {USAGE}")
     from ..data.coco import from_coco, summary
 
-    paths = [w for w in given[1:] if "=" not in w and not w.startswith("--")]
-    pairs = words.parse([w for w in given[1:] if w not in paths], ["split"])
+    rest = list(given[1:])
+    end = next((k for k, w in enumerate(rest) if w.startswith("--") or w.startswith("split=")), len(rest))
+    paths, pairs = rest[:end], words.parse(rest[end:], ["split"])
     if len(paths) != 3:
-        raise WordError(f"data from-coco takes three paths, got {len(paths)}; write {USAGE}")
+        raise WordError(f"data from-coco takes three paths, then the split; got {len(paths)} paths. Write {USAGE}")
     instances, images, out = map(Path, paths)
     Console().print(summary(from_coco(instances, images, out, split=pairs.get("split", "train"))))
     return 0
