@@ -374,10 +374,7 @@ def test_two_threads(known):
 def wrapped_names():
     """Every attribute of a loaded module of Ultralytics, and of the wrapped classes, that is one of our wrappers."""
     modules = {k: m for k, m in sys.modules.items() if k.partition(".")[0] == "ultralytics"}
-    owners = {
-        **modules,
-        **{f"{k}.{n}": c for k, m in modules.items() for n, c in vars(m).items() if inspect.isclass(c)},
-    }
+    classes = {f"{k}.{n}": c for k, m in modules.items() for n, c in vars(m).items() if inspect.isclass(c)}
     return {
         f"{where}.{name}": value
         for where, owner in {**modules, **classes}.items()

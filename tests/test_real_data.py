@@ -19,14 +19,14 @@ yolo_attn.register()
 
 @pytest.fixture
 def coco(shared, tmp_path):
-    """coco_val128 with labels that a scan may write beside; the images are links."""
+    """A copy of coco_val128: a scan writes its cache beside the labels."""
     return borrowed(shared / "data" / "coco_val128", "coco_val128.yaml", tmp_path)
 
 
 def borrowed(folder, name, tmp_path):
     content = yaml.safe_load((folder / name).read_text())
-    shutil.copytree(folder / "labels", tmp_path / "labels")
-    (tmp_path / "images").symlink_to(folder / "images", target_is_directory=True)
+    for part in ("images", "labels"):
+        shutil.copytree(folder / part, tmp_path / part)
     (tmp_path / name).write_text(yaml.safe_dump({**content, "path": str(tmp_path)}))
     return tmp_path / name
 

@@ -22,7 +22,7 @@ def run(given: Sequence[str]) -> int:
     from ..data.coco import from_coco, summary
 
     rest = list(given[1:])
-    end = next((k for k, w in enumerate(rest) if w.startswith("--") or w.startswith("split=")), len(rest))
+    end = next((k for k, w in enumerate(rest) if w.startswith(("--", "split="))), len(rest))
     paths, pairs = rest[:end], words.parse(rest[end:], ["split"])
     if len(paths) != 3:
         raise WordError(f"data from-coco takes three paths, then the split; got {len(paths)} paths. Write {USAGE}")

@@ -238,6 +238,8 @@ def _located(error: Exception, file: str) -> UserError:
             what = str(error)
             if not isinstance(error, ValueError):
                 what = f"cannot be built from {there['f']} with arguments {args}: {type(error).__name__}: {error}"
+            if not isinstance(m, rows.Builder):  # the row may be right for another version
+                what += f" (Ultralytics {_version()})"
             return LayerError(f"{file}: layer {there['i']} ({name}): {what}")
         trace = trace.tb_next
     return LayerError(f"{file}: {type(error).__name__}: {error}")
@@ -262,8 +264,12 @@ def _verify(model: Any, table: list[list[Any]], used: dict[int, BlockSpec]) -> N
 
 
 def _unsupported(why: str) -> UnsupportedUltralyticsError:
+    return UnsupportedUltralyticsError(
+        f"cannot add layers to Ultralytics {_version()}: {why}; versions {SUPPORTED} work"
+    )
+
+
+def _version() -> str:
     import ultralytics
 
-    return UnsupportedUltralyticsError(
-        f"cannot add layers to Ultralytics {ultralytics.__version__}: {why}; versions {SUPPORTED} work"
-    )
+    return ultralytics.__version__
