@@ -200,3 +200,19 @@ def test_the_file_of_multi_gpu_training(tmp_path, model):
         tmp_path,
     )
     assert out == f"{'Gate' if 'own' in model else 'EMA'} {{0: 'red', 1: 'green'}}\n"
+
+
+def test_undo_before_the_models_are_imported(tmp_path):
+    """Only a part of Ultralytics is loaded when the layers are taken out again."""
+    code = """
+        import sys
+        import ultralytics.utils.checks as checks
+        import yolo_attn
+        yolo_attn.register()
+        wrapped = checks.check_file
+        yolo_attn.unregister()
+        assert "ultralytics.nn.tasks" not in sys.modules
+        assert checks.check_file is wrapped.__wrapped__
+        print("undone")
+    """
+    assert run(code, tmp_path).strip() == "undone"

@@ -75,9 +75,10 @@ def extended(original: Callable[..., Any]) -> Callable[..., Any]:
 
 def forget() -> None:
     """Take the names out of ``ultralytics.nn.tasks`` that were put there."""
-    tasks = sys.modules[layers.TASKS]
+    tasks = sys.modules.get(layers.TASKS)
     for name in (*layers.INJECTED, _CLASSES, _BRANCH):
-        vars(tasks).pop(name, None)
+        if tasks is not None:
+            vars(tasks).pop(name, None)
     layers.INJECTED.clear()
 
 
