@@ -38,7 +38,7 @@ def yolo(place, *words):
 @pytest.fixture(scope="module")
 def trained(place):
     words = ["data=small.yaml", "imgsz=64", "batch=6", "workers=0", "plots=False", "seed=0", "optimizer=AdamW"]
-    said = yolo(place, "train", "model=yolo11n-ema.yaml", "epochs=2", *words, "project=out", "name=whole")
+    said = yolo(place, "train", "model=yolo11n-ema.yaml", "epochs=2", *words, f"project={place / 'out'}", "name=whole")
     assert "yolo_attn.blocks.ema.EMA" in said
     return next(place.rglob("whole/weights"))
 
@@ -53,13 +53,21 @@ def test_validate_and_predict(place, trained):
     said = yolo(place, "val", f"model={trained / 'best.pt'}", "data=small.yaml", "imgsz=64", "batch=6", "workers=0")
     assert "all          6" in said
     image = next((place / "digits-small" / "images" / "test").iterdir())
-    yolo(place, "predict", f"model={trained / 'best.pt'}", f"source={image}", "imgsz=64", "project=out", "name=seen")
+    yolo(
+        place,
+        "predict",
+        f"model={trained / 'best.pt'}",
+        f"source={image}",
+        "imgsz=64",
+        f"project={place / 'out'}",
+        "name=seen",
+    )
     assert list(place.rglob(f"seen/{image.stem}.jpg"))
 
 
 def test_resume_goes_on_from_the_last_epoch(place, trained):
     """Stopped after the first of three epochs by a callback, then resumed by the plain command."""
-    stop = """
+    stop = f"""
 import sys
 from ultralytics import YOLO
 
@@ -69,7 +77,7 @@ def stop(trainer):
 
 model = YOLO("yolo11n-gsop.yaml")
 model.add_callback("on_model_save", stop)
-model.train(data="small.yaml", imgsz=64, batch=6, workers=0, plots=False, epochs=3, project="out", name="cut")
+model.train(data="small.yaml", imgsz=64, batch=6, workers=0, plots=False, epochs=3, project=r"{place / "out"}", name="cut")
 """
     done = subprocess.run([sys.executable, "-c", stop], cwd=place, env=ENV, capture_output=True, text=True)
     assert done.returncode == 7, done.stderr[-3000:]
