@@ -77,7 +77,8 @@ def stop(trainer):
 
 model = YOLO("yolo11n-gsop.yaml")
 model.add_callback("on_model_save", stop)
-model.train(data="small.yaml", imgsz=64, batch=6, workers=0, plots=False, epochs=3, project=r"{place / "out"}", name="cut")
+words = dict(imgsz=64, batch=6, workers=0, plots=False, epochs=3, project=r"{place / "out"}", name="cut")
+model.train(data="small.yaml", **words)
 """
     done = subprocess.run([sys.executable, "-c", stop], cwd=place, env=ENV, capture_output=True, text=True)
     assert done.returncode == 7, done.stderr[-3000:]
