@@ -10,7 +10,10 @@
 ``files``            model and data set YAMLs by bare name
 ``datasets``         data sets that are missing, images and labels that cannot be used
 ``ddp``              the processes that multi-GPU training starts
-``evaluation``       predictions and ground truth of a validation
+``evaluation``       predictions and ground truth of a validation; where a training stopped
+``yolo``             the words of the ``yolo`` command, and calling it
+``mistakes``         exceptions by which Ultralytics itself complains about input
+``startup/``         the files that the installer puts beside the package
 ===================  ==================================================================================
 """
 

@@ -157,7 +157,8 @@ def vet(dataset: Any, data: dict[str, Any]) -> None:
     Raises:
         DataError: If one was; names the first three with the reason, and how many there are.
     """
-    if not hasattr(dataset, "get_img_files") or not hasattr(dataset, "im_files"):
+    labels = getattr(dataset, "label_files", None)  # of every image that was listed
+    if labels is None or len(labels) == len(dataset.im_files):
         return
     listed = dataset.get_img_files(dataset.img_path)
     kept = set(dataset.im_files)
