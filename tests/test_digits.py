@@ -223,7 +223,7 @@ def test_what_is_there_is_kept_and_what_differs_is_refused(tmp_path):
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"objcts": [1, 4]}, r"no key 'objcts'; did you mean 'objects'\?; keys: seed, size"),
+        ({"objcts": [1, 4]}, r"no key 'objcts'\. Did you mean 'objects'\? Keys: seed, size"),
         ({3: 4}, r"no key 3; keys: seed"),
         ({"seed": -1}, r"seed=-1 must be a whole number from 0"),
         ({"seed": True}, r"seed=True must be a whole number"),

@@ -6,7 +6,6 @@ byte, with the same versions of OpenCV and numpy.
 
 from __future__ import annotations
 
-import difflib
 import json
 import shutil
 import uuid
@@ -19,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from yolo_attn.errors import DataError
+from yolo_attn.registry import nearest
 
 SPLITS = ("train", "val", "test")
 NAMES = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
@@ -60,7 +60,7 @@ class DigitsParameters:
         known = [f.name for f in fields(cls)]
         for key in values:
             if key not in known:
-                raise DataError(f"digits: has no key {key!r}{_nearest(key, known)}; keys: {', '.join(known)}")
+                raise DataError(f"digits: has no key {key!r}.{nearest(str(key), known)} Keys: {', '.join(known)}")
         given = dict(values)
         for key, lowest, highest in (("seed", 0, 2**32 - 1), ("size", 32, LIMIT_SIZE)):
             if key in given:
@@ -166,11 +166,6 @@ def split_scans(labels: npt.NDArray[np.int64], seed: int) -> dict[str, npt.NDArr
         for split, part in zip(SPLITS, np.split(mixed, ends[:-1]), strict=True):
             parts[split].append(part)
     return {split: np.sort(np.concatenate(part)) for split, part in parts.items()}
-
-
-def _nearest(key: object, known: list[str]) -> str:
-    close = difflib.get_close_matches(str(key), known, n=1)
-    return f"; did you mean {close[0]!r}?" if close else ""
 
 
 def _whole(what: str, value: object, lowest: int, highest: int) -> int:
