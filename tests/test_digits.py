@@ -224,7 +224,7 @@ def test_what_is_there_is_kept_and_what_differs_is_refused(tmp_path):
     ("values", "message"),
     [
         ({"objcts": [1, 4]}, r"no key 'objcts'\. Did you mean 'objects'\? Keys: seed, size"),
-        ({3: 4}, r"no key 3; keys: seed"),
+        ({3: 4}, r"no key 3\. Keys: seed"),
         ({"seed": -1}, r"seed=-1 must be a whole number from 0"),
         ({"seed": True}, r"seed=True must be a whole number"),
         ({"size": 128.0}, r"size=128\.0 must be a whole number from 32 to 4096"),
