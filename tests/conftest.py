@@ -43,3 +43,12 @@ def own_layers():
     yield registry
     registry.BLOCKS.clear()
     registry.BLOCKS.update(before)
+
+
+@pytest.fixture
+def known(own_layers):
+    """The registry, with the sample layers in it."""
+    from sample_layers import add_all
+
+    add_all(own_layers)
+    return own_layers

@@ -200,9 +200,9 @@ def _table(d: dict[str, Any], file: str) -> list[list[Any]]:
 def _check_name_is_free(spec: BlockSpec, tasks: ModuleType) -> None:
     there = vars(tasks).get(spec.name, spec.cls)
     if there is not spec.cls and spec.name not in layers.INJECTED:
+        theirs = f"{getattr(there, '__module__', layers.TASKS)}.{getattr(there, '__qualname__', spec.name)}"
         raise LayerError(
-            f"{spec.name} is both {there.__module__}.{spec.name} of this Ultralytics and {spec.where}; "
-            "register the block under another name"
+            f"{spec.name} is both {theirs} of this Ultralytics and {spec.where}; register the block under another name"
         )
 
 

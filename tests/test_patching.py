@@ -1,0 +1,79 @@
+"""Putting the layers into Ultralytics and taking them out again."""
+
+import inspect
+import sys
+
+import pytest
+from sample_layers import PAPER, Plain, Wide, parse, tiny
+from support import ROOT
+from torch import nn
+from ultralytics.nn import tasks
+
+import yolo_attn
+from yolo_attn.errors import LayerError
+from yolo_attn.integration import hook, layers
+
+
+def wrapped_names():
+    """Every attribute of a loaded module of Ultralytics, and of the wrapped classes, that is one of our wrappers."""
+    modules = {k: m for k, m in sys.modules.items() if k.partition(".")[0] == "ultralytics"}
+    classes = {f"{k}.{n}": c for k, m in modules.items() for n, c in vars(m).items() if inspect.isclass(c)}
+    return {
+        f"{where}.{name}": value
+        for where, owner in {**modules, **classes}.items()
+        for name, value in list(vars(owner).items())
+        if inspect.isfunction(value) and not name.startswith("_yolo_attn") and is_ours(value)
+    }
+
+
+def is_ours(function):
+    return function.__code__.co_filename.startswith(str(ROOT / "yolo_attn"))
+
+
+def test_install_twice_and_uninstall(known):
+    import ultralytics.engine.trainer
+    import ultralytics.nn
+
+    yolo_attn.register()
+    before = wrapped_names()
+    assert {f"ultralytics.nn.{k}" for k in ("tasks.parse_model", "parse_model", "tasks.torch_safe_load")} <= set(before)
+    assert {"ultralytics.utils.checks.check_file", "ultralytics.nn.tasks.check_file"} <= set(before)
+    assert "ultralytics.models.yolo.detect.train.DetectionTrainer.build_dataset" in before
+    yolo_attn.register()
+    assert wrapped_names() == before
+    parse(tiny([-1, 1, "Plain", []]))
+    assert tasks.Plain is Plain
+    original = tasks.parse_model.__wrapped__
+    try:
+        yolo_attn.unregister()
+        assert wrapped_names() == {}
+        assert tasks.parse_model is ultralytics.nn.parse_model is original
+        assert not [name for name in vars(tasks) if name == "Plain" or name.startswith("_yolo_attn")]
+        assert hook.Finder not in sys.meta_path
+        with pytest.raises(KeyError, match="Plain"):
+            parse(tiny([-1, 1, "Plain", []]))
+        yolo_attn.unregister()
+        assert tasks.parse_model is original
+    finally:
+        yolo_attn.register()
+    assert wrapped_names().keys() == before.keys()
+    assert tasks.parse_model.__wrapped__ is original
+    assert type(parse(tiny([-1, 1, "Plain", []]))[2]) is Plain
+
+
+def test_a_name_given_to_another_class(known):
+    parse(tiny([-1, 1, "Plain", []]))
+    known.unregister("Plain")
+    with pytest.raises(LayerError, match="unknown layer 'Plain'"):
+        parse(tiny([-1, 1, "Plain", []]))
+    yolo_attn.register("Plain", paper=PAPER)(Wide)
+    known.unregister("Plain")
+    yolo_attn.register("Plain", paper=PAPER)(known.get("Once").cls)
+    assert type(parse(tiny([-1, 1, "Plain", []]))[2]) is known.get("Once").cls
+
+
+def test_a_name_that_ultralytics_gets_later(known, monkeypatch):
+    monkeypatch.setattr(tasks, "Plain", nn.Identity, raising=False)
+    monkeypatch.setattr(layers, "INJECTED", set())
+    with pytest.raises(LayerError, match=r"layer 2 \(Plain\): Plain is both torch\..* and sample_layers\.Plain;"):
+        parse(tiny([-1, 1, "Plain", []]))
