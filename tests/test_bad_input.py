@@ -3,6 +3,8 @@
 From the command line: status 2, the line on stderr, no traceback. From Python: an exception with the same words.
 """
 
+import re
+
 import cv2
 import numpy as np
 import pytest
@@ -212,3 +214,33 @@ def test_blocks_lists_every_layer(capsys):
 def test_info_says_what_reads_what(capsys):
     assert main(["info", "model=yolo11n-pmfs.yaml"]) == 0
     assert "4, 6, 10" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("nc: 3\nbackbone: [[-1, 1, Conv, [64, 3, 2]]\nhead: x\n", "not valid YAML"),
+        ("", "a model YAML needs the lists 'backbone' and 'head'"),
+        ("nc: 3\n", "a model YAML needs the lists 'backbone' and 'head'"),
+        ("- 1\n- 2\n", "(a model YAML needs the lists 'backbone' and 'head'|not valid YAML)"),  # by version
+    ],
+)
+def test_a_file_that_is_no_model(text, message, tmp_path, capsys):
+    (tmp_path / "yolo11-odd.yaml").write_text(text)
+    yolo_attn.register()
+    with pytest.raises(UserError, match=rf"yolo11n-odd\.yaml: {message}"):
+        YOLO(str(tmp_path / "yolo11n-odd.yaml"))
+    line = refused(capsys, "info", f"model={tmp_path / 'yolo11n-odd.yaml'}")
+    assert re.search(rf"yolo11n-odd\.yaml: {message}", line)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("train: images/train\nval: images/val\n", "'names' or 'nc' are required"),
+        ("train: [images/train\nval: images/val\n", "mine.yaml"),
+    ],
+)
+def test_a_data_yaml_that_cannot_be_used(text, message, model, data, capsys):
+    data.write_text(text)
+    assert message in refused(capsys, "train", f"model={model()}", f"data={data}", "epochs=1")

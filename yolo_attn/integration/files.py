@@ -11,6 +11,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import yaml
+
+from ..errors import LayerError
+
+NO_MODEL = "a model YAML needs the lists 'backbone' and 'head' of [from, repeats, layer, arguments]"
+
 
 def folder(name: str) -> Path:
     """Return the installed ``model_yamls`` or ``datasets`` folder: inside the package, or beside it in a checkout."""
@@ -44,6 +50,24 @@ def searching_ours_too(original: Callable[..., Any]) -> Callable[..., Any]:
         return original(file, *args, **kwargs)
 
     return check_file
+
+
+def explaining_what_is_no_model(original: Callable[..., Any]) -> Callable[..., Any]:
+    """Wrap ``yaml_model_load``: a file that cannot be a model says so, instead of failing somewhere behind."""
+
+    @functools.wraps(original)
+    def yaml_model_load(path: str | Path, *args: Any, **kwargs: Any) -> Any:
+        try:
+            content = original(path, *args, **kwargs)
+        except (yaml.YAMLError, SyntaxError, ValueError) as error:  # later versions raise their own for bad YAML
+            raise LayerError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from error
+        except TypeError as error:  # a list or nothing where the mapping should be
+            raise LayerError(f"{path}: {NO_MODEL}") from error
+        if not all(isinstance(content.get(part), list | tuple) for part in ("backbone", "head")):
+            raise LayerError(f"{path}: {NO_MODEL}")
+        return content
+
+    return yaml_model_load
 
 
 def _ultralytics_has(name: str) -> bool:

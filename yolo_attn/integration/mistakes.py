@@ -5,13 +5,21 @@ from __future__ import annotations
 import traceback
 from pathlib import PurePath
 
+import yaml
+
 # Files of Ultralytics that look at what the user wrote; what they raise is about that.
 _LOOKS_AT_INPUT = ("cfg", "utils", "nn/tasks.py", "data", "engine/model.py", "engine/exporter.py", "engine/trainer.py")
 _ABOUT_INPUT = (OSError, ValueError, TypeError, SyntaxError, AssertionError, ImportError)
 
 
 def line_of(error: BaseException) -> str | None:
-    """Return the first line of a complaint about input, or None where the exception looks like a fault."""
+    """Return a complaint about input as one line, or None where the exception looks like a fault."""
+    if (
+        isinstance(error, RuntimeError) and error.__cause__ is not None
+    ):  # "Dataset ... error", raised from the complaint
+        error = error.__cause__
+    if isinstance(error, yaml.YAMLError):
+        return f"not valid YAML: {' '.join(str(error).split())}"
     if not isinstance(error, _ABOUT_INPUT):
         return None
     frames = traceback.extract_tb(error.__traceback__)
@@ -24,4 +32,4 @@ def line_of(error: BaseException) -> str | None:
     if not within.startswith(_LOOKS_AT_INPUT):
         return None
     said = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return said[0] if said else type(error).__name__
+    return " ".join(said[:2]) or type(error).__name__  # what follows is Ultralytics' help

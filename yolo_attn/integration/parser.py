@@ -27,7 +27,7 @@ from typing import Any
 
 from ..errors import LayerError, UnsupportedUltralyticsError, UserError
 from ..registry import BROKEN_ENTRY_POINTS, BlockSpec, nearest
-from . import layers, rows
+from . import files, layers, rows
 
 SUPPORTED = "8.3.0 to 8.4.190"
 MARKER = "yolo_attn_layer"  # attribute of every layer that we built; checkpoints carry it
@@ -183,9 +183,7 @@ def _table(d: dict[str, Any], file: str) -> list[list[Any]]:
     """
     parts: list[Any] = [d.get("backbone"), d.get("head")]
     if not all(isinstance(p, list) for p in parts):
-        raise LayerError(
-            f"{file}: a model YAML needs the lists 'backbone' and 'head' of [from, repeats, layer, arguments]"
-        )
+        raise LayerError(f"{file}: {files.NO_MODEL}")
     table = [row for p in parts for row in p]
     for i, row in enumerate(table):
         if not isinstance(row, list | tuple) or len(row) != 4 or not isinstance(row[2], str):

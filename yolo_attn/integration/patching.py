@@ -16,7 +16,11 @@ Wrap = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 # module -> name in it -> what makes the wrapper of the original
 WRAPPERS: dict[str, dict[str, Wrap]] = {
-    "ultralytics.nn.tasks": {"parse_model": parser.extended, "torch_safe_load": checkpoints.guarded},
+    "ultralytics.nn.tasks": {
+        "parse_model": parser.extended,
+        "torch_safe_load": checkpoints.guarded,
+        "yaml_model_load": files.explaining_what_is_no_model,
+    },
     "ultralytics.utils.checks": {"check_file": files.searching_ours_too},
     "ultralytics.utils.dist": {"generate_ddp_file": ddp.importing_ours},
     "ultralytics.data.utils": {"check_det_dataset": datasets.explaining_what_is_missing},
