@@ -401,3 +401,22 @@ def test_the_readme_says_what_the_yamls_and_the_code_say():
     ):
         assert f"| {words} | {cell(shown[0])} | {cell(shown[1])} |" in text
     assert all(f"`{file.name}`" in text for file in DATASETS.glob("*.yaml"))
+
+
+def test_a_data_yaml_that_has_changed_is_noticed(tmp_path):
+    """Through Ultralytics, which only looks whether there are images."""
+    from ultralytics.data import utils
+
+    import yolo_attn
+
+    yolo_attn.register()
+    content = yaml.safe_load((Path(__file__).parents[1] / "datasets" / "digits.yaml").read_text())
+    content |= {"path": str(tmp_path / "few")}
+    content["digits"] = {"size": 64, "images": {"train": 2, "val": 2, "test": 2}, "object_size": [16, 32]}
+    file = tmp_path / "few.yaml"
+    file.write_text(yaml.safe_dump(content))
+    assert utils.check_det_dataset(str(file))["nc"] == 10
+    content["digits"]["size"] = 96
+    file.write_text(yaml.safe_dump(content))
+    with pytest.raises(DataError, match=r"few holds other values of size|other values of size"):
+        utils.check_det_dataset(str(file))

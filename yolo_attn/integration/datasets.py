@@ -50,8 +50,8 @@ def explaining_what_is_missing(original: Callable[..., Any]) -> Callable[..., An
             if isinstance(error, DataError):
                 raise
             raise MissingDataError(_what_is_missing(str(dataset), error)) from error
-        if "digits" in data:  # Ultralytics generates what is missing, but does not see that the YAML has changed
-            generate_from_yaml(data)
+        if "yolo_attn.data.digits" in str(data.get("download")):
+            generate_from_yaml(data)  # Ultralytics makes what is missing, but does not see that the YAML has changed
         return data
 
     return check_det_dataset
@@ -85,10 +85,15 @@ def _what_is_missing(dataset: str, error: FileNotFoundError) -> str:
         return f"data set {found}: {' '.join(str(error).split())}"
     for key, path in _paths(Path(found)):
         if not path.exists():
-            upper = next(p for p in path.parents if p.exists())
-            inside = ", ".join(sorted(p.name for p in upper.iterdir())[:8]) or "nothing"
-            return f"data set {found}: '{key}' is {path}, which does not exist; {upper} holds {inside}"
+            return f"data set {found}: '{key}' is {path}, which does not exist; {_nearest_folder(path)}"
     return f"data set {found}: {' '.join(str(error).split())}"
+
+
+def _nearest_folder(path: Path) -> str:
+    """Say what the nearest folder above ``path`` that exists holds."""
+    upper = next(p for p in path.parents if p.exists())
+    inside = ", ".join(sorted(p.name for p in upper.iterdir())[:8]) or "nothing"
+    return f"{upper} holds {inside}"
 
 
 def _paths(file: Path) -> Iterator[tuple[str, Path]]:
@@ -141,9 +146,7 @@ def _why_no_images(img_path: Any, data: dict[str, Any]) -> str:
     name = data.get("yaml_file", "data set")
     for path in img_path if isinstance(img_path, list) else [img_path]:
         if not Path(path).exists():
-            upper = next(p for p in Path(path).parents if p.exists())
-            inside = ", ".join(sorted(p.name for p in upper.iterdir())[:8]) or "nothing"
-            return f"{name}: {path} does not exist; {upper} holds {inside}"
+            return f"{name}: {path} does not exist; {_nearest_folder(Path(path))}"
     return ""
 
 
