@@ -95,7 +95,7 @@ def test_install_and_uninstall(wheel, environment, tmp_path):
         import yolo_attn
         from yolo_attn.integration import files
         print(yolo_attn.__file__)
-        print(type(YOLO('yolo26n-pmfs.yaml').model.model[11]).__name__, "digits.yaml" in files.names())
+        print(type(YOLO('yolo26n-pmfs.yaml').model.model[11]).__name__, files.find("digits.yaml") is not None)
         """,
         tmp_path,
         python=python,

@@ -187,6 +187,11 @@ def nearest(word: str, known: Iterable[str]) -> str:
     return f" Did you mean {found[0]!r}?" if found else ""
 
 
+def not_loaded() -> str:
+    """Return a clause about the entry points that did not load, or an empty string."""
+    return "".join(f" (the blocks {entry} did not load: {why})" for entry, why in BROKEN_ENTRY_POINTS.items())
+
+
 def load_entry_points() -> None:
     """Import the blocks of installed packages, once. One that fails is noted in ``BROKEN_ENTRY_POINTS``."""
     global _entry_points_read

@@ -47,14 +47,13 @@ def guarded(original: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _missing(weight: object, classes: list[str]) -> CheckpointError:
-    broken = "".join(f" ({k} did not load: {why})" for k, why in registry.BROKEN_ENTRY_POINTS.items())
     packages = sorted({c.partition(".")[0] for c in classes})
     mend = f"install the package that has the module {', '.join(packages)}, or put it on PYTHONPATH"
     if packages == ["__main__"]:
         mend = "it was defined in the script that was run: define it here too, or in a module that both import"
     return CheckpointError(
         f"{weight}: made with the layer class {', '.join(classes)}, which is not installed here; {mend}, and load the "
-        f"file again{broken}"
+        f"file again{registry.not_loaded()}"
     )
 
 

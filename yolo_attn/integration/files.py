@@ -33,11 +33,6 @@ def find(name: str) -> Path | None:
     return next((c for c in candidates if c.is_file()), None)
 
 
-def names() -> list[str]:
-    """Return the file names of all model and data set YAMLs of the project."""
-    return sorted(f.name for kind in ("model_yamls", "datasets") for f in folder(kind).glob("*.yaml"))
-
-
 def searching_ours_too(original: Callable[..., Any]) -> Callable[..., Any]:
     """Wrap ``check_file``: a bare name that neither the working folder nor Ultralytics has may be one of ours."""
 

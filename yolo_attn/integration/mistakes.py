@@ -14,10 +14,8 @@ _ABOUT_INPUT = (OSError, ValueError, TypeError, SyntaxError, AssertionError, Imp
 
 def line_of(error: BaseException) -> str | None:
     """Return a complaint about input as one line, or None where the exception looks like a fault."""
-    if (
-        isinstance(error, RuntimeError) and error.__cause__ is not None
-    ):  # "Dataset ... error", raised from the complaint
-        error = error.__cause__
+    if isinstance(error, RuntimeError) and error.__cause__ is not None:
+        error = error.__cause__  # "Dataset ... error", raised from the complaint
     if isinstance(error, yaml.YAMLError):
         return f"not valid YAML: {' '.join(str(error).split())}"
     if not isinstance(error, _ABOUT_INPUT):

@@ -26,7 +26,7 @@ from types import ModuleType
 from typing import Any
 
 from ..errors import LayerError, UnsupportedUltralyticsError, UserError
-from ..registry import BROKEN_ENTRY_POINTS, BlockSpec, nearest
+from ..registry import BlockSpec, nearest, not_loaded
 from . import files, layers, rows
 
 SUPPORTED = "8.3.0 to 8.4.190"
@@ -219,9 +219,8 @@ def _check_exists(name: str, tasks: ModuleType) -> None:
         choices = [*layers.installed(), *layers.ultralytics_layers(tasks)]
     if found:
         return
-    broken = "".join(f" (the blocks {k} did not load: {why})" for k, why in BROKEN_ENTRY_POINTS.items())
     ours = ", ".join(sorted(layers.installed()))
-    raise LayerError(f"unknown layer {name!r}.{nearest(name, choices)} Layers of yolo-attn: {ours}{broken}")
+    raise LayerError(f"unknown layer {name!r}.{nearest(name, choices)} Layers of yolo-attn: {ours}{not_loaded()}")
 
 
 def _located(error: Exception, file: str) -> UserError:

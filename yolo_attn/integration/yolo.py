@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -86,14 +87,10 @@ def check_source(name: str) -> None:
 
 
 def _without_scale(name: str) -> str:
-    import re
-
     return re.sub(r"(\d+)([nslmx])(.+)?$", r"\1\3", name)
 
 
 def _with_scale(name: str) -> str:
-    import re
-
     return re.sub(r"^(yolov?\d+)(?=[-.])", r"\1n", name)
 
 
