@@ -40,8 +40,10 @@ def _one_thread():
 
 
 def make(spec, channels=C, **options):
+    """Build the layer as a model has it."""
     torch.manual_seed(0)
-    return spec.cls([channels // 2, channels // 4, channels] if spec.inputs == "list" else channels, **options)
+    more = [channels] if spec.output == "argument" else []
+    return spec.build(channels if spec.inputs == "one" else [channels // 2, channels // 4, channels], *more, **options)
 
 
 def an_input(spec, batch=2, size=(8, 8), channels=C, dtype=torch.float32):
@@ -74,6 +76,15 @@ def randomise(module):
                 noise = torch.randn_like(tensor) * 0.2
                 tensor.copy_(noise.abs() + 0.5 if name.endswith("running_var") else tensor + noise)
     return module
+
+
+def outputs_of(y):
+    return y if isinstance(y, list) else [y]
+
+
+def flat(y):
+    """All numbers of the output, one map or a list of maps."""
+    return torch.cat([m.flatten() for m in outputs_of(y)])
 
 
 def test_the_registry_holds_our_blocks():

@@ -5,84 +5,24 @@
 
 import json
 import os
-import re
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-
-from yolo_attn.blocks import EMA, GlobalPMFSBlock_AP_Separate, GSoP
+from golden_blocks import BLOCKS
 
 FOLDER = Path(os.environ.get("GOLDEN_DIR") or Path(__file__).parent / "golden")
 CASES = sorted(FOLDER.glob("*.npz"))
 
 
-def make_ema(meta):
-    return EMA(meta["channels"], factor=meta["factor"])
+def in_order(tensors):
+    return [v for _, v in sorted(tensors.items(), key=lambda item: int(item[0]))]
 
 
-def make_gsop(meta):
-    if meta.get("mode", "channel") != "channel":
-        pytest.fail(f"GSoP: the library lacks mode={meta['mode']!r}")
-    return GSoP(meta["channels"], meta["reduced_channels"], meta["reduction_stride"])
-
-
-def make_pmfs(meta):
-    names = ("in_channels", "max_pool_kernels", "ch", "ch_k", "ch_v", "br", "dim")
-    return GlobalPMFSBlock_AP_Separate(*(meta[n] for n in names))
-
-
-# Per block: constructor, tolerance, and the table from the authors' parameter names to ours (patterns, first match).
-BLOCKS = {
-    "EMA": (make_ema, 1e-9, {r"(gn|conv1x1|conv3x3)\.": r"\1."}),
-    "GSoP": (
-        make_gsop,
-        1e-6,  # the authors build their centring matrix in float32
-        {
-            r"b\.conv_for_DR\.": "reduce.",
-            r"b\.bn_for_DR\.": "reduce_bn.",
-            r"b\.row_bn\.": "row_bn.",
-            r"b\.row_conv_group\.": "rows.",
-            r"b\.fc_adapt_channels\.": "expand.",
-        },
-    ),
-    "GlobalPMFSBlock_AP_Separate": (
-        make_pmfs,
-        1e-9,
-        {
-            r"ch_convs\.(\d+)\.": r"branches.\1.",
-            r"ch_W([qkv])\.": r"channel_\1.",
-            r"ch_score_conv\.": "channel_score.",  # a 1x1 convolution of a vector there, a linear layer here
-            r"ch_layer_norm\.": "channel_norm.",
-            r"sp_W([qkv])\.": r"spatial_\1.",
-            r"sp_output_conv\.": "spatial_out.",
-            r"output_conv\.": "out.",
-        },
-    ),
-}
-SEPARABLE = {"conv.0.": "norm.", "conv.3.": "depthwise.", "conv.4.": "pointwise."}
-
-
-def our_name(theirs, table):
-    for pattern, ours in table.items():
-        if re.match(pattern, theirs):
-            name = re.sub(f"^{pattern}", ours, theirs)
-            for old, new in SEPARABLE.items():
-                name = name.replace(old, new)
-            return name
-    return pytest.fail(f"no name of ours for the authors' parameter {theirs!r}")
-
-
-def entries(case, prefix):
-    return {k.removeprefix(prefix): torch.from_numpy(case[k]) for k in case.files if k.startswith(prefix)}
-
-
-def load(module, params, table):
+def load(module, given):
     """Load the authors' parameters, every one of theirs into every one of ours."""
     ours = module.state_dict()
-    given = {our_name(k, table): v for k, v in params.items() if not k.endswith("num_batches_tracked")}
-    assert len(given) == len({k for k in params if not k.endswith("num_batches_tracked")})
     for name, value in given.items():
         assert name in ours, f"{name}: not a parameter of ours"
         assert value.numel() == ours[name].numel(), f"{name}: {tuple(value.shape)} into {tuple(ours[name].shape)}"
@@ -97,37 +37,62 @@ def test_there_are_cases():
 @pytest.mark.parametrize("mode", ["eval", "train"])
 @pytest.mark.parametrize("path", CASES, ids=lambda p: p.stem)
 def test_golden(path, mode):
-    with np.load(path) as case:
-        meta = json.loads(str(case["meta"]))
-        if meta["block"] not in BLOCKS:
-            pytest.fail(f"the library lacks block {meta['block']!r}")
-        make, tolerance, table = BLOCKS[meta["block"]]
-        module = make(meta).double()
-        load(module, entries(case, "param/"), table)
-        module.train(mode == "train")
-        inputs = [v.requires_grad_() for _, v in sorted(entries(case, "input/").items(), key=lambda i: int(i[0]))]
-        outputs = module(inputs) if isinstance(module, GlobalPMFSBlock_AP_Separate) else module(*inputs)
-        outputs = outputs if isinstance(outputs, (list, tuple)) else [outputs]
-        cotangents = entries(case, "cotangent/")
-        got = {f"out/{i}": y for i, y in enumerate(outputs)}
-        sum((y * cotangents[str(i)]).sum() for i, y in enumerate(outputs)).backward()
-        got |= {f"grad_input/{i}": x.grad for i, x in enumerate(inputs)}
-        ours = dict(module.named_parameters())
-        want = entries(case, f"{mode}/")
-        for name in want:
-            if name.startswith("grad_param/"):
-                got[name] = ours[our_name(name.removeprefix("grad_param/"), table)].grad
-    assert {n for n in want if n.startswith("out/")} == {f"out/{i}" for i in range(len(outputs))}
+    with np.load(path) as file:
+        case = {k: file[k] for k in file.files}
+    meta = json.loads(str(case.pop("meta")))
+    if meta["block"] not in BLOCKS:
+        pytest.fail(f"the library lacks block {meta['block']!r}")
+    golden = BLOCKS[meta["block"]]
+
+    def tensors(prefix):
+        return {k.removeprefix(prefix): torch.from_numpy(v) for k, v in case.items() if k.startswith(prefix)}
+
+    want = tensors(f"{mode}/")
+    if not want and tensors("eval/"):
+        pytest.skip("the case has figures in eval mode only")
+    inputs = in_order(tensors("input/"))
+    params = {k: v for k, v in tensors("param/").items() if not k.endswith("num_batches_tracked")}
+    module = golden.make({**meta, "shapes": [list(x.shape) for x in inputs]}).to(inputs[0].dtype)
+    load(module, golden.ours(params))
+    module.train(mode == "train")
+    differentiated = any(k.startswith("grad_") for k in want)
+    for x in inputs:
+        x.requires_grad_(differentiated)
+    more = {k: torch.from_numpy(v) for k, v in case.items() if "/" not in k}  # what is neither input nor parameter
+    outputs = golden.run(module, inputs, **more)
+    outputs = list(outputs) if isinstance(outputs, (list, tuple)) else [outputs]
+    got = {f"out/{k}": y for k, y in enumerate(outputs)}
+    ours = dict(module.named_parameters())
+    if differentiated:
+        sum((y * c).sum() for y, c in zip(outputs, in_order(tensors("cotangent/")), strict=True)).backward()
+        got |= {f"grad_input/{k}": x.grad for k, x in enumerate(inputs)}
+        got |= {f"grad_param/{k}": p.grad for k, p in ours.items()}
+    given = golden.ours({k.removeprefix("grad_param/"): want.pop(k) for k in list(want) if k.startswith("grad_param/")})
+    want |= {f"grad_param/{k}": v for k, v in given.items()}
+
+    assert {n for n in want if n.startswith("out/")} == {f"out/{k}" for k in range(len(outputs))}
+    for kind, total in (("grad_input/", len(inputs)), ("grad_param/", len(ours))):
+        count = sum(n.startswith(kind) for n in want)
+        assert count in (0, total), f"{count} of {total} {kind}"  # all of them, or (the largest cases) none
     for name, value in want.items():
         assert got[name] is not None, f"{name}: no gradient"
         assert value.isfinite().all()
-        torch.testing.assert_close(
-            got[name].detach().reshape(value.shape),
-            value,
-            rtol=tolerance,
-            atol=tolerance,
-            msg=lambda text, name=name: f"{mode}/{name}: {text}",
-        )
-    for kind, total in (("grad_input/", len(inputs)), ("grad_param/", len(ours))):
-        given = sum(n.startswith(kind) for n in want)
-        assert given in (0, total), f"{given} of {total} {kind}"  # all of them, or (the largest cases) none
+    differences = [n for n, v in want.items() if not close(got[n].detach().reshape(v.shape), v, golden.tolerance)]
+    if golden.deviation:
+        assert differences, f"deliberately other figures ({golden.deviation}), but they are the authors'"
+    else:
+        for name in differences:
+            raise AssertionError(f"{mode}/{name}: {message(got[name].detach().reshape(want[name].shape), want[name])}")
+
+
+def close(a, b, tolerance):
+    return a.dtype == b.dtype and torch.allclose(a, b, rtol=tolerance, atol=tolerance)
+
+
+def message(got, want):
+    return f"largest difference {(got - want).abs().max().item():.3g} of {want.abs().max().item():.3g}"
+
+
+def test_the_deviations_state_why():
+    for name, golden in BLOCKS.items():
+        assert golden.deviation is None or len(golden.deviation) > 20, name

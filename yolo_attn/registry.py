@@ -18,15 +18,16 @@ from __future__ import annotations
 import difflib
 import importlib.metadata
 import inspect
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from typing import Literal, TypeVar
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeVar
 
 T = TypeVar("T", bound=type)
 
 ENTRY_POINT_GROUP = "yolo_attn.blocks"
-Inputs = Literal["one", "list"]
-Output = Literal["input", "argument"] | int
+Inputs = Literal["one", "list", "pyramid"]
+OutputFunction = Callable[[list[int], dict[str, Any]], "int | list[int]"]
+Output = Literal["input", "argument"] | int | OutputFunction
 Repeats = Literal["stack", "argument", "never"]
 
 # Ultralytics writes these attributes onto every layer after building it.
@@ -39,18 +40,22 @@ class BlockSpec:
 
     Attributes:
         name: Layer name as written in a model YAML.
-        cls: The module class, called as ``cls(channels, **options)``; ``channels`` is a list where ``inputs="list"``.
+        cls: The module class, called as ``cls(channels, **options)``; see :meth:`build`.
         paper: Address of the paper.
-        inputs: ``"one"`` map or a ``"list"`` of maps (the YAML's ``from`` is then a list).
+        inputs: ``"one"`` map, a ``"list"`` of maps (the YAML's ``from`` is then a list), or a ``"pyramid"``: the list
+            that one other layer puts out. ``channels`` is a list for the last two.
         output: Where the output's channels come from: ``"input"``, the input's; ``"argument"``, the row's first
-            argument scaled by the model's width (handed to the class as its second argument); or the index of one of
-            the inputs (``-1``: the last).
+            argument scaled by the model's width (handed to the class as its second argument); the index of one of the
+            inputs (``-1``: the last); or a function of the inputs' channels and the row's options that returns them,
+            as a list where the layer puts out a list of maps (a pyramid).
         repeats: What a repeat count above 1 means, after depth scaling: ``"stack"``, that many layers in a row;
             ``"argument"``, one layer built with ``n=count``; ``"never"``, an error.
         positional: Options that a row may give by position, in order. None by default: a bare number in a row reads
             as a channel count, and those are filled in.
         replaces_csp: True for a layer that stands in for C3k2, A2C2f or C2fCIB; the detection head is then built as
             it is behind those (YOLO11 and later), not as behind C2f.
+        fixed: Options that a row cannot give, with the value they have in a model: what makes a layer, from one map to
+            a map of the same size, of a class that by itself returns something else (a bare attention map).
         min_batch: Smallest batch that works in train mode (2 where a norm sees 1x1 maps).
     """
 
@@ -62,6 +67,7 @@ class BlockSpec:
     repeats: Repeats = "stack"
     positional: tuple[str, ...] = ()
     replaces_csp: bool = False
+    fixed: Mapping[str, Any] = field(default_factory=dict, hash=False)
     min_batch: int = 1
 
     @property
@@ -70,11 +76,16 @@ class BlockSpec:
         return f"{self.cls.__module__}.{self.cls.__qualname__}"
 
     def options(self) -> dict[str, inspect.Parameter]:
-        """Return the constructor's options by name, without the channels and what the parser fills in."""
+        """Return the constructor's options by name, without the channels and what the parser fills in or fixes."""
         parameters = list(inspect.signature(self.cls).parameters.values())
         filled = 2 if self.output == "argument" else 1
         named = [p for p in parameters[filled:] if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
-        return {p.name: p for p in named if not (self.repeats == "argument" and p.name == "n")}
+        filled_in = {"n", *self.fixed} if self.repeats == "argument" else set(self.fixed)
+        return {p.name: p for p in named if p.name not in filled_in}
+
+    def build(self, channels: int | list[int], *args: Any, **options: Any) -> Any:
+        """Build the layer as a model has it: the class with the fixed options."""
+        return self.cls(channels, *args, **options, **self.fixed)
 
 
 BLOCKS: dict[str, BlockSpec] = {}
@@ -92,6 +103,7 @@ def register(
     repeats: Repeats = "stack",
     positional: Iterable[str] = (),
     replaces_csp: bool = False,
+    fixed: Mapping[str, Any] | None = None,
     min_batch: int = 1,
 ) -> Callable[[T], T]:
     """Make a module class the layer type ``name``. The arguments are those of :class:`BlockSpec`.
@@ -103,15 +115,18 @@ def register(
     """
     if not name.isidentifier():
         raise ValueError(f"block name {name!r} must be a Python identifier, as it stands in a model YAML")
-    if inputs not in ("one", "list"):
-        raise ValueError(f"block {name!r}: inputs={inputs!r} must be 'one' or 'list'")
+    if inputs not in ("one", "list", "pyramid"):
+        raise ValueError(f"block {name!r}: inputs={inputs!r} must be 'one', 'list' or 'pyramid'")
     if repeats not in ("stack", "argument", "never"):
         raise ValueError(f"block {name!r}: repeats={repeats!r} must be 'stack', 'argument' or 'never'")
     if output is None:
-        output = -1 if inputs == "list" else "input"
-    if output not in ("input", "argument") and (not isinstance(output, int) or isinstance(output, bool)):
-        raise ValueError(f"block {name!r}: output={output!r} must be 'input', 'argument' or the index of an input")
-    if inputs == "list" and output == "input":
+        output = "input" if inputs == "one" else -1
+    index = isinstance(output, int) and not isinstance(output, bool)
+    if output not in ("input", "argument") and not index and not callable(output):
+        raise ValueError(
+            f"block {name!r}: output={output!r} must be 'input', 'argument', the index of an input or a function"
+        )
+    if inputs != "one" and output == "input":
         raise ValueError(f"block {name!r}: a list of inputs needs output='argument' or the index of one of them")
 
     if inputs == "one" and isinstance(output, int):
@@ -129,6 +144,7 @@ def register(
             repeats=repeats,
             positional=tuple(positional),
             replaces_csp=replaces_csp,
+            fixed=dict(fixed or {}),
             min_batch=min_batch,
         )
         old = BLOCKS.get(name)
@@ -141,6 +157,9 @@ def register(
         missing = [o for o in spec.positional if o not in spec.options()]
         if missing:
             raise ValueError(f"block {name!r}: positional names {missing}, which {spec.where} does not have")
+        absent = [o for o in spec.fixed if o not in inspect.signature(cls).parameters]
+        if absent:
+            raise ValueError(f"block {name!r}: fixed names {absent}, which {spec.where} does not have")
         if repeats == "argument" and "n" not in inspect.signature(cls).parameters:
             raise ValueError(f"block {name!r}: repeats='argument' needs an argument n of {spec.where}")
         BLOCKS[name] = spec

@@ -7,6 +7,7 @@ from torch import nn
 
 from ..registry import register
 from ._checks import check_divides, check_positive
+from ._residual import mixed, residual_scale
 
 
 @register("EMA", paper="https://arxiv.org/abs/2305.13563")
@@ -27,9 +28,11 @@ class EMA(nn.Module):
         channels: C.
         c2: Ignored; there because the original has it in this place.
         factor: G of the paper, the number of groups. Must divide ``channels``.
+        residual: Start as the identity: ``x + gamma * (EMA(x) - x)``, gamma per channel, 0 at first.
 
     Raises:
-        ValueError: If ``channels`` or ``factor`` is not a positive integer, or ``factor`` does not divide ``channels``.
+        ValueError: If ``channels`` or ``factor`` is not a positive integer, ``factor`` does not divide ``channels``, or
+            ``residual`` is not a bool.
 
     Deviations from the paper: none.
 
@@ -43,7 +46,7 @@ class EMA(nn.Module):
         2. On a 1x1 map the group norm sees one value and returns its bias, so ``conv1x1`` has no effect there.
     """
 
-    def __init__(self, channels: int, c2: int | None = None, factor: int = 32) -> None:
+    def __init__(self, channels: int, c2: int | None = None, factor: int = 32, residual: bool = False) -> None:
         super().__init__()
         check_positive("EMA", "channels", channels)
         check_positive("EMA", "factor", factor)
@@ -53,6 +56,7 @@ class EMA(nn.Module):
         self.gn = nn.GroupNorm(width, width)
         self.conv1x1 = nn.Conv2d(width, width, 1)
         self.conv3x3 = nn.Conv2d(width, width, 3, padding=1)
+        self.residual = residual_scale(channels, residual, "EMA")
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Return ``x`` scaled position by position within each group."""
@@ -66,5 +70,5 @@ class EMA(nn.Module):
         a1 = self.gn.bias.softmax(0)  # C/G
         a3 = y3.mean(2).softmax(1)  # BG C/G
         gate = torch.matmul(a1, y3) + torch.matmul(a3.unsqueeze(1), y1).squeeze(1)  # BG HW
-        y: torch.Tensor = g * gate.sigmoid().to(x.dtype).reshape(-1, 1, H, W)
-        return y.reshape(B, C, H, W)
+        y = g * gate.sigmoid().to(x.dtype).reshape(-1, 1, H, W)  # BG C/G H W
+        return mixed(self.residual, x, y.reshape(B, C, H, W))

@@ -47,7 +47,7 @@ class Builder:
         options: dict[str, Any] = {}
         if args and isinstance(args[-1], dict):
             *args, options = args  # type: ignore[assignment]
-        return self.spec.cls(*args, **options)
+        return self.spec.build(*args, **options)
 
     def __str__(self) -> str:
         return str(self.spec.cls)

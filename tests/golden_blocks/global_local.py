@@ -1,0 +1,3 @@
+"""global_local."""
+
+BLOCKS: dict = {}

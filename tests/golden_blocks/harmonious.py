@@ -1,0 +1,3 @@
+"""harmonious."""
+
+BLOCKS: dict = {}

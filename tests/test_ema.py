@@ -1,0 +1,69 @@
+"""EMA attention against a slow float64 loop over the paper's formula, and each line of Deviations and Limits."""
+
+import copy
+
+import pytest
+import torch
+from oracles import arrays, assert_same, randomised
+from reference.ema import ema
+
+from yolo_attn.blocks import EMA
+
+
+@pytest.mark.parametrize(("channels", "factor"), [(12, 4), (6, 6), (8, 1)])
+@pytest.mark.parametrize("size", [(1, 1), (1, 4), (5, 3)], ids=str)
+def test_ema(channels, factor, size):
+    block = randomised(EMA(channels, factor=factor).double())
+    x = torch.randn(2, channels, *size, dtype=torch.float64)
+    assert_same(block(x), ema(x.numpy(), factor, arrays(block)))
+
+
+def test_ema_ignores_c2():
+    torch.manual_seed(0)
+    a = EMA(32, 999, 4)
+    torch.manual_seed(0)
+    b = EMA(32, factor=4)
+    x = torch.randn(1, 32, 5, 5)
+    assert torch.equal(a(x), b(x))
+
+
+def test_ema_factor_that_does_not_divide_fails_when_built():
+    with pytest.raises(
+        ValueError, match=r"^EMA: factor=32 must divide channels=48; divisors of 48: \[1, 2, 3, 4, 6, 8"
+    ):
+        EMA(48)
+    with pytest.raises(ValueError, match=r"factor=32 must divide channels=16; divisors of 16: \[1, 2, 4, 8, 16\]"):
+        EMA(16)
+
+
+@pytest.mark.parametrize("bad", [0, -8, 2.0, True, "64", None])
+def test_ema_wants_positive_integers(bad):
+    with pytest.raises(ValueError, match=r"^EMA: channels=.* must be a positive integer; "):
+        EMA(bad)
+    with pytest.raises(ValueError, match=r"^EMA: factor=.* must be a positive integer; "):
+        EMA(64, factor=bad)
+
+
+def test_ema_mean_of_the_norm_is_its_bias():
+    block = randomised(EMA(24, factor=4).double())
+    y1 = block.gn(torch.randn(3, 6, 7, 5, dtype=torch.float64))
+    torch.testing.assert_close(y1.mean((2, 3)), block.gn.bias.expand(3, 6), rtol=0, atol=1e-14)
+
+
+def test_ema_with_one_channel_to_a_group_has_constant_softmaxes():
+    block = randomised(EMA(8, factor=8).double())
+    x = torch.randn(2, 8, 4, 4, dtype=torch.float64)
+    g = x.reshape(16, 1, 4, 4)
+    gates = block.conv1x1(torch.cat([g.mean(3), g.mean(2)], 2).unsqueeze(3)).sigmoid()
+    y1 = block.gn(g * gates[:, :, :4] * gates[:, :, 4:].transpose(2, 3))
+    want = x * (block.conv3x3(g) + y1).sigmoid().reshape(2, 8, 4, 4)
+    torch.testing.assert_close(block(x), want)
+
+
+def test_ema_on_one_position_does_without_conv1x1():
+    block = randomised(EMA(8, factor=2).double())
+    other = copy.deepcopy(block)
+    torch.nn.init.normal_(other.conv1x1.weight)
+    x = torch.randn(2, 8, 1, 2, dtype=torch.float64)
+    torch.testing.assert_close(block(x[..., :1]), other(x[..., :1]))
+    assert (block(x) - other(x)).abs().max() > 1e-3
