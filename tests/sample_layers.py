@@ -70,6 +70,40 @@ class Gather(nn.Module):
         return self.conv(torch.cat(maps, 1))
 
 
+class Pyramid(nn.Module):
+    """Puts out a list of maps, each with ``more`` channels added."""
+
+    def __init__(self, channels, more=0):
+        super().__init__()
+        self.channels = channels
+        self.convs = nn.ModuleList(nn.Conv2d(c, c + more, 1) for c in channels)
+
+    def forward(self, maps):
+        return [conv(m) for conv, m in zip(self.convs, maps, strict=True)]
+
+
+class Level(nn.Module):
+    """Reads one map of a pyramid."""
+
+    def __init__(self, channels, level=0):
+        super().__init__()
+        self.channels, self.level = channels, level
+
+    def forward(self, maps):
+        return maps[self.level]
+
+
+class Switched(nn.Module):
+    """Does something else as a layer than as a class."""
+
+    def __init__(self, channels, reduction=2, apply=False):
+        super().__init__()
+        self.reduction, self.applied = reduction, apply
+
+    def forward(self, x):
+        return x if self.applied else x.mean()
+
+
 def add_all(registry):
     """Register them."""
     add = registry.register
@@ -83,6 +117,17 @@ def add_all(registry):
     add("First", paper=PAPER, inputs="list", output=0)(type("First", (Lists,), {}))
     add("Third", paper=PAPER, inputs="list", output=2)(type("Third", (Lists,), {}))
     add("Gather", paper=PAPER, inputs="list", output="argument")(Gather)
+    add("Pyramid", paper=PAPER, inputs="list", pyramid=True, output=each_with_more, repeats="never")(Pyramid)
+    add("Level", paper=PAPER, inputs="pyramid", positional=("level",), output=one_of_them, repeats="never")(Level)
+    add("Switched", paper=PAPER, fixed={"apply": True})(Switched)
+
+
+def each_with_more(channels, options):
+    return [c + options.get("more", 0) for c in channels]
+
+
+def one_of_them(channels, options):
+    return channels[options.get("level", 0)]
 
 
 def tiny(row, scale="n", **more):

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from oracles import LargestTensor
 
 import yolo_attn.blocks
 from yolo_attn.registry import BLOCKS, RESERVED_ATTRIBUTES
@@ -18,7 +19,8 @@ from yolo_attn.registry import BLOCKS, RESERVED_ATTRIBUTES
 OURS = {name: s for name, s in sorted(BLOCKS.items()) if s.cls.__module__.startswith("yolo_attn.blocks.")}
 every_block = pytest.mark.parametrize("spec", [pytest.param(s, id=name) for name, s in OURS.items()])
 C = 64
-WIDTHS = (16, 32, 48, 64, 80, 96, 128, 192, 256, 320, 384, 512, 576, 640, 768, 1024)
+# Every number of channels that a layer of YOLOv8, YOLO11 or YOLO26 puts out, scales n to x.
+WIDTHS = (16, 32, 48, 64, 80, 96, 128, 160, 192, 256, 320, 384, 512, 576, 640, 768, 960, 1024, 1152, 1280, 1536)
 
 # Parameters that no loss in train mode can depend on, and why. They are there because the authors' weights have them.
 INERT = {
@@ -65,7 +67,20 @@ def each(x, f):
 
 
 def maps_of(x):
+    """The map, or the maps of the list, of an input or an output."""
     return x if isinstance(x, list) else [x]
+
+
+def flat(y):
+    """All numbers of the output."""
+    return torch.cat([m.flatten() for m in maps_of(y)])
+
+
+def kept(spec, x):
+    """What the output has the shape of: the map, one of the maps, or all of them."""
+    if spec.pyramid:
+        return x
+    return [x] if spec.inputs == "one" else [x[0]] if spec.inputs == "pyramid" else [x[-1]]
 
 
 def randomise(module):
@@ -78,17 +93,13 @@ def randomise(module):
     return module
 
 
-def outputs_of(y):
-    return y if isinstance(y, list) else [y]
-
-
-def flat(y):
-    """All numbers of the output, one map or a list of maps."""
-    return torch.cat([m.flatten() for m in outputs_of(y)])
-
-
 def test_the_registry_holds_our_blocks():
-    assert set(OURS) >= {"EMA", "GSoP", "PMFS"}
+    assert set(OURS) == {
+        *("EMA", "GSoP", "PMFS", "PMFSChannel", "PMFSSpatial"),
+        *("SpatialAttn", "ChannelAttn", "SoftAttn", "HardAttn", "HarmAttn"),
+        *("GlobalLocalAttention", "ImprovedLocalAttention", "MultiHeadGlobalAttention"),
+        *("GlobalContext", "AttentionAugmentedConv", "AttentionFPN", "PyramidLevel"),
+    }
 
 
 @every_block
@@ -96,10 +107,19 @@ def test_the_registry_holds_our_blocks():
 @pytest.mark.parametrize("size", [(1, 1), (7, 13), (20, 20)], ids=str)
 def test_keeps_shape_and_dtype(spec, size, dtype):
     x = an_input(spec, size=size, dtype=dtype)
-    y = make(spec).to(dtype).eval()(x)
-    assert y.shape == (2, C, *size)
-    assert y.dtype == dtype
-    assert y.isfinite().all()
+    ys = maps_of(make(spec).to(dtype).eval()(x))
+    assert [y.shape for y in ys] == [m.shape for m in kept(spec, x)]
+    assert all(y.dtype == dtype and y.isfinite().all() for y in ys)
+
+
+@every_block
+@pytest.mark.parametrize("size", [(160, 160), (159, 3), (1, 97)], ids=str)
+def test_runs_on_the_largest_and_oddest_maps(spec, size):
+    x = an_input(spec, 1, size, channels=32)
+    with torch.no_grad():
+        ys = maps_of(make(spec, 32).eval()(x))
+    assert [y.shape for y in ys] == [m.shape for m in kept(spec, x)]
+    assert flat(ys).isfinite().all()
 
 
 @every_block
@@ -114,30 +134,78 @@ def test_every_yolo_width_builds_or_says_what_would(spec, channels):
         assert found, refused
         option, fits = found[1], ast.literal_eval(found[2])
         block = make(spec, channels, **{option: fits[-2]})
-    assert block.eval()(an_input(spec, 1, (4, 4), channels)).shape == (1, channels, 4, 4)
+    x = an_input(spec, 1, (4, 4), channels)
+    with torch.no_grad():
+        assert [y.shape for y in maps_of(block.eval()(x))] == [m.shape for m in kept(spec, x)]
 
 
 @every_block
-@pytest.mark.parametrize("size", [(2, 2), (8, 8)], ids=str)
-def test_trains_with_its_smallest_batch(spec, size):
+@pytest.mark.parametrize("size", [(1, 1), (2, 2), (8, 8)], ids=str)
+def test_trains_with_one_image(spec, size):
+    assert spec.min_batch == 1
     block = make(spec).train()
-    x = each(an_input(spec, spec.min_batch, size), torch.Tensor.requires_grad_)
-    y = block(x)
+    x = each(an_input(spec, 1, size), torch.Tensor.requires_grad_)
+    y = flat(block(x))
     y.square().mean().backward()
     assert y.isfinite().all()
-    assert all(m.grad is not None and m.grad.isfinite().all() for m in maps_of(x))
+    assert all(m.grad is not None and m.grad.isfinite().all() for m in maps_of(kept(spec, x)))
     assert all(p.grad is not None and p.grad.isfinite().all() for p in block.parameters())
 
 
 @every_block
-def test_every_parameter_gets_a_gradient_but_the_declared(spec):
-    block = randomise(make(spec).double()).train()
-    x = each(an_input(spec, max(2, spec.min_batch), dtype=torch.float64), torch.Tensor.requires_grad_)
-    block(x).square().mean().backward()
+@pytest.mark.parametrize("residual", [False, True])
+def test_every_parameter_gets_a_gradient_but_the_declared(spec, residual):
+    options = {"residual": True} if residual and "residual" in spec.options() else {}
+    block = randomise(make(spec, **options).double()).train()
+    x = each(an_input(spec, 2, dtype=torch.float64), torch.Tensor.requires_grad_)
+    flat(block(x)).square().mean().backward()
     dead = {n for n, p in block.named_parameters() if p.grad is None or p.grad.abs().max() < 1e-14}
     declared = {n for n, _ in block.named_parameters() for p in INERT.get(spec.name, ()) if re.fullmatch(p, n)}
     assert dead == declared
-    assert all(m.grad.abs().max() > 0 for m in maps_of(x))
+    assert all(m.grad.abs().max() > 0 for m in (kept(spec, x) if spec.inputs == "pyramid" else maps_of(x)))
+
+
+@every_block
+def test_every_attention_can_start_as_the_identity(spec):
+    if spec.inputs == "pyramid":
+        assert not list(make(spec).parameters())  # picks a map
+        return
+    assert spec.options()["residual"].default is False
+    for training in (False, True):
+        block = make(spec, residual=True).train(training)
+        plain = make(spec).train(training)
+        x = an_input(spec)
+        ys = maps_of(block(x))
+        assert all(torch.equal(y, m) for y, m in zip(ys, kept(spec, x), strict=True))
+        assert spec.name == "GlobalContext" or not torch.equal(flat(plain(x)), flat(ys))  # that one starts as it anyway
+        flat(ys).square().sum().backward()
+        gammas = [p for n, p in block.named_parameters() if "gamma_logit_scale" in n]
+        assert len(gammas) == len(ys)
+        assert all(g.grad.abs().max() > 0 for g in gammas)  # or it could never leave the identity
+
+
+@every_block
+def test_gamma_leads_from_the_identity_to_the_block(spec):
+    if spec.inputs == "pyramid":
+        return
+    block = randomise(make(spec, residual=True)).eval()
+    plain = make(spec).eval()
+    plain.load_state_dict({k: v for k, v in block.state_dict().items() if "gamma_logit_scale" not in k})
+    x = an_input(spec)
+    for gamma in (1.0, 0.25):
+        for name, p in block.named_parameters():
+            if "gamma_logit_scale" in name:
+                p.data.fill_(gamma)
+        start, end = flat(kept(spec, x)), flat(plain(x))
+        torch.testing.assert_close(flat(block(x)), start + gamma * (end - start))
+
+
+@every_block
+@pytest.mark.parametrize("wrong", [1, None, "yes"])
+def test_residual_is_a_bool(spec, wrong):
+    if spec.inputs != "pyramid":
+        with pytest.raises(ValueError, match=rf"^{spec.name}: residual={wrong!r} must be true or false; "):
+            make(spec, residual=wrong)
 
 
 @every_block
@@ -151,7 +219,8 @@ def test_inert_parameters_have_names_that_get_no_decay(spec):
 def test_does_not_mix_samples_in_eval(spec):
     block = randomise(make(spec)).eval()
     x = an_input(spec, 3)
-    torch.testing.assert_close(block(x)[1:2], block(each(x, lambda m: m[1:2])))
+    alone = block(each(x, lambda m: m[1:2]))
+    torch.testing.assert_close(flat(each(block(x), lambda m: m[1:2])), flat(alone), rtol=1e-5, atol=1e-5)
 
 
 @every_block
@@ -167,7 +236,9 @@ def test_leaves_its_input_alone(spec, training):
 def test_copies_pickles_and_reloads(spec):
     block = randomise(make(spec)).eval()
     x = an_input(spec)
-    block.train()(x).mean().backward()  # a used block, not only a fresh one
+    y = flat(block.train()(x)).mean()
+    if y.requires_grad:
+        y.backward()  # a used block, not only a fresh one
     block.eval().zero_grad()
     file = io.BytesIO()
     torch.save(block, file)
@@ -180,7 +251,7 @@ def test_copies_pickles_and_reloads(spec):
         torch.load(file, weights_only=False),
         fresh,
     ):
-        assert torch.equal(twin(x), block(x))
+        assert torch.equal(flat(twin(x)), flat(block(x)))
 
 
 @every_block
@@ -188,11 +259,11 @@ def test_right_after_ultralytics_sets_inplace(spec):
     """Loading a checkpoint sets ``inplace = True`` wherever there is such an attribute."""
     block = randomise(make(spec)).eval()
     x = an_input(spec)
-    want = block(x).clone()
+    want = flat(block(x)).clone()
     for module in block.modules():
         if hasattr(module, "inplace"):
             module.inplace = True
-    assert torch.equal(block(x), want)
+    assert torch.equal(flat(block(x)), want)
 
 
 @every_block
@@ -214,7 +285,8 @@ def test_takes_no_name_that_ultralytics_uses(spec):
     assert not {"model", "dfl", "teacher_model"} & {part for n, _ in block.named_modules() for part in n.split(".")}
     for i, f, kind, count in [(3, -1, "EMA", 17)]:  # what the parser writes onto a layer
         block.i, block.f, block.type, block.np = i, f, kind, count
-    assert block.eval()(an_input(spec)).shape == (2, C, 8, 8)
+    x = an_input(spec)
+    assert [y.shape for y in maps_of(block.eval()(x))] == [m.shape for m in kept(spec, x)]
 
 
 @every_block
@@ -224,7 +296,49 @@ def test_channels_last_agrees(spec, training):
     x = an_input(spec, size=(6, 10))
     want = copy.deepcopy(block)(x)
     got = block.to(memory_format=torch.channels_last)(each(x, lambda m: m.to(memory_format=torch.channels_last)))
-    torch.testing.assert_close(got, want)
+    torch.testing.assert_close(flat(got), flat(want), rtol=1e-4, atol=1e-5)
+
+
+@every_block
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16], ids=str)
+def test_large_inputs_stay_finite_under_autocast(spec, dtype, training):
+    block = make(spec).train(training)
+    x = each(an_input(spec, size=(20, 20)), lambda m: 1e3 * m / m.abs().max())
+    with torch.autocast("cpu", dtype=dtype, enabled=dtype != torch.float32):
+        y = flat(block(x))
+    assert y.isfinite().all()
+    if y.requires_grad:
+        y.float().mean().backward()
+        assert all(p.grad is None or p.grad.isfinite().all() for p in block.parameters())
+
+
+@every_block
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
+def test_large_inputs_stay_finite_in_a_half_model(spec, dtype):
+    x = each(an_input(spec, size=(20, 20)), lambda m: (1e3 * m / m.abs().max()).to(dtype))
+    assert flat(make(spec).to(dtype).eval()(x)).isfinite().all()
+
+
+@every_block
+def test_memory_grows_with_the_number_of_positions(spec):
+    """What is kept for the backward pass, and the largest tensor: linear in H * W."""
+    kept_for_backward, largest = [], []
+    for size in ((64, 64), (128, 128)):
+        block, x = make(spec, 32).train(), an_input(spec, 1, size, channels=32)
+        elements = 0
+
+        def count(tensor):
+            nonlocal elements
+            elements += tensor.numel()
+            return tensor
+
+        with torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor), LargestTensor() as most:
+            block(x)
+        kept_for_backward.append(elements)
+        largest.append(most.elements)
+    assert kept_for_backward[1] <= 4.5 * kept_for_backward[0]
+    assert largest[1] <= 4.5 * largest[0]
 
 
 @every_block
@@ -232,10 +346,10 @@ def test_channels_last_agrees(spec, training):
 def test_half_model_and_autocast_stay_near_float32(spec, dtype):
     block = randomise(make(spec)).eval()
     x = an_input(spec)
-    want = block(x)
+    want = flat(block(x))
     with torch.autocast("cpu", dtype=dtype):
-        mixed = block(x)
-    half = copy.deepcopy(block).to(dtype)(each(x, lambda m: m.to(dtype)))
+        mixed = flat(block(x))
+    half = flat(copy.deepcopy(block).to(dtype)(each(x, lambda m: m.to(dtype))))
     assert half.dtype == dtype
     for got in (mixed, half):
         assert (got.float() - want).abs().mean() < 0.02 * want.abs().mean()
@@ -247,10 +361,10 @@ def test_half_model_and_autocast_stay_near_float32(spec, dtype):
 def test_export_and_compile_agree_with_eager(spec, size):
     block = randomise(make(spec)).eval()
     x = an_input(spec, size=size)
-    want = block(x)
-    torch.testing.assert_close(torch.export.export(block, (x,)).module()(x), want)
+    want = flat(block(x))
+    torch.testing.assert_close(flat(torch.export.export(block, (x,)).module()(x)), want)
     torch._dynamo.reset()
-    torch.testing.assert_close(torch.compile(block, backend="eager", fullgraph=True)(x), want)
+    torch.testing.assert_close(flat(torch.compile(block, backend="eager", fullgraph=True)(x)), want)
 
 
 @pytest.mark.export
@@ -261,7 +375,7 @@ def test_trace_agrees_with_eager(spec):
     """Ultralytics traces for TorchScript and ONNX."""
     block = randomise(make(spec)).eval()
     x = an_input(spec)
-    torch.testing.assert_close(torch.jit.trace(block, (x,), strict=False)(x), block(x))
+    torch.testing.assert_close(flat(torch.jit.trace(block, (x,), strict=False)(x)), flat(block(x)))
 
 
 @pytest.mark.parametrize("name", yolo_attn.blocks.__all__)

@@ -59,6 +59,21 @@ def test_output_channels_are_those_of_a_conv(known, wanted, scale):
     assert ours == theirs
 
 
+@pytest.mark.parametrize(("level", "channels"), [([], 24), ([1], 40), ([{"level": -1}], 40)])
+def test_one_map_of_a_pyramid(known, level, channels):
+    d = tiny([[0, 1], 1, "Pyramid", [{"more": 8}]])
+    d["head"] = [[-1, 1, "Level", level], [-1, 1, "Conv", [64, 1]], [[-1, 1], 1, "Detect", ["nc"]]]
+    model = parse(d)
+    assert (model[3].channels, model[4].conv.in_channels) == ([24, 40], channels)
+    built = tasks.DetectionModel(d, verbose=False).eval()
+    assert built(torch.zeros(1, 3, 32, 32))[0].shape[1] == 4 + 3
+
+
+def test_fixed_options_make_a_layer(known):
+    layer = parse(tiny([-1, 1, "Switched", [{"reduction": 4}]]))[2]
+    assert (layer.reduction, layer.applied) == (4, True)
+
+
 def test_output_without_scales_uses_width_multiple(known):
     d = tiny([-1, 1, "Wide", [192]], scales=None, width_multiple=0.5)
     assert parse(d)[2].conv.out_channels == 96

@@ -48,6 +48,12 @@ from yolo_attn.errors import LayerError
             [-1, 1, "Plain", [{"reducton": 8}]],
             r"Plain has no option 'reducton'\. Did you mean 'reduction'\?",
         ),
+        ([-1, 1, "Switched", [{"apply": False}]], r"Switched has no option 'apply'\. Switched takes reduction \("),
+        ([-1, 1, "Level", []], r"\(Level\): 'from' is -1, a layer with one map, but Level reads a list that one layer"),
+        (
+            [[0, 1], 1, "Level", []],
+            r"'from' is \[0, 1\], but Level reads the maps of one layer; write one layer number",
+        ),
         ([-1, 1, "Plain", [{3: 8}]], "option 3 is filled in"),
         ([-1, 1, "Deep", [64, {"n": 3}]], r"Deep has no option 'n'.*Deep takes kernel"),
         ([-1, 1, "ByPlace", ["avg", {"mode": "max"}]], "option 'mode' is given by position and by name; write it once"),
@@ -69,6 +75,17 @@ def test_bad_rows(known, row, match):
     name = row[2]
     assert str(caught.value).startswith(f"yolo11n-tiny.yaml: layer 2 ({name}): ")
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "reader", [[-1, 1, "Conv", [64]], [-1, 1, "Plain", []], [[1, -1], 1, "Concat", [1]], [2, 1, "nn.Identity", []]]
+)
+def test_a_pyramid_is_no_map(known, reader):
+    d = tiny([[0, 1], 1, "Pyramid", []])
+    d["head"] = [reader, [[1, 3], 1, "Detect", ["nc"]]]
+    match = rf"layer 3 \({reader[2]}\): 'from' is (-1|2), Pyramid, which puts out a list of maps; .* through Level"
+    with pytest.raises(LayerError, match=match):
+        parse(d)
 
 
 @pytest.mark.parametrize("layer", ["Plain", "Conv"])

@@ -46,8 +46,9 @@ class BlockSpec:
             that one other layer puts out. ``channels`` is a list for the last two.
         output: Where the output's channels come from: ``"input"``, the input's; ``"argument"``, the row's first
             argument scaled by the model's width (handed to the class as its second argument); the index of one of the
-            inputs (``-1``: the last); or a function of the inputs' channels and the row's options that returns them,
-            as a list where the layer puts out a list of maps (a pyramid).
+            inputs (``-1``: the last); or a function of the inputs' channels and the row's options that returns them.
+        pyramid: True for a layer that puts out a list of maps; ``output`` is then a function that returns a list. Rows
+            read one map of it through a layer with ``inputs="pyramid"``, as PyramidLevel.
         repeats: What a repeat count above 1 means, after depth scaling: ``"stack"``, that many layers in a row;
             ``"argument"``, one layer built with ``n=count``; ``"never"``, an error.
         positional: Options that a row may give by position, in order. None by default: a bare number in a row reads
@@ -57,6 +58,8 @@ class BlockSpec:
         fixed: Options that a row cannot give, with the value they have in a model: what makes a layer, from one map to
             a map of the same size, of a class that by itself returns something else (a bare attention map).
         min_batch: Smallest batch that works in train mode (2 where a norm sees 1x1 maps).
+        checked: What its tests compare it with: ``"golden"``, figures of the authors' code; ``"loop"``, a literal loop over
+            the paper's formulas in float64.
     """
 
     name: str
@@ -64,11 +67,13 @@ class BlockSpec:
     paper: str
     inputs: Inputs = "one"
     output: Output = "input"
+    pyramid: bool = False
     repeats: Repeats = "stack"
     positional: tuple[str, ...] = ()
     replaces_csp: bool = False
     fixed: Mapping[str, Any] = field(default_factory=dict, hash=False)
     min_batch: int = 1
+    checked: tuple[str, ...] = ()
 
     @property
     def where(self) -> str:
@@ -100,11 +105,13 @@ def register(
     paper: str,
     inputs: Inputs = "one",
     output: Output | None = None,
+    pyramid: bool = False,
     repeats: Repeats = "stack",
     positional: Iterable[str] = (),
     replaces_csp: bool = False,
     fixed: Mapping[str, Any] | None = None,
     min_batch: int = 1,
+    checked: Iterable[str] = (),
 ) -> Callable[[T], T]:
     """Make a module class the layer type ``name``. The arguments are those of :class:`BlockSpec`.
 
@@ -128,7 +135,8 @@ def register(
         )
     if inputs != "one" and output == "input":
         raise ValueError(f"block {name!r}: a list of inputs needs output='argument' or the index of one of them")
-
+    if pyramid and not callable(output):
+        raise ValueError(f"block {name!r}: a pyramid needs an output function that returns the channels of its maps")
     if inputs == "one" and isinstance(output, int):
         raise ValueError(f"block {name!r}: output={output!r} needs inputs='list'; with one input 'input' or 'argument'")
 
@@ -141,11 +149,13 @@ def register(
             paper=paper,
             inputs=inputs,
             output=output,
+            pyramid=pyramid,
             repeats=repeats,
             positional=tuple(positional),
             replaces_csp=replaces_csp,
             fixed=dict(fixed or {}),
             min_batch=min_batch,
+            checked=tuple(checked),
         )
         old = BLOCKS.get(name)
         if old is not None and old.where != spec.where:  # the same class again: its module was reloaded

@@ -2,45 +2,162 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Sequence
+from typing import Any
 
 from rich import box
 from rich.console import Console
+from rich.padding import Padding
 from rich.table import Table
+from rich.text import Text
 
-from ..registry import BROKEN_ENTRY_POINTS, BlockSpec
-from . import words
+from ..errors import WordError
+from ..registry import BROKEN_ENTRY_POINTS, BlockSpec, nearest
+from . import docstrings
 
 # Channels of P3, P4 and P5 in a model of scale n (YOLOv8, YOLO11 and YOLO26 alike).
 CHANNELS_AT_N = (64, 128, 256)
+READS = {"one": "one map", "list": "a list of maps", "pyramid": "a pyramid"}
+PARAMS = (
+    "Params at n: with default options on 64, 128 and 256 channels, those of P3, P4 and P5 at scale n, or on the list "
+    "of the three."
+)
+CHECKED = (
+    "Checked: golden, against figures of the authors' code; loop, against a literal loop over the paper's formulas "
+    "in float64."
+)
+ROWS = "In a model YAML options go by name and channels are filled in: [-1, 1, EMA, [{factor: 8}]]"
 
 
 def run(given: Sequence[str]) -> int:
-    """Print the table."""
-    words.parse(given, [])
+    """Print the table, the pages of the layers that are named, or (``--markdown``) the pages of all as Markdown."""
     from ..integration import layers
 
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    known = dict(sorted(layers.installed().items()))
+    if list(given) == ["--markdown"]:
+        ours = {k: s for k, s in known.items() if s.cls.__module__.startswith("yolo_attn.blocks.")}
+        print(markdown(ours), end="")
+        return 0
+    for name in given:
+        if name not in known:
+            what = f"unknown layer {name!r}.{nearest(name, known)} Layers: {', '.join(known)}"
+            raise WordError(f"{what}; --markdown for the pages of all" if name.startswith("-") else what)
+    console = Console()
+    for name in given:
+        _page(console, known[name])
+    if not given:
+        _table(console, known)
+    for entry, why in BROKEN_ENTRY_POINTS.items():
+        console.print(f"did not load: {entry}: {why}", highlight=False)
+    return 0
+
+
+def _table(console: Console, known: dict[str, BlockSpec]) -> None:
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_lines=False)
     table.add_column("layer", no_wrap=True)
     table.add_column("reads", no_wrap=True)
     table.add_column("options", no_wrap=True)
     table.add_column("params\nat n", justify="right", no_wrap=True)
+    table.add_column("checked", no_wrap=True)
     table.add_column("paper", overflow="fold")
-    for name, spec in sorted(layers.installed().items()):
-        reads = "list" if spec.inputs == "list" else "1 map"
-        table.add_row(name, reads, "\n".join(options(spec)), "\n".join(parameters(spec)), spec.paper.split("://")[-1])
-    console = Console()
+    for name, spec in known.items():
+        checked = "\n".join(spec.checked) or "-"
+        paper = spec.paper.split("://")[-1]
+        table.add_row(name, READS[spec.inputs], "\n".join(options(spec)), "\n".join(parameters(spec)), checked, paper)
+        table.add_section()
     console.print(table)
-    console.print(
-        "Params at n: with default options on 64, 128 and 256 channels, those of P3, P4 and P5 at scale n,\n"
-        "or on the list of the three. In a model YAML options go by name and channels are filled in:\n"
-        "[-1, 1, EMA, [{factor: 8}]]",
-        highlight=False,
-        soft_wrap=True,
-    )
-    for entry, why in BROKEN_ENTRY_POINTS.items():
-        console.print(f"did not load: {entry}: {why}", highlight=False)
-    return 0
+    console.print("Limits", style="bold")
+    for name, spec in known.items():
+        limits = docstrings.points(docstrings.sections(spec.cls).get("Limits", ""))
+        if limits:
+            console.print(Text(name, style="bold"))
+        console.print(Padding(_list(limits), (0, 0, 0, 2)), end="")
+    console.print()
+    for line in (PARAMS, CHECKED, ROWS, "yolo-attn blocks NAME says what a layer does and what each option means."):
+        console.print(line, highlight=False, markup=False)
+
+
+def _list(texts: list[str]) -> Table:
+    grid = Table.grid(padding=(0, 1))
+    for text in texts:
+        grid.add_row("-", Text(plain(text)))
+    return grid
+
+
+def _page(console: Console, spec: BlockSpec) -> None:
+    """Print what there is to know about one layer."""
+    parts = docstrings.sections(spec.cls)
+    console.print(Text(f"{spec.name} ({spec.where})", style="bold"))
+    console.print(Padding(Text(plain(parts.pop(""))), (0, 0, 1, 2)))
+    facts = f"reads {READS[spec.inputs]}; params at n: {' / '.join(parameters(spec))}"
+    console.print(Padding(Text(f"{facts}; checked: {', '.join(spec.checked) or '-'}; {spec.paper}"), (0, 0, 1, 2)))
+    console.print(Text("  Options in a row"))
+    meaning = docstrings.arguments(spec.cls)
+    for option in options(spec):
+        name = option.partition(":")[0]
+        console.print(Padding(Text(f"{option}  {plain(meaning.get(name, ''))}"), (0, 0, 0, 4)))
+    for title, text in parts.items():
+        if title not in ("Args", "Raises"):
+            console.print(Padding(Text(f"\n{title}\n{plain(text)}"), (0, 0, 0, 2)))
+    console.print()
+
+
+def markdown(known: dict[str, BlockSpec]) -> str:
+    """Return a page about each layer, made of its docstring."""
+    lines = [
+        "# The layers",
+        "",
+        "Made by `yolo-attn blocks --markdown` from the docstrings.",
+        *("", PARAMS, "", CHECKED, "", f"{ROWS.partition(': ')[0]}: `{ROWS.partition(': ')[2]}`."),
+    ]
+    for name, spec in known.items():
+        parts = docstrings.sections(spec.cls)
+        lines += ["", f"## {name}", "", _md(parts[""]), ""]
+        checked = ", ".join(spec.checked) or "-"
+        lines += [f"Reads {READS[spec.inputs]}. Params at n: {' / '.join(parameters(spec))}. Checked: {checked}."]
+        lines += [f"Class: `{spec.where}`. Paper: {spec.paper}", ""]
+        meaning = docstrings.arguments(spec.cls)
+        if shown := options(spec):
+            lines += ["| option | meaning |", "|---|---|"]
+            for option in shown:
+                text = _md(meaning.get(option.partition(":")[0], "")).replace("|", "\\|")
+                lines.append(f"| `{option}` | {text} |" if option != "none" else "| none | |")
+        for title, text in parts.items():
+            if title in ("", "Args", "Raises"):
+                continue
+            body = docstrings.points(text) if title != "Shape" else text.splitlines()
+            lines += ["", f"**{title}**", "", *(f"- {_md(p)}" for p in _joined(body))]
+    return "\n".join(lines) + "\n"
+
+
+def _joined(lines: list[str]) -> list[str]:
+    """Put lines that are indented behind the one before them."""
+    out: list[str] = []
+    for line in lines:
+        if out and line.startswith(" "):
+            out[-1] += " " + line.strip()
+        elif line.strip():
+            out.append(line)
+    return out
+
+
+def _md(text: str) -> str:
+    return text.replace("``", "`")
+
+
+def plain(text: str) -> str:
+    """Take the backquotes away."""
+    return text.replace("``", "")
+
+
+def written(value: Any) -> str:
+    """Return an option's value as a model YAML writes it."""
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return str(value).lower()
+    return str(list(value)) if isinstance(value, tuple | list) else str(value)
 
 
 def options(spec: BlockSpec) -> list[str]:
@@ -51,20 +168,20 @@ def options(spec: BlockSpec) -> list[str]:
     for name, parameter in spec.options().items():
         if name not in CHANNEL_WORDS:
             default = parameter.default
-            shown.append(name if default is parameter.empty else f"{name}: {'null' if default is None else default}")
+            shown.append(name if default is inspect.Parameter.empty else f"{name}: {written(default)}")
     return shown or ["none"]
 
 
 def parameters(spec: BlockSpec) -> list[str]:
     """Return the parameter counts at the channels of a scale-n model."""
 
-    def count(*args: object) -> str:
+    def count(*args: Any) -> str:
         try:
-            return f"{sum(p.numel() for p in spec.cls(*args).parameters()):,}"
+            return f"{sum(p.numel() for p in spec.build(*args).parameters()):,}"
         except (TypeError, ValueError):
             return "-"  # does not fit these channels with its defaults
 
-    if spec.inputs == "list":
+    if spec.inputs != "one":
         return [count(list(CHANNELS_AT_N))]
     if spec.output == "argument":
         return [count(c, c) for c in CHANNELS_AT_N]

@@ -142,7 +142,7 @@ def _stored(node: ast.AST) -> set[str]:
     return {x.id for x in ast.walk(node) if isinstance(x, ast.Name) and isinstance(x.ctx, ast.Store)}
 
 
-def _branch(spec: BlockSpec, i: int, f: Any, n: int, args: list[Any], ch: list[int], d: dict[str, Any]) -> Any:
+def _branch(spec: BlockSpec, i: int, f: Any, n: int, args: list[Any], ch: list[Any], d: dict[str, Any]) -> Any:
     return rows.build_arguments(spec, i, f, n, args, ch, d)
 
 
@@ -170,9 +170,27 @@ def _checked(d: dict[str, Any], file: str, tasks: ModuleType) -> tuple[list[list
             else:
                 _check_exists(name, tasks)
             rows.check_from(f, i)
+            _check_reads_maps(f, i, used)
         except LayerError as error:
             raise LayerError(f"{file}: layer {i} ({name}): {error}") from None
     return table, used
+
+
+def _check_reads_maps(f: Any, i: int, used: dict[int, BlockSpec]) -> None:
+    """Check that a row reads no list of maps as if it were one map.
+
+    Raises:
+        LayerError: If it does; names the layers that read one map of a list.
+    """
+    if i in used and used[i].inputs == "pyramid":
+        return
+    for x in f if isinstance(f, list | tuple) else [f]:
+        source = used.get(x + i if x < 0 else x)
+        if source is not None and source.pyramid:
+            readers = " or ".join(sorted(s.name for s in layers.installed().values() if s.inputs == "pyramid"))
+            raise LayerError(
+                f"'from' is {x}, {source.name}, which puts out a list of maps; read one of them through {readers}"
+            )
 
 
 def _table(d: dict[str, Any], file: str) -> list[list[Any]]:

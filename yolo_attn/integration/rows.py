@@ -91,7 +91,7 @@ def build_arguments(
         f: Its ``from``, already checked by :func:`check_from`.
         repeats: Its repeat count after depth scaling.
         args: Its arguments, shielded.
-        channels: Output channels of all layers before it (of the image, for the first).
+        channels: Output channels of all layers before it (of the image, for the first); a tuple for a pyramid.
         model: The model YAML's content, with the scale that is being built.
 
     Returns:
@@ -103,27 +103,39 @@ def build_arguments(
     """
     name = spec.name
     f = list(f) if isinstance(f, tuple) else f
-    if spec.inputs == "one" and isinstance(f, list):
-        raise LayerError(f"'from' is {f}, but {name} reads one map; write one layer number, e.g. -1")
+    if spec.inputs != "list" and isinstance(f, list):
+        what = "one map" if spec.inputs == "one" else "the maps of one layer"
+        raise LayerError(f"'from' is {f}, but {name} reads {what}; write one layer number, e.g. -1")
     if spec.inputs == "list" and not isinstance(f, list):
         raise LayerError(f"'from' is {f}, but {name} reads a list of maps; write e.g. [{f}] or [4, 6, 10]")
     if spec.inputs == "list" and not f:
         raise LayerError(f"'from' is an empty list, but {name} reads at least one map; write e.g. [4, 6, 10]")
     inputs = [channels[x] for x in f] if isinstance(f, list) else [channels[f]]
+    if spec.inputs == "pyramid":
+        if not isinstance(inputs[0], tuple):
+            raise LayerError(f"'from' is {f}, a layer with one map, but {name} reads a list that one layer puts out")
+        inputs = list(inputs[0])
     wanted, options = _split(spec, describe(args), inputs)
 
-    first: list[Any] = [inputs if spec.inputs == "list" else inputs[0]]
+    first: list[Any] = [inputs[0] if spec.inputs == "one" else inputs]
     if spec.output == "argument":
         out = scaled(wanted[0], model)
         first.append(out)
     elif isinstance(spec.output, int) and not -len(inputs) <= spec.output < len(inputs):
         raise LayerError(f"'from' is {f}, but {name} puts out the channels of input {spec.output}; write more layers")
+    elif callable(spec.output):
+        _check_call(spec, first, options)
+        try:
+            out = spec.output(inputs, options)
+        except (ValueError, TypeError, LookupError) as error:
+            raise LayerError(str(error)) from error
+        out = tuple(out) if spec.pyramid else out
     else:
         out = inputs[0 if spec.output == "input" else spec.output]
 
     if repeats > 1 and spec.repeats == "never":
         raise LayerError(f"{name} cannot be repeated {repeats} times; write 1")
-    if repeats > 1 and spec.repeats == "stack" and (spec.inputs == "list" or out != inputs[0]):
+    if repeats > 1 and spec.repeats == "stack" and (spec.inputs != "one" or out != inputs[0]):
         raise LayerError(f"{name} cannot be stacked {repeats} times: it turns {inputs} channels into {out}; write 1")
     if spec.repeats == "argument":
         options, repeats = {"n": repeats, **options}, 1
@@ -158,7 +170,7 @@ def _split(spec: BlockSpec, args: list[Any], inputs: list[int]) -> tuple[list[An
         by_name = f"options go by name, e.g. [{{{example}}}]" if example else "options go by name in a mapping"
         if not known:
             by_name = f"{name} has no options, write []"
-        counts = inputs if spec.inputs == "list" else inputs[0]
+        counts = inputs[0] if spec.inputs == "one" else inputs
         raise LayerError(
             f"arguments {args}: a channel count is not typed here, it is filled in from the layers read "
             f"({counts} channels); {by_name}"
