@@ -1,13 +1,22 @@
 """GSoP against a slow float64 loop over the paper's formulas, and each line of Deviations and Limits."""
 
+import copy
+from dataclasses import replace
+
 import pytest
+import test_blocks as contract
 import torch
+import torch.nn.functional as F
 from oracles import LargestTensor, arrays, assert_same, randomised
-from reference.gsop import covariance as loop_covariance
-from reference.gsop import gsop
+from reference import gsop as loops
 
 from yolo_attn.blocks import GSoP, GSopBlock
-from yolo_attn.blocks.gsop import covariance
+from yolo_attn.blocks._grid import resample
+from yolo_attn.blocks.gsop import authors_position_covariance, covariance, join_shape
+from yolo_attn.registry import BLOCKS
+
+BOTH = ("sum", "max", "concat")
+MODES = ("position", *BOTH)
 
 
 @pytest.mark.parametrize(("reduced", "stride"), [(3, 1), (5, 2), (2, 3)])
@@ -15,14 +24,82 @@ from yolo_attn.blocks.gsop import covariance
 def test_gsop(reduced, stride, size):
     block = randomised(GSoP(6, reduced, stride).double()).eval()
     x = torch.randn(2, 6, *size, dtype=torch.float64)
-    assert_same(block(x), gsop(x.numpy(), stride, arrays(block)))
+    assert_same(block(x), loops.gsop(x.numpy(), arrays(block), stride=stride))
 
 
-@pytest.mark.parametrize("what", ["channels", "reduced_channels", "reduction_stride"])
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize(("size", "grid"), [((1, 1), 3), ((7, 2), 3), ((5, 9), 4), ((8, 4), 2)], ids=str)
+def test_gsop_of_positions(mode, size, grid):
+    block = randomised(GSoP(6, 5, 2, mode, grid).double()).eval()
+    x = torch.randn(2, 6, *size, dtype=torch.float64)
+    want = loops.gsop(x.numpy(), arrays(block), mode, 2, position={"grid": grid})
+    assert_same(block(x), want)
+
+
+@pytest.mark.parametrize("activation", ["none", "relu", "leaky_relu"])
+def test_gsop_row_activation(activation):
+    block = randomised(GSoP(6, 5, mode="sum", grid=3, row_activation=activation).double()).eval()
+    x = torch.randn(2, 6, 4, 5, dtype=torch.float64)
+    named = {"activation": activation}
+    assert_same(block(x), loops.gsop(x.numpy(), arrays(block), "sum", channel=named, position={"grid": 3, **named}))
+
+
+@pytest.mark.parametrize("size", [(2, 7), (5, 6)], ids=str)
+@pytest.mark.parametrize("reduced", [4, 9, 20])
+def test_gsop_of_positions_as_the_authors_have_it(size, reduced):
+    block = GSoP(6, reduced, mode="position", grid=3, position_covariance="authors", unpool="authors").double()
+    block = randomised(block).eval()
+    x = torch.randn(2, 6, *size, dtype=torch.float64)
+    theirs = {"grid": 3, "exact": False, "unpool": loops.covered}
+    assert_same(block(x), loops.gsop(x.numpy(), arrays(block), "position", position=theirs))
+
+
+@pytest.mark.parametrize("channels", [96, 160, 224])  # the authors' groups: 1, 2, and 3, which does not divide
+def test_gsop_joins_in_groups(channels):
+    block = randomised(GSoP(channels, 3, mode="concat", grid=2).double()).eval()
+    x = torch.randn(1, channels, 3, 2, dtype=torch.float64)
+    assert_same(block(x), loops.gsop(x.numpy(), arrays(block), "concat", position={"grid": 2}))
+
+
+def test_gsop_joins_with_the_authors_groups_and_kernels_where_they_have_them():
+    theirs = {64: (1, 15), 128: (2, 13), 192: (3, 11), 256: (4, 11), 320: (5, 9), 512: (8, 9), 576: (9, 7)}
+    theirs |= {640: (10, 7), 1024: (16, 7), 2048: (32, 5), 96: (1, 15), 160: (2, 13), 1536: (24, 5)}
+    assert {c: join_shape(c) for c in theirs} == theirs
+    assert {c: join_shape(c) for c in (16, 63, 224, 4096)} == {16: (1, 15), 63: (1, 15), 224: (2, 13), 4096: (64, 5)}
+    for channels in contract.WIDTHS:
+        groups, height = join_shape(channels)
+        assert channels % groups == 0
+        assert height % 2 == 1
+
+
+@pytest.mark.parametrize("what", ["channels", "reduced_channels", "reduction_stride", "grid"])
 @pytest.mark.parametrize("bad", [0, 1.5])
 def test_gsop_wants_positive_integers(what, bad):
     with pytest.raises(ValueError, match=rf"^GSoP: {what}={bad} must be a positive integer; {what}=1 is the smallest"):
         GSoP(**{"channels": 64, what: bad})
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"mode": "chanel"}, r"mode='chanel' must be one of 'channel', 'position', 'sum', 'max', 'concat'; Did you me"),
+        ({"mode": 1}, r"mode=1 must be one of 'channel', .*; the default is 'channel'"),
+        ({"mode": None}, r"mode=None must be one of 'channel', "),
+        (
+            {"row_activation": "leaky"},
+            r"row_activation='leaky' must be one of 'authors', 'none', 'relu', 'leaky_relu'; Did you mean 'leaky_relu'",
+        ),
+        (
+            {"position_covariance": 64},
+            r"position_covariance=64 must be one of 'exact', 'authors'; the default is 'exact'",
+        ),
+        ({"unpool": "x"}, r"unpool='x' must be one of 'nearest', 'authors'; the default is 'nearest'"),
+        ({"residual": 1}, r"residual=1 must be true or false; true changes nothing at the start"),
+    ],
+)
+def test_gsop_refuses(options, message):
+    with pytest.raises(ValueError, match=f"^GSoP: {message}"):
+        GSoP(64, **options)
 
 
 def test_gsop_block():
@@ -40,27 +117,82 @@ def test_gsop_block():
         GSopBlock(64, -1)
 
 
-def test_gsop_rectifies_its_input_before_the_reduction():
-    block = randomised(GSoP(4, 3).double()).eval()
+def test_gsop_block_takes_the_other_options():
+    torch.manual_seed(0)
+    block = GSopBlock(16, 8, mode="max", grid=4, residual=True)
+    torch.manual_seed(0)
+    same = GSoP(16, 8, mode="max", grid=4, residual=True)
+    assert [n for n, _ in block.named_parameters()] == [n for n, _ in same.named_parameters()]
+    with pytest.raises(ValueError, match=r"^GSopBlock: mode='mean' must be one of"):
+        GSopBlock(16, mode="mean")
+    with pytest.raises(TypeError, match="stride"):
+        GSopBlock(16, stride=2)
+
+
+def test_gsop_rectifies_its_input_before_the_reductions():
+    block = randomised(GSoP(4, 3, mode="sum", grid=2).double()).eval()
     x = torch.randn(1, 4, 5, 5, dtype=torch.float64)
     seen = []
     block.reduce.register_forward_pre_hook(lambda _, args: seen.append(args[0]))
+    block.position_reduce.register_forward_pre_hook(lambda _, args: seen.append(args[0]))
     block(x)
     assert torch.equal(seen[0], x.clamp(min=0))
+    assert torch.equal(seen[1], x.clamp(min=0))
 
 
-def test_gsop_has_no_activation_between_its_last_convolutions():
-    block = randomised(GSoP(4, 3).double()).eval()
-    seen = []
-    block.rows.register_forward_hook(lambda _, args, out: seen.append(out))
-    block.expand.register_forward_pre_hook(lambda _, args: seen.append(args[0]))
+def test_gsop_has_the_authors_activations_between_its_last_convolutions():
+    block = randomised(GSoP(4, 3, mode="sum", grid=2).double()).eval()
+    seen = {}
+    for prefix in ("", "position_"):
+        rows, expand = getattr(block, f"{prefix}rows"), getattr(block, f"{prefix}expand")
+        rows.register_forward_hook(lambda _, args, out, p=prefix: seen.update({f"{p}rows": out}))
+        expand.register_forward_pre_hook(lambda _, args, p=prefix: seen.update({f"{p}expand": args[0]}))
     block(torch.randn(1, 4, 5, 5, dtype=torch.float64))
-    assert torch.equal(seen[0], seen[1])
-    assert (seen[0] < 0).any()
+    assert torch.equal(seen["rows"], seen["expand"])
+    assert (seen["rows"] < 0).any()
+    assert torch.equal(seen["position_rows"].clamp(min=0), seen["position_expand"])
+    assert (seen["position_rows"] < 0).any()
 
 
-def test_gsop_makes_nothing_of_n_by_n():
-    block = GSoP(64)
+def test_gsop_of_positions_is_rectified():
+    x = torch.randn(2, 8, 6, 6, dtype=torch.float64)
+    outputs = {m: randomised(GSoP(8, 4, mode=m, grid=2).double()).eval()(x) for m in MODES}
+    for mode in ("position", "max"):
+        assert (outputs[mode] >= 0).all()
+        assert torch.equal(outputs[mode] > 0, x > 0)
+    assert (outputs["sum"] < 0).any()
+    assert (outputs["concat"] < 0).any()
+
+
+def test_gsop_sum_and_concat_pass_negative_values_by_the_channel_gate():
+    for mode in ("sum", "concat"):
+        block = randomised(GSoP(8, 4, mode=mode, grid=2).double()).eval()
+        x = -torch.rand(1, 8, 4, 4, dtype=torch.float64, requires_grad=True)
+        x.retain_grad()
+        block(x).sum().backward()
+        assert (x.grad != 0).all()
+        assert block.position_expand.weight.grad.abs().max() == 0
+        assert block.expand.bias.grad.abs().max() > 0
+
+
+def test_gsop_concat_reaches_along_the_height_only():
+    block = randomised(GSoP(4, 3, mode="concat", grid=2).double()).eval()
+    x = torch.randn(1, 4, 6, 6, dtype=torch.float64)
+    seen = []
+    block.join_channel.register_forward_hook(lambda m, args, out: seen.append((m, args[0])))
+    block(x)
+    convolution, scaled = seen[0]
+    scaled = scaled.detach().clone()
+    before = convolution(scaled)
+    scaled[:, :, 2, 3] += 1
+    columns = (convolution(scaled) - before).abs().amax((0, 1, 2))
+    assert columns[3] > 0
+    assert columns[[0, 1, 2, 4, 5]].max() == 0
+
+
+@pytest.mark.parametrize("mode", ["channel", *MODES])
+def test_gsop_makes_nothing_of_n_by_n(mode):
+    block = GSoP(64, mode=mode)
     x = torch.randn(1, 64, 80, 80, requires_grad=True)
     with LargestTensor() as largest:
         block(x).mean().backward()
@@ -71,7 +203,16 @@ def test_gsop_makes_nothing_of_n_by_n():
 def test_covariance_is_centred():
     x = torch.randn(2, 3, 11, dtype=torch.float64) + 5
     for b in range(2):
-        assert_same(covariance(x)[b], loop_covariance(x[b].numpy()))
+        assert_same(covariance(x)[b], loops.covariance(x[b].numpy()))
+
+
+def test_authors_covariance_of_positions_is_one_only_for_as_many_channels_as_cells():
+    equal, fewer = torch.randn(2, 6, 6, dtype=torch.float64) + 1, torch.randn(2, 6, 4, dtype=torch.float64) + 1
+    torch.testing.assert_close(authors_position_covariance(equal), covariance(equal))
+    scale = authors_position_covariance(fewer) / covariance(fewer)
+    assert scale.amax() - scale.amin() > 0.1  # not even a multiple of it: its mean is another
+    for b in range(2):
+        assert_same(authors_position_covariance(fewer)[b], loops.authors_covariance(fewer[b].numpy()))
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
@@ -85,44 +226,122 @@ def test_covariance_is_float32_under_autocast_and_in_half(dtype):
     assert (got.diagonal(dim1=1, dim2=2) > 0).all()
     variances = naive.diagonal(dim1=1, dim2=2)  # negative or overflown: what the float32 island is there for
     assert ((variances < 0) | ~variances.isfinite()).any()
-    assert covariance(x.to(dtype)).dtype == torch.float32
-    assert covariance(x.double()).dtype == torch.float64
+    for f in (covariance, authors_position_covariance):
+        assert f(x.to(dtype)).dtype == torch.float32
+        assert f(x.double()).dtype == torch.float64
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
-def test_gsop_normalises_a_float32_covariance_under_autocast(dtype):
-    block = randomised(GSoP(8, 4)).eval()
+def test_gsop_makes_its_gates_in_float32_under_autocast(dtype):
+    block = randomised(GSoP(8, 4, mode="sum", grid=3)).eval()
     seen = []
+    layers = ("row_bn", "rows", "expand", "position_row_bn", "position_rows", "position_expand")
+    for name in layers:
+        getattr(block, name).register_forward_hook(lambda _, args, out: seen.extend([args[0].dtype, out.dtype]))
     block.row_bn.register_forward_pre_hook(lambda _, args: seen.append(args[0]))
     with torch.autocast("cpu", dtype=dtype):
         block(torch.randn(1, 8, 6, 6))
-    assert seen[0].dtype == torch.float32
-    assert (seen[0].squeeze(3).diagonal(dim1=1, dim2=2) >= 0).all()
+    assert (seen.pop(0).squeeze(3).diagonal(dim1=1, dim2=2) >= 0).all()
+    assert seen == [torch.float32] * 2 * len(layers)
+
+
+@pytest.mark.parametrize("mode", ["channel", "sum"])
+def test_gsop_makes_its_gates_in_float32_in_a_half_model(mode):
+    block = GSoP(8, 4, mode=mode, grid=3).eval()
+    x = 1e4 * torch.randn(1, 8, 6, 6)  # squares of these are no float16
+    got, want = copy.deepcopy(block).half()(x.half()), block(x)
+    assert got.dtype == torch.float16
+    assert got.isfinite().all()
+    assert (got.float() - want).abs().mean() < 0.01 * want.abs().mean()
 
 
 def test_gsop_is_a_module_of_its_own():
     assert not [m for m in GSoP(8, 4).modules() if "Bottleneck" in type(m).__name__]
-    assert [n for n, _ in GSoP(8, 4).named_children()] == ["reduce", "reduce_bn", "row_bn", "rows", "expand"]
+    channel = ["reduce", "reduce_bn", "row_bn", "rows", "expand"]
+    position = [f"position_{name}" for name in channel]
+    join = ["join_channel", "join_position", "join_bn"]
+    children = {m: [n for n, _ in GSoP(8, 4, mode=m, grid=2).named_children()] for m in ("channel", *MODES)}
+    assert children == {
+        "channel": channel,
+        "position": position,
+        "sum": channel + position,
+        "max": channel + position,
+        "concat": channel + position + join,
+    }
 
 
-def test_gsop_on_one_position_needs_two_samples_to_train():
-    block = GSoP(8, 4).train()
-    with pytest.raises(ValueError, match="Expected more than 1 value per channel"):
-        block(torch.randn(1, 8, 1, 1))
-    assert block(torch.randn(2, 8, 1, 1)).shape == (2, 8, 1, 1)
-    assert block(torch.randn(1, 8, 1, 2)).shape == (1, 8, 1, 2)
+def test_gsop_reduces_positions_without_a_stride():
+    block = GSoP(8, 4, 2, mode="sum", grid=2)
+    assert block.reduce.stride == (2, 2)
+    assert block.position_reduce.stride == (1, 1)
 
 
-def test_gsop_on_one_position_has_a_constant_gate_in_eval():
+@pytest.mark.parametrize("mode", ["channel", *MODES])
+def test_gsop_on_one_position_trains_one_sample_by_the_running_statistics(mode):
+    block = randomised(GSoP(8, 4, mode=mode, grid=1).double()).train()
+    x = torch.rand(1, 8, 1, 1, dtype=torch.float64)
+    before = copy.deepcopy(block.state_dict())
+    block(x).sum().backward()
+    seen = {n for n, v in block.state_dict().items() if not torch.equal(v, before[n])}
+    assert seen == ({f"row_bn.{n}" for n in STATISTICS} if mode != "position" else set())  # 4 values a row, not one
+    in_eval = copy.deepcopy(block).eval()
+    block.row_bn = in_eval.row_bn if mode != "position" else None
+    torch.testing.assert_close(block(x), in_eval(x))
+
+
+STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
+
+
+def test_gsop_on_one_position_has_a_constant_channel_gate_in_eval():
     block = randomised(GSoP(8, 4).double()).eval()
     x = torch.rand(3, 8, 1, 1, dtype=torch.float64) + 1
     gate = block(x) / x
     torch.testing.assert_close(gate, gate[:1].expand_as(gate))
 
 
-def test_gsop_has_the_channel_form_only():
-    with pytest.raises(TypeError, match="mode"):
-        GSoP(8, mode="position")
+def test_gsop_on_one_position_sees_one_value_in_the_covariance_of_the_cells():
+    block = randomised(GSoP(8, 4, mode="position", grid=3).double()).eval()
+    seen = []
+    block.position_row_bn.register_forward_pre_hook(lambda _, args: seen.append(args[0]))
+    x = torch.rand(3, 8, 1, 1, dtype=torch.float64) + 1
+    gate = block(x) / x
+    torch.testing.assert_close(seen[0], seen[0][:, :1, :1].expand_as(seen[0]))
+    assert seen[0].min() > 0
+    assert (gate[0] - gate[1]).abs().max() > 1e-3
+
+
+@pytest.mark.parametrize("size", [(8, 16), (24, 8), (4, 2), (1, 40)], ids=str)
+def test_resample_is_the_authors_unpooling_at_whole_multiples(size):
+    gate = torch.randn(2, 1, 8, 8, dtype=torch.float64)
+    got = resample(gate, *size, overlap=False)
+    torch.testing.assert_close(got, F.adaptive_avg_pool2d(gate, size), rtol=1e-14, atol=1e-15)
+
+
+@pytest.mark.parametrize("size", [(20, 20), (13, 8), (9, 31)], ids=str)
+def test_resample_is_nearest_interpolation_where_the_map_is_larger(size):
+    gate = torch.randn(2, 1, 8, 8, dtype=torch.float64)
+    got = resample(gate, *size, overlap=False)
+    assert torch.equal(got, F.interpolate(gate, size=size, mode="nearest"))
+    assert not torch.allclose(got, F.adaptive_avg_pool2d(gate, size))  # theirs mixes neighbours
+
+
+@pytest.mark.parametrize("size", [(3, 5), (20, 7), (8, 8), (1, 1), (100, 61)], ids=str)
+def test_resample_is_adaptive_pooling_both_ways(size):
+    x = torch.randn(2, 3, *size, dtype=torch.float64)
+    torch.testing.assert_close(resample(x, 8, 8, overlap=True), F.adaptive_avg_pool2d(x, 8))
+    gate = torch.randn(2, 1, 8, 8, dtype=torch.float64)
+    torch.testing.assert_close(resample(gate, *size, overlap=True), F.adaptive_avg_pool2d(gate, size))
+
+
+def test_gsop_of_a_grid_of_twice_the_side_takes_16_times_as_much():
+    weights = {g: GSoP(8, 4, mode="position", grid=g).position_rows.weight.numel() for g in (3, 4, 8)}
+    assert weights == {g: 4 * g**4 for g in (3, 4, 8)}
+    block = GSoP(8, 4, mode="position", grid=4).eval()
+    seen = []
+    block.position_row_bn.register_forward_pre_hook(lambda _, args: seen.append(args[0].shape))
+    block(torch.randn(1, 8, 5, 5))
+    block(torch.randn(1, 8, 50, 50))
+    assert seen == [(1, 16, 16, 1)] * 2
 
 
 def test_gsop_rows_vary_by_about_the_eps_that_ultralytics_sets():
@@ -137,3 +356,83 @@ def test_gsop_rows_vary_by_about_the_eps_that_ultralytics_sets():
     assert 2e-4 < variance < 5e-3, variance
     initialize_weights(block)
     assert block.row_bn.eps == 1e-3
+
+
+# The contract of tests/test_blocks.py, which knows the default mode only.
+
+SPECS = {mode: replace(BLOCKS["GSoP"], fixed={"mode": mode, "reduced_channels": 16, "grid": 4}) for mode in MODES}
+SPECS["authors"] = replace(
+    BLOCKS["GSoP"], fixed={"mode": "sum", "reduced_channels": 16, "position_covariance": "authors", "unpool": "authors"}
+)
+every_mode = pytest.mark.parametrize("spec", SPECS.values(), ids=SPECS)
+
+
+@every_mode
+def test_every_mode_keeps_the_contract(spec):
+    for size in ((1, 1), (7, 13), (20, 20)):
+        for dtype in (torch.float32, torch.bfloat16):
+            contract.test_keeps_shape_and_dtype(spec, size, dtype)
+    for training in (True, False):
+        contract.test_leaves_its_input_alone(spec, training)
+        contract.test_channels_last_agrees(spec, training)
+        for dtype in (torch.float16, torch.bfloat16):
+            contract.test_large_inputs_stay_finite_under_autocast(spec, dtype, training)
+    for dtype in (torch.float16, torch.bfloat16):
+        contract.test_large_inputs_stay_finite_in_a_half_model(spec, dtype)
+        contract.test_half_model_and_autocast_stay_near_float32(spec, dtype)
+    for size in ((1, 1), (2, 2), (8, 8)):
+        contract.test_trains_with_one_image(spec, size)
+    contract.test_runs_on_the_largest_and_oddest_maps(spec, (159, 3))
+    contract.test_every_attention_can_start_as_the_identity(spec)
+    contract.test_gamma_leads_from_the_identity_to_the_block(spec)
+    contract.test_does_not_mix_samples_in_eval(spec)
+    contract.test_copies_pickles_and_reloads(spec)
+    contract.test_keeps_nothing_from_forward(spec)
+    contract.test_memory_grows_with_the_number_of_positions(spec)
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("channels", contract.WIDTHS)
+def test_every_mode_builds_at_every_width(mode, channels):
+    block = GSoP(channels, 8, mode=mode, grid=2).eval()
+    with torch.no_grad():
+        assert block(torch.randn(1, channels, 3, 2)).shape == (1, channels, 3, 2)
+
+
+@every_mode
+def test_every_mode_gives_every_parameter_a_gradient(spec):
+    inert = {"reduce.bias", "position_reduce.bias", "join_channel.bias", "join_position.bias"}  # a batch norm follows
+    block = randomised(contract.make(spec).double()).train()
+    block(contract.an_input(spec, dtype=torch.float64)).square().mean().backward()
+    dead = {n for n, p in block.named_parameters() if p.grad.abs().max() < 1e-14}
+    assert dead == inert & {n for n, _ in block.named_parameters()}
+
+
+@pytest.mark.export
+@every_mode
+@pytest.mark.filterwarnings("ignore:`torch.jit.trace")
+@pytest.mark.filterwarnings("ignore:Converting a tensor to a Python:torch.jit.TracerWarning")
+def test_every_mode_exports(spec):
+    contract.test_export_and_compile_agree_with_eager(spec, (7, 9))
+    contract.test_trace_agrees_with_eager(spec)
+
+
+@pytest.mark.export
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("unpool", ["nearest", "authors"])
+def test_gsop_of_positions_reaches_onnx_at_sizes_that_no_grid_divides(unpool, tmp_path, capsys):
+    block = randomised(GSoP(8, 4, mode="position", unpool=unpool)).eval()
+    x = torch.randn(1, 8, 20, 7)
+    assert exported(block, x, tmp_path) == ""
+    assert "not factor of input size" in exported(torch.nn.AdaptiveAvgPool2d(8), x, tmp_path)
+    capsys.readouterr()  # the exporter prints its graph
+
+
+def exported(module, x, folder):
+    """Export to ONNX; return why it did not work. The package onnx is needed after the conversion only."""
+    try:
+        torch.onnx.export(module, (x,), folder / "module.onnx", dynamo=False)
+    except torch.onnx.errors.OnnxExporterError as error:
+        if "onnx is not installed" not in str(error):
+            return str(error)
+    return ""

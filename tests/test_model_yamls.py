@@ -13,7 +13,18 @@ from yolo_attn.integration import layers
 
 FOLDER = Path(__file__).parents[1] / "model_yamls"
 FILES = sorted(FOLDER.glob("*.yaml"))
-BLOCK = {"ema": "EMA", "gsop": "GSoP", "pmfs": "PMFS"}
+# Per family: the layer types of its rows, in order.
+ROWS = {
+    "ema": ["EMA"] * 3,
+    "gsop": ["GSoP"],
+    "pmfs": ["PMFS"],
+    "harm": ["HarmAttn"] * 3,
+    "gla": ["GlobalLocalAttention"],
+    "gc": ["GlobalContext"] * 3,
+    "aac": ["AttentionAugmentedConv"],
+    "afpn": ["AttentionFPN", *["PyramidLevel"] * 3],
+}
+FIRST = ("ema", "gsop", "pmfs")  # there for YOLOv8 too
 BACKBONE_END = {"yolo26": 10, "yolo11": 10, "yolov8": 9}
 yolo_attn.register()
 
@@ -28,24 +39,28 @@ def build(file, scale):
     return YOLO(f"{base}{scale}-{kind}.yaml").model
 
 
-def test_all_nine_are_there():
-    assert [f.stem for f in FILES] == sorted(f"{b}-{k}" for b in BACKBONE_END for k in BLOCK)
+def test_all_are_there():
+    wanted = {f"{b}-{k}" for b in BACKBONE_END for k in ROWS if k in FIRST or b != "yolov8"}
+    assert {f.stem for f in FILES} == wanted
+
+
+def ours_in(model):
+    return [m for m in model if layers.spec_of(type(m)) is not None]
 
 
 @pytest.mark.parametrize("scale", "nsmlx")
 @pytest.mark.parametrize("file", FILES, ids=lambda f: f.stem)
 def test_builds_and_runs_forward_and_backward(file, scale):
     model = build(file, scale).train()
-    kind = BLOCK[split(file)[1]]
-    ours = [m for m in model.modules() if type(m).__name__ == kind]
-    assert len(ours) == (3 if kind == "EMA" else 1)
+    ours = ours_in(model.model)
+    assert [type(m).__name__ for m in ours] == ROWS[split(file)[1]]
     out = model(torch.rand(2, 3, 64, 64))
     tensors = [t for t in flatten(out) if t.requires_grad]
     sum(t.float().square().mean() for t in tensors).backward()
     for module in ours:
         grads = [p.grad for p in module.parameters()]
         assert all(g is not None and g.isfinite().all() for g in grads)
-        assert any(g.abs().sum() > 0 for g in grads)
+        assert not grads or any(g.abs().sum() > 0 for g in grads)
 
 
 def flatten(out):
@@ -61,14 +76,17 @@ def test_is_the_base_model_with_the_attention_rows_added(file):
     mine = yaml.safe_load(file.read_text())
     theirs = YOLO(f"{base}n.yaml").model.yaml
     rows = mine["backbone"] + mine["head"]
-    kept = [i for i, row in enumerate(rows) if row[2] != BLOCK[kind]]
+    kept = [i for i, row in enumerate(rows) if row[2] not in ROWS[kind]]
     number = {new: old for old, new in enumerate(kept)}  # of a layer there, in the base
 
     def source(i, x):
         """The base's layer that row ``i`` reads through ``x``, seen through the attention rows."""
         x = x + i if x < 0 else x
         while x not in number and x >= 0:
-            f = rows[x][0]
+            f, _, name, args = rows[x]
+            if name == "PyramidLevel":  # that level of the pyramid stands for what the pyramid reads there
+                x = rows[x + f][0][args[0]]
+                continue
             f = f[-1] if isinstance(f, list) else f
             x = f + x if f < 0 else f
         return number.get(x, -1)
@@ -88,18 +106,26 @@ def test_is_the_base_model_with_the_attention_rows_added(file):
 def test_the_block_is_where_the_readme_says(file):
     base, kind = split(file)
     model = build(file, "n").model
-    detect = model[-1]
-    ours = [m for m in model if layers.spec_of(type(m)) is not None]
-    if kind == "ema":
+    detect, end = model[-1], BACKBONE_END[base]
+    ours = ours_in(model)
+    where = [(m.i, m.f) for m in ours]
+    if kind in ("ema", "harm"):
         assert [m.i for m in ours] == detect.f  # what Detect reads
         assert all(m.f == -1 for m in ours)
-    elif kind == "gsop":
-        assert [m.i for m in ours] == [BACKBONE_END[base] + 1]
+    elif kind in ("gsop", "gla", "aac"):
+        assert where == [(end + 1, -1)]
+    elif kind == "gc":
+        assert where == [(5, -1), (8, -1), (13, -1)]  # behind the last layers of strides 8, 16 and 32
+        stride = [m.i for m in model if type(m).__name__ == "Conv" and m.conv.stride == (2, 2)][2:5]
+        assert [s < i for s, (i, _) in zip(stride, where, strict=True)] == [True] * 3
+    elif kind == "pmfs":
+        assert where == [(end + 1, [4, 6, end])]
     else:
-        assert [(m.i, m.f) for m in ours] == [(BACKBONE_END[base] + 1, [4, 6, BACKBONE_END[base]])]
-    readers = [m.i for m in model for x in (m.f if isinstance(m.f, list) else [m.f]) if (x + m.i if x < 0 else x) in
-               {o.i for o in ours}]  # fmt: skip
-    assert len(readers) >= len(ours)
+        assert where == [(end + 1, [4, 6, end]), *((end + 2 + k, -1 - k) for k in range(3))]
+        assert [m.level for m in ours[1:]] == [0, 1, 2]
+    numbers = {m.i for m in ours}
+    read = [x + m.i if x < 0 else x for m in model for x in (m.f if isinstance(m.f, list) else [m.f])]
+    assert numbers <= set(read)  # nobody's attention is for nothing
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda f: f.stem)
@@ -112,4 +138,4 @@ def test_index_comments_are_right(file):
 
 def test_the_readme_names_every_file():
     text = (FOLDER / "README.md").read_text()
-    assert all(f"`{f.name}`" in text for f in FILES)
+    assert set(re.findall(r"`(yolo\w+-\w+\.yaml)`", text.split("## ")[0])) == {f.name for f in FILES}

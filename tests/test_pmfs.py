@@ -1,17 +1,25 @@
 """PMFS against a slow float64 loop over the paper's formulas, and each line of Deviations and Limits."""
 
+import copy
+from dataclasses import replace
+
 import pytest
+import test_blocks as contract
 import torch
 from oracles import arrays, assert_same, randomised
-from reference.pmfs import pmfs
+from reference.pmfs import pmfs, pmfs_channel, pmfs_spatial
 
-from yolo_attn.blocks import PMFS, GlobalPMFSBlock_AP_Separate
-from yolo_attn.blocks.pmfs import resize
+from yolo_attn.blocks import PMFS, GlobalPMFSBlock_AP, GlobalPMFSBlock_AP_Separate, PMFSChannel, PMFSSpatial
+from yolo_attn.blocks._float32 import in_float32
+from yolo_attn.blocks._polarized import mean_and_variance
+from yolo_attn.blocks.pmfs import ConvNormRelu, SeparableConv, resize
+from yolo_attn.registry import BLOCKS
 
 SIZES = {
     "multiples": [(8, 4), (4, 2), (4, 2)],
     "upsampled": [(2, 3), (6, 6)],
     "odd": [(7, 9), (2, 5), (4, 3)],
+    "last in the middle": [(2, 1), (8, 6), (4, 3)],
     "mixed axes": [(6, 2), (3, 4)],
     "one": [(3, 5)],
     "one position": [(3, 2), (1, 1)],
@@ -27,6 +35,84 @@ def test_pmfs(sizes, options):
     y = block(maps)
     assert y.shape == maps[-1].shape
     assert_same(y, pmfs([m.numpy() for m in maps], options.get("br", len(sizes)), arrays(block)))
+
+
+FORMS = ("separable", "conv")
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("fusion", ["concat", "weighted"])
+@pytest.mark.parametrize("statistics", ["softmax", "mean_var"])
+@pytest.mark.parametrize("sizes", [SIZES["odd"], SIZES["one"], SIZES["one position"]], ids=str)
+def test_pmfs_options(form, fusion, statistics, sizes):
+    channels = [4, 3, 5][: len(sizes)]
+    options = {"form": form, "fusion": fusion, "statistics": statistics}
+    block = randomised(PMFS(channels, 3, 2, 4, 2, **options).double()).eval()
+    maps = [torch.randn(2, c, *s, dtype=torch.float64) for c, s in zip(channels, sizes, strict=True)]
+    assert_same(block(maps), pmfs([m.numpy() for m in maps], 2, arrays(block), **options))
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("statistics", ["softmax", "mean_var"])
+@pytest.mark.parametrize("size", [(1, 1), (5, 3), (2, 6)], ids=str)
+def test_pmfs_channel(form, statistics, size):
+    block = randomised(PMFSChannel(5, form, statistics).double()).eval()
+    x = torch.randn(2, 5, *size, dtype=torch.float64)
+    assert_same(block(x), pmfs_channel(x.numpy(), arrays(block), form, statistics))
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("options", [{}, {"br": 3}, {"br": 2, "ch_k": 5, "ch_v": 3}, {"br": 9}], ids=str)
+@pytest.mark.parametrize("size", [(1, 1), (5, 3), (2, 6)], ids=str)
+def test_pmfs_spatial(form, options, size):
+    block = randomised(PMFSSpatial(5, form=form, **options).double()).eval()
+    x = torch.randn(2, 5, *size, dtype=torch.float64)
+    assert_same(block(x), pmfs_spatial(x.numpy(), options.get("br", 1), arrays(block), form))
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_pmfs_is_its_branches_the_two_layers_and_its_last_convolution(form):
+    """With PMFS's own parameters, as they are: what the layers hold is what the block holds."""
+    block = randomised(PMFS([4, 6], 3, br=2, form=form).double()).eval()
+    weights = block.state_dict()
+    first, second = PMFSChannel(6, form).double().eval(), PMFSSpatial(6, 2, form=form).double().eval()
+    for layer in (first, second):
+        layer.load_state_dict({k: weights[k] for k in layer.state_dict()}, strict=True)
+    maps = [torch.randn(2, 4, 4, 6, dtype=torch.float64), torch.randn(2, 6, 4, 6, dtype=torch.float64)]
+    joined = torch.cat([f(m) for f, m in zip(block.branches, maps, strict=True)], 1)
+    assert torch.equal(block.out(second(first(joined))), block(maps))
+    left = {k.split(".")[0] for k in weights} - {
+        k.split(".")[0] for layer in (first, second) for k in layer.state_dict()
+    }
+    assert left == {"branches", "out"}
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("name", ["PMFS", "PMFSChannel", "PMFSSpatial"])
+def test_pmfs_of_depth_one_is_flat(form, name):
+    """A volume of depth 1 sees the middle of the kernels."""
+    make = {
+        "PMFS": lambda dim: PMFS([4, 6], 3, 2, 5, dim=dim, form=form),
+        "PMFSChannel": lambda dim: PMFSChannel(6, form, dim=dim),
+        "PMFSSpatial": lambda dim: PMFSSpatial(6, 2, form=form, dim=dim),
+    }[name]
+    deep, flat = randomised(make("3d").double()).eval(), make("2d").double().eval()
+    flat.load_state_dict({k: v[:, :, v.shape[2] // 2] if v.ndim == 5 else v for k, v in deep.state_dict().items()})
+    maps = [torch.randn(2, c, *s, dtype=torch.float64) for c, s in ((4, (8, 6)), (6, (4, 3)))]
+    volumes = [m.unsqueeze(2) for m in maps]
+    x, volume = (maps, volumes) if name == "PMFS" else (maps[1], volumes[1])
+    torch.testing.assert_close(deep(volume).squeeze(2), flat(x))
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_pmfs_in_3d_treats_depth_as_it_treats_width(form):
+    block = randomised(PMFS([4, 6], 3, 2, 5, dim="3d", form=form).double()).eval()
+    turned = PMFS([4, 6], 3, 2, 5, dim="3d", form=form).double().eval()
+    turned.load_state_dict({k: v.transpose(2, 4) if v.ndim == 5 else v for k, v in block.state_dict().items()})
+    maps = [torch.randn(1, 4, 6, 4, 5, dtype=torch.float64), torch.randn(1, 6, 2, 4, 3, dtype=torch.float64)]
+    y = block(maps)
+    assert y.shape == (1, 6, 2, 4, 3)
+    torch.testing.assert_close(turned([m.transpose(2, 4) for m in maps]).transpose(2, 4), y)
 
 
 def test_pmfs_short_form():
@@ -51,6 +137,24 @@ def test_pmfs_authors_form_is_3d_by_default():
     assert no_kernels([torch.randn(1, 4, 5, 2, 8), torch.randn(1, 6, 2, 3, 4)]).shape == (1, 6, 2, 3, 4)
 
 
+def test_pmfs_authors_plain_form():
+    torch.manual_seed(0)
+    theirs = GlobalPMFSBlock_AP([6, 4], [2, 1], 3, 3, 3, 2, "2d").eval()
+    torch.manual_seed(0)
+    house = PMFS([6, 4], ch=3, form="conv").eval()
+    maps = [torch.randn(1, 6, 8, 6), torch.randn(1, 4, 4, 3)]
+    assert torch.equal(theirs(maps), house(maps))
+    deep = GlobalPMFSBlock_AP([4, 6], [2, 1], 3, 2, 5, 2).eval()  # 3d by default, ch_k and ch_v differ
+    assert deep([torch.randn(1, 4, 4, 6, 8), torch.randn(1, 6, 2, 3, 4)]).shape == (1, 6, 2, 3, 4)
+    kinds = {"separable": SeparableConv, "conv": ConvNormRelu}
+    for form, other in (("separable", "conv"), ("conv", "separable")):
+        modules = [type(m) for m in PMFS([6, 4], ch=3, form=form).modules()]
+        assert modules.count(kinds[form]) == 10
+        assert kinds[other] not in modules
+    with pytest.raises(ValueError, match=r"^GlobalPMFSBlock_AP: ch=None, ch_aggr=None must be one number; give ch"):
+        GlobalPMFSBlock_AP([6, 4])
+
+
 def test_pmfs_kernels_are_applied_as_given_and_what_still_differs_is_brought_to_size():
     seen = []
     block = PMFS([4, 6], ch=3, max_pool_kernels=[2, 1]).eval()
@@ -73,6 +177,13 @@ def test_pmfs_kernels_are_applied_as_given_and_what_still_differs_is_brought_to_
         ({"ch_v": 0.5}, r"^PMFS: ch_v=0\.5 must be a positive integer"),
         ({"br": 0}, r"^PMFS: br=0 must be a positive integer"),
         ({"dim": "4d"}, r"^PMFS: dim='4d' must be '2d' or '3d'; maps of a YOLO are '2d'"),
+        ({"form": "plain"}, r"^PMFS: form='plain' must be one of 'separable', 'conv'; the default is 'separable'"),
+        ({"fusion": "sum"}, r"^PMFS: fusion='sum' must be one of 'concat', 'weighted'; the default is 'concat'"),
+        (
+            {"statistics": "meanvar"},
+            r"^PMFS: statistics='meanvar' must be one of 'softmax', 'mean_var'; Did you mean 'mean_var'",
+        ),
+        ({"residual": None}, r"^PMFS: residual=None must be true or false"),
         ({"max_pool_kernels": 2}, r"^PMFS: max_pool_kernels=2 must be a list of positive integers"),
         ({"max_pool_kernels": [2]}, r"^PMFS: max_pool_kernels=\[2\] must have one kernel for each of the 2 inputs; "),
     ],
@@ -80,6 +191,28 @@ def test_pmfs_kernels_are_applied_as_given_and_what_still_differs_is_brought_to_
 def test_pmfs_refuses(options, message):
     with pytest.raises(ValueError, match=message):
         PMFS(**{"channels": [4, 6], **options})
+
+
+@pytest.mark.parametrize(
+    ("layer", "options", "message"),
+    [
+        (PMFSChannel, {"channels": 0}, r"channels=0 must be a positive integer"),
+        (PMFSChannel, {"form": "plain"}, r"form='plain' must be one of 'separable', 'conv'"),
+        (PMFSChannel, {"statistics": 2}, r"statistics=2 must be one of 'softmax', 'mean_var'"),
+        (PMFSChannel, {"dim": 2}, r"dim=2 must be '2d' or '3d'"),
+        (PMFSChannel, {"residual": 0}, r"residual=0 must be true or false"),
+        (PMFSSpatial, {"channels": [8]}, r"channels=\[8\] must be a positive integer"),
+        (PMFSSpatial, {"br": 0}, r"br=0 must be a positive integer"),
+        (PMFSSpatial, {"ch_k": 0}, r"ch_k=0 must be a positive integer"),
+        (PMFSSpatial, {"ch_v": 1.5}, r"ch_v=1\.5 must be a positive integer"),
+        (PMFSSpatial, {"form": None}, r"form=None must be one of 'separable', 'conv'"),
+        (PMFSSpatial, {"dim": "1d"}, r"dim='1d' must be '2d' or '3d'"),
+        (PMFSSpatial, {"residual": "yes"}, r"residual='yes' must be true or false"),
+    ],
+)
+def test_pmfs_layers_refuse(layer, options, message):
+    with pytest.raises(ValueError, match=f"^{layer.__name__}: {message}"):
+        layer(**{"channels": 8, **options})
 
 
 @pytest.mark.parametrize(
@@ -125,12 +258,19 @@ def test_pmfs_groups_do_not_depend_on_the_number_of_inputs():
     assert block.spatial_v.pointwise.out_channels == 35
 
 
-def test_pmfs_on_one_position_needs_two_samples_to_train():
-    block = PMFS([4, 6], ch=3).train()
-    with pytest.raises(ValueError, match="Expected more than 1 value per channel"):
-        block([torch.randn(1, 4, 2, 2), torch.randn(1, 6, 1, 1)])
-    assert block([torch.randn(2, 4, 2, 2), torch.randn(2, 6, 1, 1)]).shape == (2, 6, 1, 1)
-    assert block([torch.randn(1, 4, 1, 1), torch.randn(1, 6, 1, 2)]).shape == (1, 6, 1, 2)
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("name", ["PMFS", "PMFSChannel", "PMFSSpatial"])
+def test_pmfs_on_one_position_trains_one_sample_by_the_running_statistics(form, name):
+    make = {"PMFS": lambda: PMFS([4, 6], 3, form=form), "PMFSChannel": lambda: PMFSChannel(6, form)}
+    block = randomised(make.get(name, lambda: PMFSSpatial(6, form=form))().double()).train()
+    before = copy.deepcopy(block.state_dict())
+    x = torch.randn(1, 6, 1, 1, dtype=torch.float64)
+    given = [torch.randn(1, 4, 1, 1, dtype=torch.float64), x] if name == "PMFS" else x
+    y = block(given)
+    y.sum().backward()
+    assert all(torch.equal(v, before[k]) for k, v in block.state_dict().items())
+    torch.testing.assert_close(y, block.eval()(given))
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in block.parameters())
 
 
 def test_pmfs_channel_attention_learns_from_two_samples_and_more():
@@ -144,6 +284,206 @@ def test_pmfs_channel_attention_learns_from_two_samples_and_more():
         block(maps).square().mean().backward()
         gradient[batch] = block.channel_score.weight.grad.abs().max().item()
     assert gradient[1] < 1e-12 < 1e-6 < gradient[2]
+
+
+def test_pmfs_weights_start_equal_stay_positive_and_sum_to_one():
+    block = PMFS([4, 6, 5], ch=3, fusion="weighted").double().eval()
+    maps = [torch.randn(1, c, 4, 4, dtype=torch.float64) for c in (4, 6, 5)]
+    seen = []
+    block.channel_q.register_forward_pre_hook(lambda _, args: seen.append(args[0]))
+    block(maps)
+    features = [f(m) for f, m in zip(block.branches, maps, strict=True)]
+    torch.testing.assert_close(seen[0], sum(features) / 3)
+    block.fusion_logit_scale.data = torch.tensor([-50.0, 3.0, 3.0 + torch.log(torch.tensor(3.0))]).double()
+    block(maps)
+    torch.testing.assert_close(seen[1], features[1] / 4 + 3 * features[2] / 4)
+    assert seen[1].shape[1] == 3  # ch, not ch * 3
+    assert PMFS([4, 6, 5], ch=3).fusion_logit_scale is None
+
+
+def test_pmfs_weights_of_a_concatenation_would_be_taken_away_by_the_batch_norm_behind_it():
+    norm = torch.nn.BatchNorm2d(6, eps=1e-30).double().train()
+    a, b = torch.randn(2, 2, 3, 5, 5, dtype=torch.float64)
+    torch.testing.assert_close(norm(torch.cat([0.9 * a, 0.1 * b], 1)), norm(torch.cat([a, b], 1)))
+    norm = torch.nn.BatchNorm2d(3, eps=1e-30).double().train()
+    assert (norm(0.9 * a + 0.1 * b) - norm(a + b)).abs().max() > 0.1
+
+
+def test_pmfs_of_one_input_has_one_weight():
+    block = randomised(PMFS([6], ch=3, fusion="weighted").double()).eval()
+    plain = PMFS([6], ch=3).double().eval()
+    plain.load_state_dict({k: v for k, v in block.state_dict().items() if k != "fusion_logit_scale"})
+    x = [torch.randn(1, 6, 4, 5, dtype=torch.float64)]
+    torch.testing.assert_close(block(x), plain(x))
+    block.train()(x).sum().backward()
+    assert block.fusion_logit_scale.grad.abs().max() == 0
+
+
+def test_pmfs_statistics_do_without_the_key():
+    names = {s: {n.split(".")[0] for n, _ in PMFSChannel(6, statistics=s).named_parameters()} for s in STATISTICS}
+    assert names["softmax"] - names["mean_var"] == {"channel_k"}
+    assert names["mean_var"] - names["softmax"] == {"channel_variance"}
+
+
+STATISTICS = ("softmax", "mean_var")
+
+
+def test_pmfs_channel_on_one_position_has_nothing_to_weigh():
+    block = randomised(PMFSChannel(6).double()).eval()
+    x = torch.randn(2, 6, 1, 1, dtype=torch.float64)
+    want = block(x)
+    torch.nn.init.normal_(block.channel_k.pointwise.weight)
+    assert torch.equal(block(x), want)
+    block = randomised(PMFSChannel(6, statistics="mean_var").double()).eval()
+    want = block(x)
+    torch.nn.init.normal_(block.channel_variance.weight)
+    assert torch.equal(block(x), want)
+
+
+def test_pmfs_spatial_with_one_channel_of_a_key_does_without_it():
+    block = randomised(PMFSSpatial(6, br=3, ch_k=1).double()).eval()
+    x = torch.randn(2, 6, 3, 4, dtype=torch.float64)
+    want = block(x)
+    torch.nn.init.normal_(block.spatial_k.pointwise.weight)
+    assert torch.equal(block(x), want)
+
+
+def test_pmfs_spatial_defaults():
+    for br, ch in ((1, 10), (3, 3), (20, 1)):
+        block = PMFSSpatial(10, br)
+        assert block.spatial_q.pointwise.out_channels == block.spatial_v.pointwise.out_channels == br * ch
+        assert block.spatial_out.pointwise.out_channels == 10
+    block = PMFSSpatial(10, 2, ch_k=3)
+    assert (block.spatial_q.pointwise.out_channels, block.spatial_v.pointwise.out_channels) == (6, 10)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
+def test_mean_and_variance_are_float32_under_autocast_and_in_half(dtype):
+    x = 1000 + torch.randn(2, 3, 50)
+    with torch.autocast("cpu", dtype=dtype):
+        mean, variance = mean_and_variance(x)
+    torch.testing.assert_close(mean, x.mean(2))
+    torch.testing.assert_close(variance, x.var(2, correction=0))
+    mean, variance = mean_and_variance((1000 * x).to(torch.float64))
+    assert mean.dtype == variance.dtype == torch.float64
+    large = (300 * torch.randn(2, 3, 50)).to(dtype)
+    mean, variance = mean_and_variance(large)
+    assert mean.dtype == variance.dtype == torch.float32
+    assert (variance > 65504).any()
+    torch.testing.assert_close(variance, large.float().var(2, correction=0))
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
+@pytest.mark.parametrize(
+    "layer",
+    [
+        torch.nn.Linear(4, 3, bias=False),
+        torch.nn.LayerNorm(4, eps=0.5),
+        torch.nn.Conv2d(4, 8, (3, 1), stride=2, padding=(1, 0), groups=2),
+        torch.nn.BatchNorm2d(4, eps=0.5),
+    ],
+    ids=lambda layer: type(layer).__name__,
+)
+def test_in_float32(layer, dtype):
+    layer = randomised(layer).to(dtype)
+    x = torch.randn(2, 4, 5, 4).to(dtype)
+    want = copy.deepcopy(layer).float().eval()(x.float())
+    assert torch.equal(in_float32(layer.eval(), x), want)
+    assert in_float32(layer, x).dtype == torch.float32
+    assert torch.equal(in_float32(copy.deepcopy(layer).double(), x.double()), copy.deepcopy(layer).double()(x.double()))
+    trained = copy.deepcopy(layer).train()  # keeps its precision, and its running statistics
+    torch.testing.assert_close(in_float32(trained, x), copy.deepcopy(layer).train()(x).float())
+    if isinstance(layer, torch.nn.BatchNorm2d):
+        assert not torch.equal(trained.running_mean, layer.running_mean)
+
+
+@pytest.mark.parametrize("statistics", STATISTICS)
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
+def test_pmfs_scores_in_float32(statistics, dtype):
+    block = randomised(PMFSChannel(8, statistics=statistics)).eval()
+    seen = []
+    for name in ("channel_score", "channel_variance", "channel_norm"):
+        if getattr(block, name) is not None:
+            getattr(block, name).register_forward_hook(lambda _, args, out: seen.extend([args[0].dtype, out.dtype]))
+    x = torch.randn(1, 8, 6, 6)
+    with torch.autocast("cpu", dtype=dtype):
+        block(x)
+    assert set(seen) == {torch.float32}
+    half = copy.deepcopy(block).to(dtype)
+    got, want = half((1000 * x).to(dtype)), block(1000 * x)
+    assert got.isfinite().all()
+    assert (got.float() - want).abs().mean() < 0.05 * want.abs().mean()
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_pmfs_residual_is_that_of_the_last_map_behind_its_kernel(form):
+    block = PMFS([4, 6], 3, max_pool_kernels=[4, 2], form=form, residual=True).train()
+    maps = [torch.randn(2, 4, 16, 16), torch.randn(2, 6, 8, 8)]
+    assert torch.equal(block(maps), torch.nn.functional.max_pool2d(maps[1], 2))
+
+
+def test_pmfs_keeps_the_names_of_its_parameters():
+    names = {n.split(".")[0] for n, _ in PMFS([4, 6], ch=3).named_parameters()}
+    attention = {"channel_q", "channel_k", "channel_v", "channel_score", "channel_norm"}
+    assert names == attention | {"branches", "spatial_q", "spatial_k", "spatial_v", "spatial_out", "out"}
+    assert "branches.0.norm.weight" in PMFS([4, 6], ch=3).state_dict()
+
+
+# The contract of tests/test_blocks.py, which knows the default options only.
+
+SPECS = {
+    "conv": replace(BLOCKS["PMFS"], fixed={"ch": 8, "form": "conv"}),
+    "weighted": replace(BLOCKS["PMFS"], fixed={"ch": 8, "fusion": "weighted"}),
+    "mean_var": replace(BLOCKS["PMFS"], fixed={"ch": 8, "ch_k": 4, "ch_v": 6, "br": 2, "statistics": "mean_var"}),
+    "channel": replace(BLOCKS["PMFSChannel"], fixed={"form": "conv", "statistics": "mean_var"}),
+    "spatial": replace(BLOCKS["PMFSSpatial"], fixed={"form": "conv", "br": 3, "ch_v": 10}),
+}
+every_form = pytest.mark.parametrize("spec", SPECS.values(), ids=SPECS)
+
+
+@every_form
+def test_every_form_keeps_the_contract(spec):
+    for size in ((1, 1), (7, 13), (20, 20)):
+        for dtype in (torch.float32, torch.bfloat16):
+            contract.test_keeps_shape_and_dtype(spec, size, dtype)
+    for training in (True, False):
+        contract.test_leaves_its_input_alone(spec, training)
+        contract.test_channels_last_agrees(spec, training)
+        for dtype in (torch.float16, torch.bfloat16):
+            contract.test_large_inputs_stay_finite_under_autocast(spec, dtype, training)
+    for dtype in (torch.float16, torch.bfloat16):
+        contract.test_large_inputs_stay_finite_in_a_half_model(spec, dtype)
+        contract.test_half_model_and_autocast_stay_near_float32(spec, dtype)
+    for size in ((1, 1), (2, 2), (8, 8)):
+        contract.test_trains_with_one_image(spec, size)
+    contract.test_runs_on_the_largest_and_oddest_maps(spec, (159, 3))
+    contract.test_every_attention_can_start_as_the_identity(spec)
+    contract.test_gamma_leads_from_the_identity_to_the_block(spec)
+    contract.test_does_not_mix_samples_in_eval(spec)
+    contract.test_copies_pickles_and_reloads(spec)
+    contract.test_keeps_nothing_from_forward(spec)
+    contract.test_memory_grows_with_the_number_of_positions(spec)
+    for channels in contract.WIDTHS[::4]:
+        contract.test_every_yolo_width_builds_or_says_what_would(spec, channels)
+
+
+@every_form
+def test_every_form_gives_every_parameter_a_gradient(spec):
+    block = randomised(contract.make(spec).double()).train()
+    block(contract.an_input(spec, dtype=torch.float64)).square().mean().backward()
+    dead = {n for n, p in block.named_parameters() if p.grad.abs().max() < 1e-14}
+    separable = {"branches.0", "branches.1", "branches.2", "channel_k", "spatial_out"} if spec.name == "PMFS" else set()
+    names = {n for n, _ in block.named_parameters()}
+    assert dead == {f"{n}.pointwise.bias" for n in separable} & names
+
+
+@pytest.mark.export
+@every_form
+@pytest.mark.filterwarnings("ignore:`torch.jit.trace")
+@pytest.mark.filterwarnings("ignore:Converting a tensor to a Python:torch.jit.TracerWarning")
+def test_every_form_exports(spec):
+    contract.test_export_and_compile_agree_with_eager(spec, (7, 9))
+    contract.test_trace_agrees_with_eager(spec)
 
 
 @pytest.mark.export

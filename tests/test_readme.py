@@ -10,7 +10,7 @@ from ultralytics import YOLO
 
 import yolo_attn
 from yolo_attn import registry
-from yolo_attn.cli import blocks, main, words
+from yolo_attn.cli import blocks, docstrings, main, words
 from yolo_attn.integration import layers, yolo
 
 ROOT = Path(__file__).parents[1]
@@ -71,13 +71,27 @@ def test_the_python_code_runs(tmp_path):
         registry.BLOCKS.pop("ChannelGate", None)
 
 
-def test_the_table_of_layers_is_what_blocks_prints():
-    for name, spec in layers.installed().items():
-        if spec.cls.__module__.startswith("yolo_attn.blocks"):
-            reads = "a list of maps" if spec.inputs == "list" else "one map"
-            options = ", ".join(f"`{o}`" for o in blocks.options(spec))
-            params = " / ".join(blocks.parameters(spec))
-            assert f"| `{name}` | {reads} | {options} | {params} | {spec.paper} |" in TEXT
+def ours():
+    return {k: s for k, s in sorted(layers.installed().items()) if s.cls.__module__.startswith("yolo_attn.blocks.")}
+
+
+def test_the_table_of_layers_is_generated():
+    assert blocks.overview(ours(), "docs/layers.md") in TEXT
+
+
+def test_the_page_of_the_layers_is_generated(capsys):
+    assert main(["blocks", "--markdown"]) == 0
+    assert capsys.readouterr().out == (ROOT / "docs" / "layers.md").read_text(), (
+        "yolo-attn blocks --markdown > docs/layers.md"
+    )
+
+
+def test_every_option_has_a_meaning_on_its_page():
+    for name, spec in ours().items():
+        meaning = docstrings.arguments(spec.cls)
+        for option in blocks.options(spec):
+            if option != "none":
+                assert len(meaning[option.partition(":")[0]]) > 15, f"{name}: {option}"
 
 
 def test_help_ends_with_commands_whose_words_are_known(capsys):

@@ -1,16 +1,19 @@
 """GSoP."""
 
-import pytest
-
 from yolo_attn.blocks import GSoP
 
 from .golden import Golden, renamed
 
 
 def make(meta):
-    if meta.get("mode", "channel") != "channel":
-        pytest.fail(f"GSoP: the library lacks mode={meta['mode']!r}")
-    return GSoP(meta["channels"], meta["reduced_channels"], meta["reduction_stride"])
+    return GSoP(
+        meta["channels"],
+        meta["reduced_channels"],
+        meta["reduction_stride"],
+        meta.get("mode", "channel"),
+        position_covariance="authors",
+        unpool="authors",
+    )
 
 
 BLOCKS = {
@@ -24,6 +27,14 @@ BLOCKS = {
                 r"b\.row_bn\.": "row_bn.",
                 r"b\.row_conv_group\.": "rows.",
                 r"b\.fc_adapt_channels\.": "expand.",
+                r"b\.conv_for_DR_spatial\.": "position_reduce.",
+                r"b\.bn_for_DR_spatial\.": "position_reduce_bn.",
+                r"b\.row_bn_for_spatial\.": "position_row_bn.",
+                r"b\.row_conv_group_for_spatial\.": "position_rows.",
+                r"b\.fc_adapt_channels_for_spatial\.": "position_expand.",
+                r"b\.dilate_conv_for_concat1\.": "join_channel.",
+                r"b\.dilate_conv_for_concat2\.": "join_position.",
+                r"b\.bn_for_concat\.": "join_bn.",
             }
         ),
     ),

@@ -1,6 +1,6 @@
 """PMFS."""
 
-from yolo_attn.blocks import GlobalPMFSBlock_AP_Separate
+from yolo_attn.blocks import GlobalPMFSBlock_AP, GlobalPMFSBlock_AP_Separate
 
 from .golden import Golden, renamed
 
@@ -16,17 +16,27 @@ TABLE = {
 SEPARABLE = {"conv.0.": "norm.", "conv.3.": "depthwise.", "conv.4.": "pointwise."}
 
 
-def make(meta):
-    names = ("in_channels", "max_pool_kernels", "ch", "ch_k", "ch_v", "br", "dim")
-    return GlobalPMFSBlock_AP_Separate(*(meta[n] for n in names))
+NAMES = ("in_channels", "max_pool_kernels", "ch", "ch_k", "ch_v", "br", "dim")
 
 
-def separable(tensors):
-    for old, new in SEPARABLE.items():
-        tensors = {k.replace(old, new): v for k, v in tensors.items()}
-    return renamed(TABLE)(tensors)
+def substituted(table):
+    def ours(tensors):
+        for old, new in table.items():
+            tensors = {k.replace(old, new): v for k, v in tensors.items()}
+        return renamed(TABLE)(tensors)
+
+    return ours
+
+
+def golden(block, table):
+    return Golden(
+        make=lambda meta: block(*(meta[n] for n in NAMES)),
+        ours=substituted(table),
+        run=lambda module, inputs: module(inputs),
+    )
 
 
 BLOCKS = {
-    "GlobalPMFSBlock_AP_Separate": Golden(make=make, ours=separable, run=lambda module, inputs: module(inputs)),
+    "GlobalPMFSBlock_AP_Separate": golden(GlobalPMFSBlock_AP_Separate, SEPARABLE),
+    "GlobalPMFSBlock_AP": golden(GlobalPMFSBlock_AP, {"conv.0.": "conv.", "conv.1.": "norm."}),
 }

@@ -1,8 +1,16 @@
-"""GSoP, channel form, by loops over the paper's formulas, in float64 numpy."""
+"""GSoP by loops over the paper's formulas, and the authors' where they differ, in float64 numpy."""
+
+import math
 
 import numpy as np
 
 from .ema import sigmoid
+
+ACTIVATIONS = {
+    "none": lambda v: v,
+    "relu": lambda v: np.maximum(v, 0.0),
+    "leaky_relu": lambda v: np.where(v < 0, 0.1 * v, v),
+}
 
 
 def covariance(z):
@@ -11,6 +19,18 @@ def covariance(z):
     mean = [sum(z[d]) / N for d in range(D)]
     return np.array(
         [[sum((z[i, n] - mean[i]) * (z[j, n] - mean[j]) for n in range(N)) / N for j in range(D)] for i in range(D)]
+    )
+
+
+def authors_covariance(z):
+    """The same sums over N, ``z`` ``(D, N)``, divided by D each."""
+    D, N = z.shape
+    centring = [[(-1 / D / D) + (1 / D if m == n else 0.0) for n in range(N)] for m in range(N)]
+    return np.array(
+        [
+            [sum(z[i, m] * centring[m][n] * z[j, n] for m in range(N) for n in range(N)) for j in range(D)]
+            for i in range(D)
+        ]
     )
 
 
@@ -23,20 +43,90 @@ def batch_norm(z, w, name, eps=1e-5):
     return out
 
 
-def gsop(x, stride, w):
+def reduced(x, w, name):
+    """``BN(W relu(x))``, position by position."""
+    kept = np.maximum(x, 0.0)
+    weight = w[f"{name}.weight"][:, :, 0, 0]
+    z = np.empty((weight.shape[0], *x.shape[1:]))
+    for i, j in np.ndindex(x.shape[1:]):
+        z[:, i, j] = weight @ kept[:, i, j] + w[f"{name}.bias"]
+    return batch_norm(z, w, f"{name}_bn")
+
+
+def gate_of(s, w, prefix, activation):
+    """From a covariance matrix to its gate."""
+    s = batch_norm(s, w, f"{prefix}row_bn")
+    rows = np.empty(4 * len(s))
+    for o in range(len(rows)):  # four numbers from each row
+        rows[o] = w[f"{prefix}rows.weight"][o, 0, :, 0] @ s[o // 4] + w[f"{prefix}rows.bias"][o]
+    last = w[f"{prefix}expand.weight"][:, :, 0, 0]
+    return sigmoid(last @ ACTIVATIONS[activation](rows) + w[f"{prefix}expand.bias"])
+
+
+def channel_gate(x, w, stride=1, activation="none"):
+    z = np.maximum(reduced(x[:, ::stride, ::stride], w, "reduce"), 0.0)
+    return gate_of(covariance(z.reshape(len(z), -1)), w, "", activation)
+
+
+def covered(k, size, wanted):
+    """Where value k of ``wanted`` lies among ``size``, neighbours that it touches included."""
+    return range(k * size // wanted, math.ceil((k + 1) * size / wanted))
+
+
+def nearest(k, size, wanted):
+    """The value of ``size`` that k of ``wanted`` lies in; the ones that begin in k where there are several."""
+    return range(k * size // wanted, (k + 1) * size // wanted) if size > wanted else [k * size // wanted]
+
+
+def averaged(x, height, width, which):
+    y = np.empty((len(x), height, width))
+    for i in range(height):
+        for j in range(width):
+            cells = [x[:, a, b] for a in which(i, x.shape[1], height) for b in which(j, x.shape[2], width)]
+            y[:, i, j] = sum(cells) / len(cells)
+    return y
+
+
+def position_gate(x, w, grid, activation="relu", exact=True, unpool=nearest):
+    cells = averaged(reduced(x, w, "position_reduce"), grid, grid, covered)
+    cells = cells.reshape(len(cells), -1).T  # a row for each cell
+    gate = gate_of((covariance if exact else authors_covariance)(cells), w, "position_", activation)
+    return averaged(gate.reshape(1, grid, grid), *x.shape[1:], unpool)[0]
+
+
+def column_convolution(x, w, name):
+    """A convolution along the height, padded with zeros to keep it."""
+    weight, bias = w[f"{name}.weight"][:, :, :, 0], w[f"{name}.bias"]
+    C, H, W = x.shape
+    inputs, height = weight.shape[1:]
     y = np.empty_like(x)
-    w1, w3 = w["reduce.weight"][:, :, 0, 0], w["expand.weight"][:, :, 0, 0]
-    D = w1.shape[0]
+    for c in range(C):
+        first = c // inputs * inputs  # the group's channels
+        for i in range(H):
+            for j in range(W):
+                y[c, i, j] = bias[c]
+                for k in range(height):
+                    if 0 <= i + k - height // 2 < H:
+                        y[c, i, j] += weight[c, :, k] @ x[first : first + inputs, i + k - height // 2, j]
+    return y
+
+
+def gsop(x, w, mode="channel", stride=1, channel=None, position=None):
+    """``channel`` and ``position`` are further arguments of the gates."""
+    y = np.empty_like(x)
     for b in range(x.shape[0]):
-        kept = np.maximum(x[b, :, ::stride, ::stride], 0.0)
-        z = np.empty((D, kept.shape[1] * kept.shape[2]))
-        for n, position in enumerate(np.ndindex(kept.shape[1:])):
-            z[:, n] = w1 @ kept[(slice(None), *position)] + w["reduce.bias"]
-        s = batch_norm(covariance(np.maximum(batch_norm(z, w, "reduce_bn"), 0.0)), w, "row_bn")
-        rows = np.empty(4 * D)
-        for o in range(4 * D):  # four numbers from each row
-            rows[o] = w["rows.weight"][o, 0, :, 0] @ s[o // 4] + w["rows.bias"][o]
-        gate = sigmoid(w3 @ rows + w["expand.bias"])
-        for c in range(x.shape[1]):
-            y[b, c] = x[b, c] * gate[c]
+        by_channel = by_position = None
+        if mode != "position":
+            by_channel = x[b] * channel_gate(x[b], w, stride, **channel or {})[:, None, None]
+        if mode != "channel":
+            by_position = np.maximum(x[b] * position_gate(x[b], w, **position or {}), 0.0)
+        if mode == "concat":
+            joined = column_convolution(by_channel, w, "join_channel")
+            y[b] = batch_norm(joined + column_convolution(by_position, w, "join_position"), w, "join_bn")
+        elif mode == "sum":
+            y[b] = by_channel + by_position
+        elif mode == "max":
+            y[b] = np.maximum(by_channel, by_position)
+        else:
+            y[b] = by_channel if mode == "channel" else by_position
     return y

@@ -41,27 +41,73 @@ def separable(x, w, name):
     return y
 
 
+def plain(x, w, name):
+    """Convolution, batch norm, ReLU."""
+    weight = w[f"{name}.conv.weight"]
+    H, W = x.shape[1:]
+    r = weight.shape[2] // 2
+    y = np.zeros((weight.shape[0], H, W))
+    for i in range(H):
+        for j in range(W):
+            for di in range(-r, r + 1):
+                for dj in range(-r, r + 1):
+                    if 0 <= i + di < H and 0 <= j + dj < W:
+                        y[:, i, j] += weight[:, :, di + r, dj + r] @ x[:, i + di, j + dj]
+    return np.maximum(batch_norm(y, w, f"{name}.norm"), 0.0)
+
+
+CONVOLUTIONS = {"separable": separable, "conv": plain}
+
+
 def layer_norm(a, w, name, eps=1e-5):
     return (a - a.mean()) / np.sqrt(((a - a.mean()) ** 2).mean() + eps) * w[f"{name}.weight"] + w[f"{name}.bias"]
 
 
-def pmfs(maps, br, w):
+def pmfs(maps, br, w, form="separable", fusion="concat", statistics="softmax"):
     """``maps`` is a list of ``(B, C, H, W)``."""
-    return np.stack([one_sample([m[b] for m in maps], br, w) for b in range(maps[0].shape[0])])
+    f = CONVOLUTIONS[form]
+    y = []
+    for b in range(maps[0].shape[0]):
+        x = joined([m[b] for m in maps], w, f, fusion)
+        y.append(f(positions(channels(x, w, f, statistics), br, w, f), w, "out"))
+    return np.stack(y)
 
 
-def one_sample(maps, br, w):
-    H, W = maps[-1].shape[1:]
-    x = np.concatenate([separable(resize(m, (H, W)), w, f"branches.{i}") for i, m in enumerate(maps)])
-    # over channels
-    q, k, v = (separable(x, w, f"channel_{name}") for name in "qkv")
-    share = softmax(k[0].reshape(-1)).reshape(H, W)
-    pooled = np.array([sum(q[c, i, j] * share[i, j] for i in range(H) for j in range(W)) for c in range(len(q))])
-    score = w["channel_score.weight"] @ pooled + w["channel_score.bias"]
-    score = sigmoid(layer_norm(score, w, "channel_norm"))
-    x = np.array([v[c] * score[c] for c in range(len(v))])
-    # over positions
-    q, k, v = (separable(x, w, f"spatial_{name}") for name in "qkv")
+def pmfs_channel(x, w, form="separable", statistics="softmax"):
+    return np.stack([channels(sample, w, CONVOLUTIONS[form], statistics) for sample in x])
+
+
+def pmfs_spatial(x, br, w, form="separable"):
+    return np.stack([positions(sample, br, w, CONVOLUTIONS[form]) for sample in x])
+
+
+def joined(maps, w, f, fusion):
+    features = [f(resize(m, maps[-1].shape[1:]), w, f"branches.{i}") for i, m in enumerate(maps)]
+    if fusion == "concat":
+        return np.concatenate(features)
+    share = softmax(w["fusion_logit_scale"])
+    return sum(share[i] * features[i] for i in range(len(features)))
+
+
+def channels(x, w, f, statistics):
+    H, W = x.shape[1:]
+    q, v = f(x, w, "channel_q"), f(x, w, "channel_v")
+    if statistics == "softmax":
+        share = softmax(f(x, w, "channel_k")[0].reshape(-1)).reshape(H, W)
+        pooled = np.array([sum(q[c, i, j] * share[i, j] for i in range(H) for j in range(W)) for c in range(len(q))])
+        score = w["channel_score.weight"] @ pooled
+    else:
+        mean = np.array([sum(q[c, i, j] for i in range(H) for j in range(W)) / (H * W) for c in range(len(q))])
+        variance = np.array(
+            [sum((q[c, i, j] - mean[c]) ** 2 for i in range(H) for j in range(W)) / (H * W) for c in range(len(q))]
+        )
+        score = w["channel_score.weight"] @ mean + w["channel_variance.weight"] @ variance
+    score = sigmoid(layer_norm(score + w["channel_score.bias"], w, "channel_norm"))
+    return np.array([v[c] * score[c] for c in range(len(v))])
+
+
+def positions(x, br, w, f):
+    q, k, v = (f(x, w, f"spatial_{name}") for name in "qkv")
     n_k, n_v = len(q) // br, len(v) // br
     share = softmax(np.array([np.mean([k[b * n_k + c] for b in range(br)]) for c in range(n_k)]))
     u = np.empty_like(v)
@@ -69,4 +115,4 @@ def one_sample(maps, br, w):
         score = sigmoid(sum(share[c] * q[b * n_k + c] for c in range(n_k)))
         for c in range(n_v):
             u[b * n_v + c] = v[b * n_v + c] * score
-    return separable(separable(u, w, "spatial_out"), w, "out")
+    return f(u, w, "spatial_out")

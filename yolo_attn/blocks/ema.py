@@ -10,7 +10,7 @@ from ._checks import check_divides, check_positive
 from ._residual import mixed, residual_scale
 
 
-@register("EMA", paper="https://arxiv.org/abs/2305.13563")
+@register("EMA", paper="https://arxiv.org/abs/2305.13563", checked=("golden", "loop"))
 class EMA(nn.Module):
     """Scale each position of each channel group by a gate that two branches with different receptive fields agree on.
 

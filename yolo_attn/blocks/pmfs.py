@@ -1,15 +1,19 @@
-"""PMFS: polarized multi-scale feature self-attention over a list of maps. Checked against the authors' figures."""
+"""PMFS: polarized multi-scale feature self-attention over one map or a list. Checked against the authors' figures."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 import torch
-import torch.nn.functional as F
 from torch import nn
 
 from ..registry import register
 from ._checks import check_positive, check_positives
+from ._norms import batch_norm
+from ._options import check_choice
+from ._polarized import ChannelAttention, Convolution, PositionAttention
+from ._residual import mixed, residual_scale
+from ._resize import max_pool, resize
 
 
 class SeparableConv(nn.Module):
@@ -31,32 +35,35 @@ class SeparableConv(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Return ``x`` with ``c2`` channels."""
-        y: torch.Tensor = self.pointwise(self.depthwise(self.norm(x).relu()))
+        y: torch.Tensor = self.pointwise(self.depthwise(batch_norm(self.norm, x).relu()))
         return y
 
 
-def resize(x: torch.Tensor, size: Sequence[int]) -> torch.Tensor:
-    """Bring the positions of ``x`` to ``size``: max pooling where it is larger, nearest neighbour where smaller."""
-    small = [min(a, b) for a, b in zip(x.shape[2:], size, strict=True)]
-    ratio = [a // b for a, b in zip(x.shape[2:], small, strict=True)]
-    if list(x.shape[2:]) == [r * b for r, b in zip(ratio, small, strict=True)]:
-        if max(ratio) > 1:  # whole multiples: kernel = stride, which every exporter knows
-            x = max_pool(x, ratio)
-    elif x.ndim == 4:
-        x = F.adaptive_max_pool2d(x, small)
-    else:
-        x = F.adaptive_max_pool3d(x, small)
-    return x if list(x.shape[2:]) == list(size) else F.interpolate(x, size=list(size), mode="nearest")
+class ConvNormRelu(nn.Module):
+    """Convolution, batch norm, ReLU; same height and width. The arguments are those of :class:`SeparableConv`."""
+
+    def __init__(self, c1: int, c2: int, kernel: int, dim: str) -> None:
+        super().__init__()
+        norm, conv = (nn.BatchNorm2d, nn.Conv2d) if dim == "2d" else (nn.BatchNorm3d, nn.Conv3d)
+        self.conv = conv(c1, c2, kernel, padding=kernel // 2, bias=False)
+        self.norm = norm(c2)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return ``x`` with ``c2`` channels."""
+        return batch_norm(self.norm, self.conv(x)).relu()
 
 
-def max_pool(x: torch.Tensor, kernel: Sequence[int]) -> torch.Tensor:
-    """Max pooling of a 2d or 3d map, stride = ``kernel``."""
-    kernel = [int(k) for k in kernel]  # traced sizes are tensors
-    return F.max_pool2d(x, kernel) if x.ndim == 4 else F.max_pool3d(x, kernel)
+def convolution(block: str, form: str, dim: str) -> Convolution:
+    """Return what builds the convolutions of one ``form``; ValueError if that or ``dim`` is unknown."""
+    check_choice(block, "form", form, ("separable", "conv"))
+    if dim not in ("2d", "3d"):
+        raise ValueError(f"{block}: dim={dim!r} must be '2d' or '3d'; maps of a YOLO are '2d'")
+    kind = SeparableConv if form == "separable" else ConvNormRelu
+    return lambda c1, c2, kernel: kind(c1, c2, kernel, dim)
 
 
-@register("PMFS", paper="https://arxiv.org/abs/2401.07579", inputs="list")
-class PMFS(nn.Module):
+@register("PMFS", paper="https://arxiv.org/abs/2401.07579", inputs="list", checked=("golden", "loop"))
+class PMFS(ChannelAttention, PositionAttention):
     """Bring maps of several scales to the last one's resolution and let channels, then positions, attend to them all.
 
     Zhong et al., "PMFSNet: Polarized Multi-scale Feature Self-attention Network For Lightweight Medical Image
@@ -64,11 +71,11 @@ class PMFS(nn.Module):
     ``x = concat(F_i(resize(x_i)))``; over channels ``v = V x * sigmoid(LN(W (Q x . softmax_N(K x))))``; over positions
     ``u_b = V_b v * sigmoid(softmax_k(mean_bN(K_b v)) . Q_b v)`` for each of ``br`` groups b; ``y = O2 O1 concat(u_b)``.
     ``F_i`` is ``branches[i]``; Q, K, V are ``channel_*`` and ``spatial_*``; W is ``channel_score``; ``O1`` is
-    ``spatial_out`` and ``O2`` is ``out``. All but W and LN are separable convolutions.
+    ``spatial_out`` and ``O2`` is ``out``. All but W and LN are convolutions with batch norm and ReLU.
 
     Shape:
-        x: a list of ``(B, C_i, H_i, W_i)``, C_i = ``channels[i]``; any sizes, in any order of resolution. With
-            ``dim="3d"`` each has a depth before H.
+        x: a list of ``(B, C_i, H_i, W_i)``, C_i = ``channels[i]``, one map or more; any sizes, in any order of
+            resolution. With ``dim="3d"`` each has a depth before H.
         returns: ``(B, C_n, H_n, W_n)``, the last input's; same dtype and device.
 
     Args:
@@ -80,25 +87,43 @@ class PMFS(nn.Module):
         dim: ``"2d"`` or ``"3d"``.
         max_pool_kernels: Kernel (= stride) of a max pooling of each input that comes first; the output then has the
             last input's size after its own kernel. Default: none, each map is only brought to the last one's size.
+        form: Convolutions of the authors' two blocks: ``"separable"`` (batch norm, ReLU, depthwise, pointwise; theirs
+            of the paper, ``GlobalPMFSBlock_AP_Separate``) or ``"conv"`` (convolution, batch norm, ReLU;
+            ``GlobalPMFSBlock_AP``).
+        fusion: How the branches are joined: ``"concat"`` (theirs), or ``"weighted"``, the sum ``sum_i(w_i F_i(x_i))``
+            with ``w = softmax(a)``: learnable weights, never negative, of sum 1 and equal at first. All later layers
+            then have ``ch`` channels, not ``ch * len(channels)``.
+        statistics: What a channel is over all positions: ``"softmax"`` (theirs), the sum ``Q x . softmax_N(K x)``, or
+            ``"mean_var"``: ``W (...)`` becomes ``W mean_N(Q x) + W2 var_N(Q x)``, with W2 ``channel_variance`` and
+            without K.
+        residual: Start as the identity: ``x_n + gamma * (PMFS(x) - x_n)``, x_n the last map (behind its kernel), gamma
+            per channel, 0 at first.
 
     Raises:
         ValueError: If ``channels`` or ``max_pool_kernels`` is not a list of positive integers, they differ in length,
-            another number is not a positive integer, ``dim`` is unknown, or ``forward`` gets another number of maps
-            than was built for.
+            another number is not a positive integer, ``dim``, ``form``, ``fusion`` or ``statistics`` is unknown,
+            ``residual`` is not a bool, or ``forward`` gets another number of maps than was built for.
 
     Deviations from the paper: those from the authors' code; the order of operations is that code's.
 
-    Deviations from the authors' code (yykzjh/PMFSNet@edad19a9, ``GlobalPMFSBlock_AP_Separate``):
+    Deviations from the authors' code (yykzjh/PMFSNet@edad19a9, ``GlobalPMFSBlock_AP_Separate``;
+    yykzjh/PMFSNet-old@66568d6f, ``GlobalPMFSBlock_AP``):
         1. Without kernels a larger map is max-pooled to the last one's size (whole multiples: kernel = stride; others:
            adaptive pooling) and a smaller one repeated up to it. Theirs needs kernels that fit.
         2. ``br`` may differ from the number of inputs: the branches together have ``ch * len(channels)`` channels, not
            ``ch * br``. The same where the two are equal; theirs fails otherwise.
         3. ``ch_v`` may differ from ``ch_k``; theirs reshapes the values with ``ch_k`` and fails.
+        4. ``fusion: weighted`` and ``statistics: mean_var`` are not in their code. The weighted branches are added, not
+           concatenated: a batch norm right behind a concatenation takes the weights away again.
+        5. W, LN and the statistics ``mean_var`` are computed in float32 also under autocast and in half precision.
 
     Limits:
-        1. Batch 1 in train mode needs a last map of more than one position, as batch norm does; the attention over
-           channels then only scales what the next batch norm scales back, so it learns from batches of 2 and more.
-        2. Sizes that are no whole multiples need adaptive pooling, which the ONNX exporter without dynamo lacks.
+        1. Where training sees one value per channel (batch 1 and a last map of one position), batch norms use their
+           running statistics.
+        2. With batch 1 in train mode the attention over channels only scales what the next batch norm scales back (in
+           the separable form), so it learns from batches of 2 and more.
+        3. Sizes that are no whole multiples need adaptive pooling, which the ONNX exporter without dynamo lacks.
+        4. With one input, ``fusion: weighted`` has one weight, 1.
     """
 
     def __init__(
@@ -110,6 +135,10 @@ class PMFS(nn.Module):
         br: int | None = None,
         dim: str = "2d",
         max_pool_kernels: Sequence[int] | None = None,
+        form: str = "separable",
+        fusion: str = "concat",
+        statistics: str = "softmax",
+        residual: bool = False,
     ) -> None:
         super().__init__()
         block = type(self).__name__
@@ -119,8 +148,9 @@ class PMFS(nn.Module):
         br = len(channels) if br is None else br
         for what, value in (("ch", ch), ("ch_k", ch_k), ("ch_v", ch_v), ("br", br)):
             check_positive(block, what, value)
-        if dim not in ("2d", "3d"):
-            raise ValueError(f"{block}: dim={dim!r} must be '2d' or '3d'; maps of a YOLO are '2d'")
+        conv = convolution(block, form, dim)
+        check_choice(block, "fusion", fusion, ("concat", "weighted"))
+        check_choice(block, "statistics", statistics, ("softmax", "mean_var"))
         if max_pool_kernels is not None:
             check_positives(block, "max_pool_kernels", max_pool_kernels)
             if len(max_pool_kernels) != len(channels):
@@ -129,19 +159,13 @@ class PMFS(nn.Module):
                     f"{len(channels)} inputs; without kernels maps are brought to the last one's size"
                 )
         self.kernels = None if max_pool_kernels is None else tuple(max_pool_kernels)
-        self.groups = br
-        width = ch * len(channels)
-        self.branches = nn.ModuleList(SeparableConv(c, ch, 3, dim) for c in channels)
-        self.channel_q = SeparableConv(width, width, 1, dim)
-        self.channel_k = SeparableConv(width, 1, 1, dim)
-        self.channel_v = SeparableConv(width, width, 1, dim)
-        self.channel_score = nn.Linear(width, width)
-        self.channel_norm = nn.LayerNorm(width)
-        self.spatial_q = SeparableConv(width, br * ch_k, 1, dim)
-        self.spatial_k = SeparableConv(width, br * ch_k, 1, dim)
-        self.spatial_v = SeparableConv(width, br * ch_v, 1, dim)
-        self.spatial_out = SeparableConv(br * ch_v, width, 1, dim)
-        self.out = SeparableConv(width, channels[-1], 3, dim)
+        width = ch if fusion == "weighted" else ch * len(channels)
+        self.branches = nn.ModuleList(conv(c, ch, 3) for c in channels)
+        self.fusion_logit_scale = nn.Parameter(torch.zeros(len(channels))) if fusion == "weighted" else None
+        self.add_channel_attention(width, conv, statistics)
+        self.add_position_attention(width, ch_k, ch_v, br, conv)
+        self.out = conv(width, channels[-1], 3)
+        self.residual = residual_scale(channels[-1], residual, block)
 
     def forward(self, x: Sequence[torch.Tensor]) -> torch.Tensor:
         """Return the last map, enriched by all of them."""
@@ -155,33 +179,164 @@ class PMFS(nn.Module):
         if self.kernels is not None:
             maps = [max_pool(m, [k] * (m.ndim - 2)) for m, k in zip(maps, self.kernels, strict=True)]
         size = maps[-1].shape[2:]
-        features = torch.cat([f(resize(m, size)) for f, m in zip(self.branches, maps, strict=True)], 1)  # B D H W
-        y: torch.Tensor = self.out(self._attend_positions(self._attend_channels(features)))
-        return y
+        joined = self._joined([f(resize(m, size)) for f, m in zip(self.branches, maps, strict=True)])  # B D H W
+        return mixed(self.residual, maps[-1], self.out(self.attend_positions(self.attend_channels(joined))))
 
-    def _attend_channels(self, x: torch.Tensor) -> torch.Tensor:
-        q = self.channel_q(x).flatten(2)  # B D N
-        k = self.channel_k(x).flatten(1).softmax(1)  # B N
-        score = torch.matmul(q, k.unsqueeze(2)).squeeze(2)  # B D
-        score = self.channel_norm(self.channel_score(score)).sigmoid().to(q.dtype)
-        y: torch.Tensor = self.channel_v(x) * score.reshape(*score.shape, *[1] * (x.ndim - 2))  # B D H W
-        return y
-
-    def _attend_positions(self, x: torch.Tensor) -> torch.Tensor:
-        q, k, v = (self._grouped(f(x)) for f in (self.spatial_q, self.spatial_k, self.spatial_v))
-        k = k.mean((1, 3)).softmax(1)  # B ch_k
-        score = torch.einsum("bk,bgkn->bgn", k, q).sigmoid().to(v.dtype)  # B br N
-        v = (v * score.unsqueeze(2)).reshape(x.shape[0], -1, *x.shape[2:])  # B br*ch_v H W
-        y: torch.Tensor = self.spatial_out(v)  # B D H W
-        return y
-
-    def _grouped(self, x: torch.Tensor) -> torch.Tensor:
-        x = x.flatten(2)
-        return x.reshape(x.shape[0], self.groups, x.shape[1] // self.groups, x.shape[2])  # B br ch N
+    def _joined(self, features: list[torch.Tensor]) -> torch.Tensor:
+        if self.fusion_logit_scale is None:
+            return torch.cat(features, 1)
+        weights = self.fusion_logit_scale.softmax(0).to(features[0].dtype)
+        return torch.stack([w * f for w, f in zip(weights.unbind(0), features, strict=True)]).sum(0)
 
 
-class GlobalPMFSBlock_AP_Separate(PMFS):  # noqa: N801  the authors' name
-    """PMFS as the authors call it, or in a short form; see :class:`PMFS`.
+@register("PMFSChannel", paper="https://arxiv.org/abs/2401.07579", checked=("loop",))
+class PMFSChannel(ChannelAttention):
+    """Scale each channel of a map's values by a score from all positions: the first half of PMFS's attention.
+
+    Zhong et al., "PMFSNet", 2024, https://arxiv.org/abs/2401.07579, polarized channel attention:
+    ``y = V x * sigmoid(LN(W (Q x . softmax_N(K x))))``. The parameters have the names that they have in PMFS.
+
+    Shape:
+        x: ``(B, C, H, W)``, C = ``channels``; any H, W >= 1. With ``dim="3d"`` a depth before H.
+        returns: the same; same dtype and device.
+
+    Args:
+        channels: C.
+        form: Convolutions: ``"separable"`` or ``"conv"``, as for :class:`PMFS`.
+        statistics: What a channel is over all positions: ``"softmax"`` or ``"mean_var"``, as for :class:`PMFS`.
+        dim: ``"2d"`` or ``"3d"``.
+        residual: Start as the identity: ``x + gamma * (PMFSChannel(x) - x)``, gamma per channel, 0 at first.
+
+    Raises:
+        ValueError: If ``channels`` is not a positive integer, ``form``, ``statistics`` or ``dim`` is unknown, or
+            ``residual`` is not a bool.
+
+    Deviations from the paper, from the authors' code (yykzjh/PMFSNet@edad19a9):
+        1. A layer of its own; theirs stands inside the block, on the joined branches, and hands its map to the
+           attention over positions. Input, output and everything between are as there.
+        2. ``statistics: mean_var`` is not in their code.
+
+    Limits:
+        1. Where training sees one value per channel (batch 1 and a 1x1 map), batch norms use their running statistics.
+        2. On a 1x1 map the softmax over positions is 1 and the variance is 0.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        form: str = "separable",
+        statistics: str = "softmax",
+        dim: str = "2d",
+        residual: bool = False,
+    ) -> None:
+        super().__init__()
+        check_positive("PMFSChannel", "channels", channels)
+        check_choice("PMFSChannel", "statistics", statistics, ("softmax", "mean_var"))
+        self.add_channel_attention(channels, convolution("PMFSChannel", form, dim), statistics)
+        self.residual = residual_scale(channels, residual, "PMFSChannel")
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return the values of ``x``, scaled channel by channel."""
+        return mixed(self.residual, x, self.attend_channels(x))
+
+
+@register("PMFSSpatial", paper="https://arxiv.org/abs/2401.07579", checked=("loop",))
+class PMFSSpatial(PositionAttention):
+    """Scale each position of a map's values by a score from its own queries: the second half of PMFS's attention.
+
+    Zhong et al., "PMFSNet", 2024, https://arxiv.org/abs/2401.07579, polarized spatial attention:
+    ``u_b = V_b x * sigmoid(softmax_k(mean_bN(K_b x)) . Q_b x)`` for each of ``br`` groups b, ``y = O concat(u_b)``.
+    The parameters have the names that they have in PMFS; O is ``spatial_out``.
+
+    Shape:
+        x: ``(B, C, H, W)``, C = ``channels``; any H, W >= 1. With ``dim="3d"`` a depth before H.
+        returns: the same; same dtype and device.
+
+    Args:
+        channels: C.
+        br: Groups b. All of them share one key; each has a score of its own.
+        ch_k: Channels of a query or key in a group (default ``channels // br``, at least 1).
+        ch_v: Channels of a value in a group (default ``channels // br``, at least 1).
+        form: Convolutions: ``"separable"`` or ``"conv"``, as for :class:`PMFS`.
+        dim: ``"2d"`` or ``"3d"``.
+        residual: Start as the identity: ``x + gamma * (PMFSSpatial(x) - x)``, gamma per channel, 0 at first.
+
+    Raises:
+        ValueError: If a number is not a positive integer, ``form`` or ``dim`` is unknown, or ``residual`` is not a
+            bool.
+
+    Deviations from the paper, from the authors' code (yykzjh/PMFSNet@edad19a9):
+        1. A layer of its own; theirs stands inside the block, behind the attention over channels and before the last
+           convolution. Input, output and everything between are as there.
+        2. ``ch_v`` may differ from ``ch_k``, and ``br`` need not divide ``channels``.
+
+    Limits:
+        1. Where training sees one value per channel (batch 1 and a 1x1 map), batch norms use their running statistics.
+        2. With ``ch_k`` 1 the softmax over the key is constantly 1, so the key has no effect.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        br: int = 1,
+        ch_k: int | None = None,
+        ch_v: int | None = None,
+        form: str = "separable",
+        dim: str = "2d",
+        residual: bool = False,
+    ) -> None:
+        super().__init__()
+        for what, value in (("channels", channels), ("br", br)):
+            check_positive("PMFSSpatial", what, value)
+        ch_k = max(1, channels // br) if ch_k is None else ch_k
+        ch_v = max(1, channels // br) if ch_v is None else ch_v
+        for what, value in (("ch_k", ch_k), ("ch_v", ch_v)):
+            check_positive("PMFSSpatial", what, value)
+        self.add_position_attention(channels, ch_k, ch_v, br, convolution("PMFSSpatial", form, dim))
+        self.residual = residual_scale(channels, residual, "PMFSSpatial")
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return ``x`` made anew from its values, scaled position by position."""
+        return mixed(self.residual, x, self.attend_positions(x))
+
+
+class _AuthorsBlock(PMFS):
+    """The authors' arguments and the short form, for both of their blocks."""
+
+    _form = "separable"
+
+    def __init__(
+        self,
+        in_channels: Sequence[int],
+        max_pool_kernels: Sequence[int] | None = None,
+        ch: int | None = None,
+        ch_k: int | None = None,
+        ch_v: int | None = None,
+        br: int | None = None,
+        dim: str | None = None,
+        *,
+        out_ch_base: int | None = None,
+        ch_aggr: int | None = None,
+    ) -> None:
+        block = type(self).__name__
+        check_positives(block, "in_channels", in_channels)
+        width = ch if ch_aggr is None else ch_aggr
+        if width is None or (ch is not None and ch_aggr is not None):
+            raise ValueError(
+                f"{block}: ch={ch}, ch_aggr={ch_aggr} must be one number; give ch (the authors' word) or ch_aggr"
+            )
+        if out_ch_base is not None and out_ch_base != in_channels[-1]:
+            raise ValueError(
+                f"{block}: out_ch_base={out_ch_base} must be the last input's channels; "
+                f"out_ch_base={in_channels[-1]} or leave it out"
+            )
+        if dim is None:
+            dim = "2d" if max_pool_kernels is None else "3d"
+        super().__init__(in_channels, width, ch_k, ch_v, br, dim, max_pool_kernels, self._form)
+
+
+class GlobalPMFSBlock_AP_Separate(_AuthorsBlock):  # noqa: N801  the authors' name
+    """PMFS of separable convolutions as the authors call it, or in a short form; see :class:`PMFS`.
 
     https://arxiv.org/abs/2401.07579
 
@@ -213,31 +368,23 @@ class GlobalPMFSBlock_AP_Separate(PMFS):  # noqa: N801  the authors' name
     Limits: those of :class:`PMFS`.
     """
 
-    def __init__(
-        self,
-        in_channels: Sequence[int],
-        max_pool_kernels: Sequence[int] | None = None,
-        ch: int | None = None,
-        ch_k: int | None = None,
-        ch_v: int | None = None,
-        br: int | None = None,
-        dim: str | None = None,
-        *,
-        out_ch_base: int | None = None,
-        ch_aggr: int | None = None,
-    ) -> None:
-        block = "GlobalPMFSBlock_AP_Separate"
-        check_positives(block, "in_channels", in_channels)
-        width = ch if ch_aggr is None else ch_aggr
-        if width is None or (ch is not None and ch_aggr is not None):
-            raise ValueError(
-                f"{block}: ch={ch}, ch_aggr={ch_aggr} must be one number; give ch (the authors' word) or ch_aggr"
-            )
-        if out_ch_base is not None and out_ch_base != in_channels[-1]:
-            raise ValueError(
-                f"{block}: out_ch_base={out_ch_base} must be the last input's channels; "
-                f"out_ch_base={in_channels[-1]} or leave it out"
-            )
-        if dim is None:
-            dim = "2d" if max_pool_kernels is None else "3d"
-        super().__init__(in_channels, width, ch_k, ch_v, br, dim, max_pool_kernels)
+
+class GlobalPMFSBlock_AP(_AuthorsBlock):  # noqa: N801  the authors' name
+    """PMFS of plain convolutions as the authors call it; see :class:`PMFS`.
+
+    https://arxiv.org/abs/2401.07579
+
+    Shape:
+        x: a list of ``(B, C_i, H_i, W_i)``, C_i = ``in_channels[i]``; with ``dim="3d"`` each has a depth before H.
+        returns: ``(B, C_n, H_n, W_n)``, the last input's; same dtype and device.
+
+    Args: those of :class:`GlobalPMFSBlock_AP_Separate`.
+
+    Raises: what :class:`GlobalPMFSBlock_AP_Separate` raises.
+
+    Deviations from the paper, from the authors' code: those of :class:`PMFS`, and the short form.
+
+    Limits: those of :class:`PMFS`.
+    """
+
+    _form = "conv"

@@ -103,13 +103,23 @@ def _page(console: Console, spec: BlockSpec) -> None:
     console.print()
 
 
+def overview(known: dict[str, BlockSpec], page: str = "") -> str:
+    """Return a Markdown table of the layers, each linked to its section of ``page``."""
+    lines = ["| layer | what it does | reads | params at n | checked |", "|---|---|---|---|---|"]
+    for name, spec in known.items():
+        params, checked = " / ".join(parameters(spec)), ", ".join(spec.checked) or "-"
+        what = f"{_md(docstrings.summary(spec.cls)).rstrip('.')} ([paper]({spec.paper}))"
+        lines.append(f"| [`{name}`]({page}#{name.lower()}) | {what} | {READS[spec.inputs]} | {params} | {checked} |")
+    return "\n".join(lines) + "\n"
+
+
 def markdown(known: dict[str, BlockSpec]) -> str:
     """Return a page about each layer, made of its docstring."""
     lines = [
         "# The layers",
         "",
         "Made by `yolo-attn blocks --markdown` from the docstrings.",
-        *("", PARAMS, "", CHECKED, "", f"{ROWS.partition(': ')[0]}: `{ROWS.partition(': ')[2]}`."),
+        *("", overview(known), PARAMS, "", CHECKED, "", f"{ROWS.partition(': ')[0]}: `{ROWS.partition(': ')[2]}`."),
     ]
     for name, spec in known.items():
         parts = docstrings.sections(spec.cls)

@@ -1,0 +1,263 @@
+"""AttentionAugmentedConv against a slow float64 loop over the paper's formulas; each line of Deviations and Limits."""
+
+import copy
+import subprocess
+import sys
+
+import pytest
+import torch
+from oracles import LargestTensor, arrays, assert_same, randomised
+from reference.attention_augmented import attention_augmented
+
+import yolo_attn.blocks.attention_augmented as module
+from yolo_attn.blocks import AttentionAugmentedConv
+
+
+def make(channels=6, out_channels=9, **options):
+    options = {"dk": 8, "dv": 4, "heads": 2, "position_size": 3, **options}
+    return randomised(AttentionAugmentedConv(channels, out_channels, **options).double())
+
+
+def loop(block, x, **options):
+    return attention_augmented(x.numpy(), arrays(block), **{"heads": 2, "dk": 8, "dv": 4, **options})
+
+
+@pytest.mark.parametrize("size", [(1, 1), (3, 2), (5, 4), (2, 7)], ids=str)  # below, at and above the tables' size
+@pytest.mark.parametrize(("kernel_size", "stride"), [(3, 1), (1, 1), (5, 2)])
+def test_attention_augmented(kernel_size, stride, size):
+    block = make(kernel_size=kernel_size, stride=stride)
+    x = torch.randn(2, 6, *size, dtype=torch.float64)
+    assert_same(block(x), loop(block, x, stride=stride))
+
+
+@pytest.mark.parametrize(
+    ("dk", "dv", "heads"), [(8, 4, 1), (4, 8, 4), (2, 9, 1)], ids=["one head", "wide values", "no convolution"]
+)
+@pytest.mark.parametrize("relative", [True, False])
+@pytest.mark.parametrize("size", [(1, 1), (3, 5)], ids=str)
+def test_forms(dk, dv, heads, relative, size):
+    block = make(dk=dk, dv=dv, heads=heads, relative=relative, position_size=1)
+    x = torch.randn(2, 6, *size, dtype=torch.float64)
+    assert_same(block(x), loop(block, x, heads=heads, dk=dk, dv=dv, relative=relative))
+    assert (block.convolution is None) == (dv == 9)
+
+
+def gradients(block, x, cotangent):
+    x = x.clone().requires_grad_()
+    y = block(x)
+    (y * cotangent).sum().backward()
+    return [y, x.grad, *(p.grad for p in block.parameters())]
+
+
+@pytest.mark.parametrize("step", [1, 7, 34])
+def test_parts_of_the_queries_make_no_difference(monkeypatch, step):
+    block = make(dv=6, dk=4)
+    x = torch.randn(2, 6, 7, 5, dtype=torch.float64)
+    cotangent = torch.randn(2, 9, 7, 5, dtype=torch.float64)
+    want = gradients(copy.deepcopy(block), x, cotangent)
+    monkeypatch.setattr(module, "SCORES", {"cpu": step * 2 * 2 * 35 + 1, "cuda": 0})
+    seen = []
+    attend = module.attend
+    monkeypatch.setattr(module, "attend", lambda *args: seen.append(args[0].shape[2]) or attend(*args))
+    got = gradients(block, x, cotangent)
+    sizes = [step] * (35 // step) + [35 % step] * (35 % step > 0)
+    assert seen[: len(sizes)] == sizes
+    assert sorted(seen) == sorted(2 * sizes)  # once more in the backward pass
+    for a, b in zip(got, want, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-12)
+    with torch.no_grad():
+        torch.testing.assert_close(block(x), want[0], rtol=1e-9, atol=1e-12)
+
+
+def test_keeps_no_scores_for_the_backward_pass(monkeypatch):
+    monkeypatch.setattr(module, "SCORES", {"cpu": 2**16, "cuda": 0})
+    block = AttentionAugmentedConv(16, 16)
+    x = torch.randn(1, 16, 24, 24)
+    N, kept = 24 * 24, []
+    hooks = torch.autograd.graph.saved_tensors_hooks(lambda t: kept.append(t.numel()) or t, lambda t: t)
+    with LargestTensor() as largest:
+        with hooks:
+            y = block(x)
+        y.mean().backward()
+    assert largest.elements == (2 * 160 + 8) * N  # queries, keys and values
+    assert sum(kept) < 8 * N * N / 2  # less than a matrix of scores per head
+
+
+@pytest.mark.export
+@pytest.mark.filterwarnings("ignore:`torch.jit.trace")
+@pytest.mark.filterwarnings("ignore:Converting a tensor to a Python:torch.jit.TracerWarning")
+def test_a_graph_holds_the_parts_themselves(monkeypatch):
+    block = make()
+    x = torch.randn(1, 6, 5, 4, dtype=torch.float64)
+    want = block(x)
+    monkeypatch.setattr(module, "SCORES", {"cpu": 2 * 20 * 7, "cuda": 0})
+    traced = torch.jit.trace(block, (x,))
+    assert "Recomputed" not in str(traced.inlined_graph)
+    assert str(traced.inlined_graph).count("aten::scaled_dot_product_attention") == 3
+    torch.testing.assert_close(traced(x), want)
+    torch._dynamo.reset()
+    compiled = torch.compile(block, backend="eager", fullgraph=True)
+    monkeypatch.setattr(module.Recomputed, "apply", None)
+    torch.testing.assert_close(compiled(x), want)
+    kept = []
+    with torch.autograd.graph.saved_tensors_hooks(lambda t: kept.append(t.numel()) or t, lambda t: t):
+        compiled(x)
+    assert sum(n == 2 * 20 * 7 for n in kept) >= 2  # the scores of the first and the second part
+    with pytest.raises(RuntimeError, match="Expected 3 elements in a list but found 12"):
+        traced(torch.randn(1, 6, 9, 9, dtype=torch.float64))
+
+
+def test_parts_may_be_differentiated_once(monkeypatch):
+    monkeypatch.setattr(module, "SCORES", {"cpu": 2**8, "cuda": 0})
+    block = make()
+    x = torch.randn(1, 6, 5, 4, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(block, x, fast_mode=True)
+    (grad,) = torch.autograd.grad(block(x).square().sum(), x, create_graph=True)
+    with pytest.raises(RuntimeError, match="once_differentiable"):
+        grad.sum().backward()
+
+
+def test_80_by_80_trains_within_2_gib():
+    code = (
+        "import resource, torch; torch.set_num_threads(1)\n"
+        "from yolo_attn.blocks import AttentionAugmentedConv\n"
+        "block, x = AttentionAugmentedConv(64, 64), torch.randn(1, 64, 80, 80, requires_grad=True)\n"
+        "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
+        "block(x).mean().backward()\n"
+        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)\n"
+    )
+    pytest.importorskip("resource")
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert int(done.stdout) < 2 * 1024**2, f"{int(done.stdout) / 1024:.0f} MiB"  # Linux counts in KiB
+
+
+@pytest.mark.parametrize(
+    ("out_channels", "heads", "dk", "dv"),
+    [(16, 8, 160, 8), (64, 8, 160, 8), (256, 8, 160, 24), (1024, 8, 208, 104), (64, 4, 80, 8), (100, 3, 60, 9)],
+)
+def test_key_and_value_channels_are_the_papers_shares(out_channels, heads, dk, dv):
+    block = AttentionAugmentedConv(8, out_channels, heads=heads)
+    assert block.widths == [dk, dk, dv]
+    assert block.qkv.out_channels == 2 * dk + dv
+    assert block.convolution.out_channels == out_channels - dv
+
+
+def test_upsilon_of_one_leaves_no_convolution():
+    block = AttentionAugmentedConv(8, 20, upsilon=1, kappa=2, heads=3, dv=None)
+    assert block.widths == [60, 60, 18]
+    assert AttentionAugmentedConv(8, 16, upsilon=1).convolution is None
+
+
+def test_tables_are_taken_from_their_middle_or_stretched():
+    table = torch.arange(7.0).reshape(1, 1, 7)  # offsets -3 to 3
+    assert module.offsets(table, 2).tolist() == [[2, 3, 4]]
+    assert module.offsets(table, 4).tolist() == [[0, 1, 2, 3, 4, 5, 6]]
+    torch.testing.assert_close(module.offsets(table, 7), torch.linspace(0, 6, 13).reshape(1, 13))
+
+
+def test_offsets_matter_and_places_do_not():
+    """Translation: with keys and values that repeat, the output of a query depends on offsets to the borders only."""
+    block = make(position_size=9)
+    x = torch.randn(1, 6, 4, 4, dtype=torch.float64)
+    plain = copy.deepcopy(block)
+    plain.relative_rows = plain.relative_columns = None
+    permuted = x.transpose(2, 3)
+    kept = (plain(x)[:, -4:].transpose(2, 3) - plain(permuted)[:, -4:]).abs().max()
+    moved = (block(x)[:, -4:].transpose(2, 3) - block(permuted)[:, -4:]).abs().max()
+    assert kept < 1e-12 < 1e-3 < moved
+
+
+@pytest.mark.parametrize("half", [False, True], ids=["autocast", "half model"])
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
+def test_attends_in_float32(monkeypatch, dtype, half):
+    block = AttentionAugmentedConv(16, 16).eval()
+    seen = []
+    attend = module.attend
+    monkeypatch.setattr(module, "attend", lambda *args: seen.extend(args[:5]) or attend(*args))
+    x = 1e3 * torch.randn(1, 16, 6, 6)
+    if half:
+        y = block.to(dtype)(x.to(dtype))
+    else:
+        with torch.autocast("cpu", dtype=dtype):
+            y = block(x)
+    assert [t.dtype for t in seen] == [torch.float32] * 5
+    assert y.isfinite().all()
+    q, k = seen[:2]
+    scores = torch.matmul(q, k.transpose(2, 3)) if half else torch.zeros(1)
+    assert not half or scores.abs().max() > torch.finfo(torch.float16).max  # what the float32 is there for
+
+
+def test_has_no_norm_and_no_activation():
+    block = make()
+    assert {type(m) for m in block.children()} == {torch.nn.Conv2d}
+    x = torch.randn(1, 6, 4, 4, dtype=torch.float64)
+    convolved = torch.nn.functional.conv2d(x, block.convolution.weight, block.convolution.bias, padding=1)
+    torch.testing.assert_close(block(x)[:, :5], convolved)
+
+
+def test_tables_are_no_matrices():
+    block = AttentionAugmentedConv(8, 16)
+    assert [p.shape for n, p in block.named_parameters() if n.startswith("relative")] == [(1, 20, 39)] * 2
+    assert 0.15 < block.relative_rows.std() < 0.3  # 20 ** -0.5 = 0.22
+
+
+@pytest.mark.parametrize(
+    "what", ["channels", "out_channels", "kernel_size", "stride", "heads", "position_size", "dk", "dv"]
+)
+@pytest.mark.parametrize("bad", [0, 1.5, True])
+def test_wants_positive_integers(what, bad):
+    with pytest.raises(ValueError, match=rf"^AttentionAugmentedConv: {what}={bad} must be a positive integer; "):
+        AttentionAugmentedConv(**{"channels": 16, "out_channels": 16, what: bad})
+
+
+@pytest.mark.parametrize("what", ["kappa", "upsilon"])
+@pytest.mark.parametrize("bad", [0, -1, True, "0.2", None, float("nan"), float("inf")])
+def test_wants_ratios(what, bad):
+    with pytest.raises(ValueError, match=rf"^AttentionAugmentedConv: {what}={bad!r} must be a number above 0"):
+        AttentionAugmentedConv(16, 16, **{what: bad})
+
+
+def test_wants_an_upsilon_up_to_1():
+    with pytest.raises(ValueError, match=r"upsilon=1\.5 must be a number above 0, up to 1; 0\.2 is one"):
+        AttentionAugmentedConv(16, 16, upsilon=1.5)
+    assert AttentionAugmentedConv(16, 16, kappa=15).widths[0] == 240
+
+
+def test_wants_an_odd_kernel():
+    with pytest.raises(ValueError, match=r"^AttentionAugmentedConv: kernel_size=4 must be odd; e\.g\. 3 or 5$"):
+        AttentionAugmentedConv(16, 16, 4)
+
+
+@pytest.mark.parametrize(("what", "value", "fits"), [("dk", 20, "1, 2, 4, 5, 10, 20"), ("dv", 12, "1, 2, 3, 4, 6, 12")])
+def test_wants_heads_that_divide(what, value, fits):
+    message = rf"^AttentionAugmentedConv: heads=8 must divide {what}={value}; divisors of {value}: \[{fits}\]$"
+    with pytest.raises(ValueError, match=message):
+        AttentionAugmentedConv(16, 16, **{what: value})
+
+
+def test_wants_no_more_values_than_outputs():
+    with pytest.raises(
+        ValueError, match=r"dv=8 must be at most out_channels=4, with heads=8; heads up to 4 and dv up to"
+    ):
+        AttentionAugmentedConv(16, 4)
+    assert AttentionAugmentedConv(16, 4, heads=4).widths[2] == 4
+    with pytest.raises(ValueError, match="dv=24 must be at most out_channels=16"):
+        AttentionAugmentedConv(16, 16, dv=24)
+
+
+@pytest.mark.parametrize("bad", [1, None, "yes"])
+def test_relative_is_a_bool(bad):
+    with pytest.raises(
+        ValueError, match=rf"^AttentionAugmentedConv: relative={bad!r} must be true or false; the default"
+    ):
+        AttentionAugmentedConv(16, 16, relative=bad)
+
+
+@pytest.mark.parametrize(("out_channels", "stride"), [(32, 1), (16, 2)])
+def test_residual_needs_one_shape(out_channels, stride):
+    message = (
+        rf"^AttentionAugmentedConv: residual=True must keep the map's shape, but has channels=16, "
+        rf"out_channels={out_channels}, stride={stride}; out_channels=16 with stride=1 does"
+    )
+    with pytest.raises(ValueError, match=message):
+        AttentionAugmentedConv(16, out_channels, stride=stride, residual=True)

@@ -1,0 +1,362 @@
+"""Multi-head attention against loops over the formulas, and the identities between its forms."""
+
+import itertools
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from golden_blocks.global_local import cyclic_mask
+from oracles import arrays, assert_same, randomised
+from reference.global_attention import attention
+
+from yolo_attn.blocks import MultiHeadGlobalAttention
+from yolo_attn.blocks._kernels import Linear, Linformer, Performer, Softmax
+from yolo_attn.blocks._lsh import Reformer
+from yolo_attn.blocks._positions import RelativePosition, Rotation
+from yolo_attn.blocks.global_attention import EXTENTS, KERNELS, POSITIONS
+
+FORMS = [
+    {},
+    {"qkv_bias": True, "position": "none"},
+    {"position_size": 3},  # interpolated on the larger maps
+    {"position": "absolute", "position_size": 3},
+    {"position": "rope"},
+    {"position": "rope", "theta": 7.5},
+    {"position": "rope_mixed"},
+    {"extent": "window", "window": 3},
+    {"extent": "window", "window": "dynamic", "divisions": 2, "position_size": 2},
+    {"extent": "shifted", "window": 3},
+    {"extent": "shifted", "window": 4, "shift": 1, "position": "rope"},
+    {"extent": "shifted", "window": "dynamic", "divisions": 2},
+    {"extent": "overlap", "window": 2, "overlap": 1},
+    {"extent": "overlap", "window": "dynamic", "divisions": 3, "overlap": 2, "position_size": 2},
+    {"extent": "multiscale", "windows": [2, 3, 5], "heads": 4},
+    {"kernel": "performer", "position": "none", "features": 5},
+    {"kernel": "performer", "position": "rope", "extent": "window", "window": 3, "features": 9},
+    {"kernel": "performer", "position": "none", "extent": "shifted", "window": 3, "features": 9},
+    {"kernel": "linear", "position": "none"},
+    {"kernel": "linear", "position": "absolute", "extent": "window", "window": 3},
+    {"kernel": "linear", "position": "none", "extent": "overlap", "window": 3, "overlap": 1, "feature_map": "softmax"},
+    {"kernel": "linear", "position": "none", "extent": "multiscale", "windows": [2, 4], "feature_map": "softmax"},
+    {"kernel": "linformer", "position": "none", "linformer_size": 4, "linformer_grid": [2, 3]},
+    {"kernel": "linformer", "position": "absolute", "linformer_size": 2, "linformer_grid": [5, 3]},
+    {"kernel": "reformer", "position": "none", "bucket_size": 3, "hashes": 1},
+    {"kernel": "reformer", "position": "rope", "bucket_size": 4, "hashes": 3},
+]
+
+
+def an_id(options):
+    return "-".join(str(v) for v in options.values()) or "default"
+
+
+def drawn(*shape):
+    return torch.randn(*shape, dtype=torch.float64)
+
+
+@pytest.mark.parametrize("options", FORMS, ids=an_id)
+@pytest.mark.parametrize("size", [(1, 1), (5, 3), (4, 7)], ids=str)
+def test_attention(options, size):
+    options = {"heads": 2, **options}
+    block = randomised(MultiHeadGlobalAttention(8, **options).double())
+    x = drawn(2, 8, *size)
+    theta = options.pop("theta", 100.0) if options.get("position") == "rope" else None
+    for word in ("position", "qkv_bias", "features", "linformer_size", "hashes"):
+        options.pop(word, None)
+    assert_same(block(x), attention(x.numpy(), arrays(block), theta=theta, **options))
+
+
+# Which forms there are
+
+
+def table_of_the_docstring():
+    """Kernel -> extents and positions that it goes with."""
+    lines = MultiHeadGlobalAttention.__doc__.splitlines()
+    first, second, last = (n for n, line in enumerate(lines) if line.strip().startswith("==="))
+    columns = [m.span() for m in re.finditer("=+", lines[first])]
+    rows = [
+        [line[a : None if a == columns[2][0] else b].strip() for a, b in columns] for line in lines[second + 1 : last]
+    ]
+    return {kernel: (extents.split(", "), positions.split(", ")) for kernel, extents, positions in rows}
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+@pytest.mark.parametrize("extent", EXTENTS)
+def test_every_combination_runs_or_says_why_not(kernel, extent):
+    extents, positions = table_of_the_docstring()[kernel]
+    for position, window in itertools.product(POSITIONS, (3, "dynamic")):
+        options = {"kernel": kernel, "extent": extent, "position": position, "window": window, "bucket_size": 4}
+        if window == "dynamic" and extent in ("global", "multiscale"):
+            continue
+        if extent in extents and position in positions:
+            block = MultiHeadGlobalAttention(8, 2, windows=[2, 3], **options)
+            x = torch.randn(1, 8, 7, 5, requires_grad=True)
+            block(x).square().sum().backward()
+            assert all(t.grad.isfinite().all() for t in (x, *block.parameters()))
+            continue
+        wrong = "position" if extent in extents else "extent"
+        with pytest.raises(
+            ValueError, match=rf"^MultiHeadGlobalAttention: {wrong}='{options[wrong]}' must suit"
+        ) as error:
+            MultiHeadGlobalAttention(8, 2, **options)
+        assert f"must suit kernel={kernel!r}, which " in str(error.value)
+        works = re.findall(r"'(\w+)'", str(error.value).split("; ")[-1])
+        assert set(works) <= {*positions, "global", "softmax", "performer", "linear"} and works
+
+
+def test_the_table_names_every_kernel():
+    assert set(table_of_the_docstring()) == set(KERNELS)
+
+
+# Identities
+
+
+def test_a_window_as_large_as_the_map_is_global():
+    want = randomised(MultiHeadGlobalAttention(8, 2, position_size=6).double())
+    for options in ({"window": 6}, {"window": "dynamic", "divisions": 1, "position_size": 6}):
+        for extent in ("window", "shifted"):
+            block = MultiHeadGlobalAttention(8, 2, extent=extent, **options).double()
+            block.load_state_dict(want.state_dict())
+            for size in ((6, 6), (5, 6), (1, 3)):
+                x = drawn(2, 8, *size)
+                torch.testing.assert_close(block(x), want(x), rtol=1e-12, atol=1e-12)
+    x = drawn(2, 8, 6, 7)  # larger than the window
+    assert (MultiHeadGlobalAttention(8, 2, extent="window", window=6).double()(x) - want(x)).abs().max() > 1e-3
+
+
+@pytest.mark.parametrize("kernel", ["softmax", "performer", "linear"])
+def test_overlap_of_nothing_is_window(kernel):
+    options = {"kernel": kernel, "position": "none" if kernel != "softmax" else "relative", "window": 4}
+    window = randomised(MultiHeadGlobalAttention(8, 2, extent="window", **options).double())
+    overlap = MultiHeadGlobalAttention(8, 2, extent="overlap", overlap=0, **options).double()
+    overlap.load_state_dict(window.state_dict())
+    x = drawn(2, 8, 9, 6)
+    torch.testing.assert_close(overlap(x), window(x), rtol=1e-12, atol=1e-12)
+
+
+def test_multiscale_with_equal_windows_is_window():
+    window = randomised(MultiHeadGlobalAttention(8, 4, extent="window", window=4).double())
+    multi = MultiHeadGlobalAttention(8, 4, extent="multiscale", windows=[4, 4, 4]).double()
+    state = window.state_dict()
+    table = state.pop("biases.0.relative_position_bias_table")
+    tables = {f"biases.{n}.relative_position_bias_table": t for n, t in enumerate(table.split([2, 1, 1]))}
+    multi.load_state_dict(state | tables)
+    x = drawn(2, 8, 9, 6)
+    torch.testing.assert_close(multi(x), window(x), rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("kernel", ["softmax", "performer", "linear"])
+@pytest.mark.parametrize("size", [(9, 6), (5, 11)], ids=str)
+def test_what_fills_up_a_window_is_never_attended(kernel, size):
+    """Each window by itself, as a map of its own that is no larger than it, gives the same."""
+    position = "none" if kernel != "softmax" else "relative"
+    for extent, first in (("window", 4), ("shifted", 2)):
+        block = MultiHeadGlobalAttention(8, 2, kernel=kernel, extent=extent, position=position, window=4)
+        block = randomised(block.double())
+        x = drawn(2, 8, *size)
+        want = torch.empty_like(x)
+        cuts = [[0, *range(first, n, 4), n] for n in size]
+        for top, bottom in itertools.pairwise(cuts[0]):
+            for left, right in itertools.pairwise(cuts[1]):
+                want[:, :, top:bottom, left:right] = block(x[:, :, top:bottom, left:right])
+        torch.testing.assert_close(block(x), want, rtol=1e-12, atol=1e-12)
+
+
+SHIFTED = [p for p in sorted((Path(__file__).parent / "golden").glob("*.npz")) if "shifted" in str(np.load(p)["meta"])]
+
+
+@pytest.mark.parametrize("path", SHIFTED, ids=lambda p: p.stem)
+def test_shifted_windows_let_see_what_swins_mask_does(path):
+    with np.load(path) as case:
+        meta = json.loads(str(case["meta"]))
+        want = torch.from_numpy(case["param/attn_mask"])
+        H, W = case["input/0"].shape[2:]
+    got = cyclic_mask(H, W, meta["window"], meta["shift"])
+    assert torch.equal(got, want)
+    assert (want < 0).any()
+
+
+def test_linformer_with_identity_projections_is_full_attention():
+    full = randomised(MultiHeadGlobalAttention(8, 2, position="none").double())
+    options = {"linformer_size": 20, "linformer_grid": [4, 5]}
+    block = MultiHeadGlobalAttention(8, 2, kernel="linformer", position="none", **options).double()
+    identity = {f"kernel.proj_{n}": torch.eye(20) for n in "kv"}
+    block.load_state_dict(full.state_dict() | identity)
+    x = drawn(2, 8, 4, 5)
+    torch.testing.assert_close(block(x), full(x), rtol=1e-12, atol=1e-12)
+    block.load_state_dict(full.state_dict() | identity | {"kernel.proj_k": torch.eye(20).roll(1, 0)})
+    assert (block(x) - full(x)).abs().max() > 1e-3
+
+
+@pytest.mark.parametrize("hashes", [1, 3])
+@pytest.mark.parametrize("size", [(4, 5), (1, 1), (1, 2)], ids=str)
+def test_lsh_with_one_chunk_is_full_attention_with_shared_q_and_k(hashes, size):
+    block = Reformer(8, hashes, 20)
+    q, v = drawn(2, 3, *size, 8), drawn(2, 3, *size, 8)
+    flat, N = q.flatten(2, 3), size[0] * size[1]
+    keys = flat / flat.norm(dim=3, keepdim=True)
+    others = ~torch.eye(N, dtype=torch.bool) if N > 1 else None  # itself at last resort
+    want = torch.nn.functional.scaled_dot_product_attention(flat, keys, v.flatten(2, 3), attn_mask=others)
+    torch.testing.assert_close(block(q, q, v), want.reshape(q.shape), rtol=1e-12, atol=1e-12)
+
+
+def test_lsh_attends_to_what_is_alike():
+    """Vectors near one of several directions find each other, whatever their places."""
+    directions = torch.nn.functional.normalize(drawn(8, 16), dim=1)
+    kind = torch.randint(8, (256,))
+    q = (directions[kind] * 30 + drawn(256, 16) * 0.1).reshape(1, 1, 16, 16, 16)
+    v = torch.nn.functional.one_hot(kind, 8).double().reshape(1, 1, 16, 16, 8)
+    v = torch.nn.functional.pad(v, (0, 8))
+    y = Reformer(16, 2, 32)(q, q, v).reshape(256, 16)
+    assert (y.argmax(1) == kind).double().mean() > 0.95
+
+
+@pytest.mark.parametrize("mixed", [False, True])
+def test_rope_scores_depend_on_the_offset_only(mixed):
+    rotation = Rotation(3, 8, 100.0 if not mixed else 10.0, mixed).double()
+    q, k = (drawn(1, 3, 1, 1, 8).expand(1, 3, 5, 6, 8) for _ in range(2))
+    scores = torch.einsum("bhijd,bhkld->hijkl", *rotation(q, k))
+    by_offset = {}
+    for i, j, a, b in itertools.product(range(5), range(6), range(5), range(6)):
+        by_offset.setdefault((i - a, j - b), []).append(scores[:, i, j, a, b])
+    assert len(by_offset) == 9 * 11
+    for same in by_offset.values():
+        torch.testing.assert_close(torch.stack(same), same[0].expand(len(same), 3), rtol=1e-11, atol=1e-11)
+    assert torch.stack([same[0] for same in by_offset.values()]).std(0).min() > 0.01
+
+
+def test_rope_mixed_with_axial_frequencies_is_rope():
+    axial, mixed = Rotation(2, 8, 10.0, False), Rotation(2, 8, 10.0, True).double()
+    zero = torch.zeros(2)
+    f = axial.per_cell(8, drawn(1))
+    with torch.no_grad():
+        frequencies = torch.stack([torch.cat([f, zero]), torch.cat([zero, f])])  # 2 d/2
+        mixed.rope_frequencies_bias.copy_(frequencies.unsqueeze(1).expand(2, 2, 4))
+    q = drawn(1, 2, 3, 4, 8)
+    torch.testing.assert_close(mixed(q)[0], axial(q)[0], rtol=1e-12, atol=1e-12)
+
+
+def test_rope_mixed_starts_with_the_axial_frequencies_in_a_direction_of_each_head():
+    rotation = Rotation(4, 16, 10.0, True)
+    size = rotation.rope_frequencies_bias.norm(dim=0)  # heads d/2
+    torch.testing.assert_close(size, rotation.per_cell(16, size).repeat(2).expand(4, 8))
+    assert rotation.rope_frequencies_bias[0, :, 0].unique().numel() == 4
+
+
+def error_of_performer(features, scale, draws=4):
+    q, k, v = drawn(2, 2, 6, 6, 8) * scale, drawn(2, 2, 6, 6, 8) * scale, drawn(2, 2, 6, 6, 8)
+    want = Softmax()(q, k, v)
+    return float(sum((Performer(8, features)(q, k, v) - want).square().mean() for _ in range(draws)) / draws) ** 0.5
+
+
+def test_performers_error_falls_with_the_number_of_features():
+    errors = [error_of_performer(m, 0.5) for m in (8, 64, 512)]
+    assert all(b < 0.7 * a for a, b in itertools.pairwise(errors)), errors
+    assert errors[-1] < 0.03
+
+
+def test_performers_error_grows_with_q_and_k_until_all_keys_weigh_the_same():
+    assert error_of_performer(64, 0.25) < error_of_performer(64, 0.5) < error_of_performer(64, 2.0)
+    q, k, v = drawn(1, 1, 5, 5, 8), drawn(1, 1, 5, 5, 8), drawn(1, 1, 5, 5, 8)
+    mean = v.mean((2, 3), keepdim=True).expand_as(v)
+    torch.testing.assert_close(Performer(8, 64)(10 * q, 10 * k, v), mean)
+    assert (Performer(8, 64)(q, k, v) - mean).abs().max() > 0.1
+
+
+def test_performers_features_are_orthogonal_and_as_long_as_normal_ones():
+    rows = Performer(8, 800).projection_matrix
+    for block in rows.split(8)[:5]:
+        products = block @ block.t()
+        assert (products - products.diag().diag()).abs().max() < 0.02
+    assert abs(rows.square().sum(1).mean() - 8) < 0.5
+    assert rows.square().sum(1).std() > 2
+
+
+def test_linear_attention_is_its_feature_map_written_out():
+    q, k, v = drawn(1, 1, 2, 3, 4), drawn(1, 1, 2, 3, 4), drawn(1, 1, 2, 3, 4)
+    phi = [torch.nn.functional.elu(t.reshape(6, 4)) + 1 for t in (q, k)]
+    weights = phi[0] @ phi[1].t()
+    want = weights @ v.reshape(6, 4) / (weights.sum(1, keepdim=True) + 1e-6)
+    torch.testing.assert_close(Linear("elu")(q, k, v).reshape(6, 4), want)
+    want = q.reshape(6, 4).softmax(1) @ (k.reshape(6, 4).softmax(0).t() @ v.reshape(6, 4))
+    torch.testing.assert_close(Linear("softmax")(q, k, v).reshape(6, 4), want)
+
+
+# Relative tables
+
+
+def test_the_relative_table_gives_its_middle_to_smaller_maps_and_keeps_its_ends_on_larger():
+    bias = randomised(RelativePosition(2, 9).double())
+    table = bias.relative_position_bias_table
+    assert torch.equal(bias(9, 9), table)
+    assert torch.equal(bias(3, 7), table[:, 3:6, 1:8])
+    larger = bias(9, 17)
+    torch.testing.assert_close(larger[:, :, ::2], table)
+    torch.testing.assert_close(larger[:, :, 1::2], (table[:, :, 1:] + table[:, :, :-1]) / 2)
+    assert bias(5, 21).shape == (2, 5, 21)
+    torch.testing.assert_close(bias(5, 21)[:, 2, 10], table[:, 4, 4])
+
+
+def test_linformer_averages_any_map_to_its_grid():
+    block = randomised(Linformer((2, 3), 4).double())
+    for size in ((2, 3), (1, 1), (7, 5), (40, 60)):
+        t = drawn(2, 3, *size, 8)
+        keys = block.projected(t, block.proj_k)
+        assert keys.shape == (2, 3, 4, 8)
+        mean = torch.nn.functional.adaptive_avg_pool2d(t.permute(0, 1, 4, 2, 3).flatten(0, 1), (2, 3)).flatten(2)
+        torch.testing.assert_close(keys, (mean @ block.proj_k).reshape(2, 3, 8, 4).transpose(2, 3))
+
+
+# Errors
+
+
+@pytest.mark.parametrize(
+    "what", ["channels", "heads", "divisions", "position_size", "features", "linformer_size", "hashes", "bucket_size"]
+)
+@pytest.mark.parametrize("bad", [0, -8, 2.0, True, "64", None])
+def test_wants_positive_integers(what, bad):
+    with pytest.raises(
+        ValueError, match=rf"^MultiHeadGlobalAttention: {what}={re.escape(repr(bad))} must be a positive"
+    ):
+        MultiHeadGlobalAttention(**{"channels": 64, what: bad})
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"heads": 5}, r"heads=5 must divide channels=64; divisors of 64: \[1, 2, 4, 8"),
+        ({"kernel": "softmx"}, r"kernel='softmx' must be one of 'softmax', .*; Did you mean 'softmax'\?"),
+        ({"extent": "windows"}, r"extent='windows' must be one of 'global', .*; Did you mean 'window'\?"),
+        ({"position": None}, r"position=None must be one of 'relative', 'absolute', 'rope', "),
+        ({"feature_map": "relu"}, r"feature_map='relu' must be one of 'elu', 'softmax'; "),
+        ({"heads": 32, "position": "rope"}, r"heads=32 must leave position='rope' a multiple of 4 of channels=64; heads that do: \[1, 2, 4, 8, 16\]"),
+        ({"heads": 64, "position": "rope_mixed"}, r"heads=64 must leave position='rope_mixed' a multiple of 4"),
+        ({"channels": 6, "heads": 1, "position": "rope"}, r"heads=1 must .* channels=6; none do, but position='relative'"),
+        ({"position": "rope", "theta": 0}, r"theta=0 must be a positive number; None takes 100.0"),
+        ({"position": "rope_mixed", "theta": "x"}, r"theta='x' must be a positive number; None takes 10.0"),
+        ({"window": 0}, r"window=0 must be a positive integer or 'dynamic'; the default is 8"),
+        ({"window": "dynamik"}, r"window='dynamik' must be a positive integer or 'dynamic'"),
+        ({"window": "dynamic"}, r"window='dynamic' must have an extent with one window size, not 'global'; 'window', "),
+        ({"window": "dynamic", "extent": "multiscale"}, r"window='dynamic' must .* not 'multiscale'"),
+        ({"windows": []}, r"windows=\[\] must be a list of positive integers; \[4, 8, 16\] works"),
+        ({"windows": [4, 0]}, r"windows=\[4, 0\] must be a list of positive integers"),
+        ({"windows": "48"}, r"windows='48' must be a list of positive integers"),
+        ({"windows": [2, 3, 4], "extent": "multiscale", "heads": 2}, r"windows=\[2, 3, 4\] must be no more than .* heads=2 take up to 2"),
+        ({"overlap": -1}, r"overlap=-1 must be an integer of at least 0; the default is 2"),
+        ({"overlap": True}, r"overlap=True must be an integer of at least 0"),
+        ({"shift": 8}, r"shift=8 must be a positive integer below window=8; None takes half"),
+        ({"shift": 0}, r"shift=0 must be a positive integer below window=8"),
+        ({"shift": 2, "window": "dynamic", "extent": "shifted"}, r"shift=2 must be left out with window='dynamic'; half"),
+        ({"linformer_grid": 0}, r"linformer_grid=0 must be a positive integer or two; 16 and \[12, 20\] work"),
+        ({"linformer_grid": [4, 5, 6]}, r"linformer_grid=\[4, 5, 6\] must be"),
+        ({"linformer_grid": "16"}, r"linformer_grid='16' must be"),
+        ({"qkv_bias": 1}, r"qkv_bias=1 must be true or false; the default is false"),
+        ({"residual": 1}, r"residual=1 must be true or false; true changes nothing at the start"),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_says_what_is_wrong_and_what_works(options, message):
+    with pytest.raises(ValueError, match=rf"^MultiHeadGlobalAttention: {message}"):
+        MultiHeadGlobalAttention(**{"channels": 64, **options})

@@ -1,0 +1,226 @@
+"""AttentionFPN: a feature pyramid with attention; PyramidLevel picks one of its maps. Checked against loops."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from ..registry import register
+from ._checks import check_divides, check_positive, check_positives
+from ._options import check_choice
+from ._residual import residual_scale
+from .global_context import GlobalContext
+from .global_local import GlobalLocalAttention
+
+ATTENTIONS = ("global_local", "global_context", "none")
+
+
+def fpn_channels(channels: list[int], options: dict[str, Any]) -> list[int]:
+    """Return the channels of the maps that :class:`AttentionFPN` puts out."""
+    out = options.get("out_channels")
+    return list(channels) if out is None else [out] * len(channels)
+
+
+def level_channels(channels: list[int], options: dict[str, Any]) -> int:
+    """Return the channels of the map that :class:`PyramidLevel` picks.
+
+    Raises:
+        ValueError: If there is no such level.
+    """
+    level = options.get("level", 0)
+    check_level(channels, level)
+    return channels[level]
+
+
+def check_level(channels: Sequence[int], level: object) -> None:
+    """Raise ValueError unless ``level`` is the place of one of ``channels``."""
+    if isinstance(level, bool) or not isinstance(level, int) or not 0 <= level < len(channels):
+        levels = f"levels: {list(range(len(channels)))}"
+        raise ValueError(f"PyramidLevel: level={level!r} must be one of the {len(channels)} maps it reads; {levels}")
+
+
+def check_maps(block: str, maps: Sequence[torch.Tensor], channels: Sequence[int]) -> None:
+    """Raise ValueError unless there is a map for each of ``channels``."""
+    if len(maps) != len(channels):
+        raise ValueError(
+            f"{block}: maps={len(maps)} must be {len(channels)}, one for each of channels={list(channels)}"
+        )
+
+
+@register(
+    "AttentionFPN",
+    paper="https://arxiv.org/abs/1612.03144",
+    inputs="list",
+    output=fpn_channels,
+    pyramid=True,
+    repeats="never",
+    checked=("loop",),
+)
+class AttentionFPN(nn.Module):
+    """Give each map of a backbone what the smaller maps hold, and attend within each; a list in, the same list out.
+
+    The pyramid of Lin et al., "Feature Pyramid Networks for Object Detection", CVPR 2017,
+    https://arxiv.org/abs/1612.03144, Sec. 3, with attention on its maps. From the smallest map to the largest:
+    ``m_i = L_i x_i + up(m_j)``, j the next smaller one, ``p_i = attention_i(S_i m_i)``, ``y_i = O_i p_i``. ``L`` are
+    ``laterals``, 1x1 convolutions to one width; ``S`` are ``smooth``, 3x3; ``O`` are ``outs``, 1x1.
+
+    Shape:
+        x: a list of ``(B, C_i, H_i, W_i)``, C_i = ``channels[i]``, in any order of size; any sizes >= 1.
+        returns: a list of ``(B, C_i, H_i, W_i)``, or of ``out_channels`` each; same order, dtype and device.
+
+    Args:
+        channels: The C_i, one for each map.
+        width: Channels of the pyramid's inside (d of the paper, theirs 256). None: the smallest of ``channels``, or the
+            next larger multiple of ``heads``.
+        attention: What stands on each map: ``"global_local"``, a :class:`GlobalLocalAttention`; ``"global_context"``, a
+            :class:`GlobalContext`, much cheaper; ``"none"``, nothing, which leaves the paper's pyramid.
+        heads: Heads of global_local. Must divide ``width``. This and the next five have no effect on the other two.
+        kernel: How global_local weighs keys.
+        extent: Which keys a query of global_local sees. The default, ``window``, is cheap enough for the largest maps.
+        position: How places enter in global_local.
+        window: Side of the windows of global_local.
+        reduction: r of the squeeze-and-excitation in global_local. Below the 16 that is usual for wide maps: the
+            pyramid is as narrow as its narrowest map, and a hidden layer of one or two channels soon passes nothing on.
+        out_channels: Channels of each map of the output. None: those of the input's.
+        residual: Start as the identity: ``x_i + gamma_i * (y_i - x_i)``, gamma_i per channel, 0 at first. Needs
+            ``out_channels`` None.
+
+    Raises:
+        ValueError: If ``channels`` is no list of positive integers, ``width``, ``heads``, ``window`` or
+            ``out_channels`` is no positive integer, ``heads`` does not divide ``width``, ``attention`` is none of the
+            words above, ``residual`` is not a bool or stands beside ``out_channels``, or there are not as many maps as
+            ``channels``; and what :class:`GlobalLocalAttention` raises.
+
+    Deviations from the paper:
+        1. Attention on each map of the pyramid, and the 1x1 convolutions behind it, which give each map the channels it
+           came with: the layer fits between any backbone and neck.
+        2. Maps are brought to the next larger one's size by nearest neighbour, whatever the ratio; the paper's are
+           twice as large each.
+
+    Deviations from the authors' code: none was at hand.
+
+    Limits:
+        1. Two maps of one size: the one that is given later is taken for the smaller.
+        2. No norm and no activation of its own, as the paper's; those of ``global_local`` are in that layer.
+        3. Memory and time of ``extent: global`` are those of :class:`GlobalLocalAttention` on the largest map.
+    """
+
+    def __init__(
+        self,
+        channels: Sequence[int],
+        width: int | None = None,
+        attention: str = "global_local",
+        heads: int = 8,
+        kernel: str = "softmax",
+        extent: str = "window",
+        position: str = "relative",
+        window: int | str = 8,
+        reduction: int = 4,
+        out_channels: int | None = None,
+        residual: bool = False,
+    ) -> None:
+        super().__init__()
+        check_positives("AttentionFPN", "channels", channels)
+        check_positive("AttentionFPN", "heads", heads)
+        check_choice("AttentionFPN", "attention", attention, ATTENTIONS)
+        width = -(-min(channels) // heads) * heads if width is None else width
+        check_positive("AttentionFPN", "width", width)
+        if attention == "global_local":
+            check_divides("AttentionFPN", "heads", heads, "width", width)
+        if out_channels is not None:
+            check_positive("AttentionFPN", "out_channels", out_channels)
+        outs = fpn_channels(list(channels), {"out_channels": out_channels})
+        if residual is True and out_channels is not None:
+            raise ValueError(
+                f"AttentionFPN: residual=True must keep the maps' channels={list(channels)}, but "
+                f"out_channels={out_channels}; out_channels=None does, or residual=False"
+            )
+        self.channels = list(channels)
+        self.laterals = nn.ModuleList(nn.Conv2d(c, width, 1) for c in channels)
+        self.smooth = nn.ModuleList(nn.Conv2d(width, width, 3, padding=1) for _ in channels)
+        self.attentions = nn.ModuleList(
+            GlobalLocalAttention(width, heads, kernel, extent, position, window, reduction=reduction)
+            if attention == "global_local"
+            else GlobalContext(width)
+            if attention == "global_context"
+            else nn.Identity()
+            for _ in channels
+        )
+        self.outs = nn.ModuleList(nn.Conv2d(width, c, 1) for c in outs)
+        scales = [residual_scale(c, residual, "AttentionFPN") for c in channels]
+        self.residual = nn.ModuleList(s for s in scales if s is not None) if residual else None
+
+    def forward(self, x: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+        """Return the maps of ``x``, each with what the smaller ones and its own other places hold."""
+        check_maps("AttentionFPN", x, self.channels)
+        merged = self._merged([lateral(m) for lateral, m in zip(self.laterals, x, strict=True)])
+        layers = zip(self.smooth, self.attentions, self.outs, merged, strict=True)
+        y = [out(attention(smooth(m))) for smooth, attention, out, m in layers]  # B C_i H_i W_i
+        y = [b.to(a.dtype) for a, b in zip(x, y, strict=True)]
+        return y if self.residual is None else [r(a, b) for r, a, b in zip(self.residual, x, y, strict=True)]
+
+    def _merged(self, maps: list[torch.Tensor]) -> list[torch.Tensor]:
+        """Add each map, resized, to the next larger one, from the smallest on."""
+        sizes = [int(m.shape[2]) * int(m.shape[3]) for m in maps]
+        order = sorted(range(len(maps)), key=lambda n: -sizes[n])  # largest first
+        for larger, smaller in reversed(list(pairwise(order))):
+            size = [int(n) for n in maps[larger].shape[2:]]
+            above = maps[smaller]
+            if list(above.shape[2:]) != size:
+                above = F.interpolate(above, size=size, mode="nearest")
+            maps[larger] = maps[larger] + above  # B D H_i W_i
+        return maps
+
+
+@register(
+    "PyramidLevel",
+    paper="https://arxiv.org/abs/1612.03144",
+    inputs="pyramid",
+    output=level_channels,
+    repeats="never",
+    positional=("level",),
+    checked=("loop",),
+)
+class PyramidLevel(nn.Module):
+    """Pick one map of the list that another layer puts out, so that rows of a model YAML can read it.
+
+    The pyramid is that of Lin et al., CVPR 2017, https://arxiv.org/abs/1612.03144: ``y = x_level``. A row of
+    :class:`AttentionFPN` with three inputs, as ``[[4, 6, 10], 1, AttentionFPN, []]``, is followed by one row for each
+    map that is read: ``[-1, 1, PyramidLevel, [0]]``, ``[-2, 1, PyramidLevel, [1]]`` and so on.
+
+    Shape:
+        x: a list of ``(B, C_i, H_i, W_i)``, C_i = ``channels[i]``.
+        returns: ``x[level]`` itself.
+
+    Args:
+        channels: The C_i, one for each map of the list.
+        level: Which map, from 0 on, in the list's order.
+
+    Raises:
+        ValueError: If ``channels`` is no list of positive integers, ``level`` is none of its places, or there are not
+            as many maps as ``channels``.
+
+    Deviations from the paper: none; it has no such layer.
+
+    Deviations from the authors' code: none.
+
+    Limits:
+        1. It has no parameters, so there is nothing to train and no option ``residual``.
+    """
+
+    def __init__(self, channels: Sequence[int], level: int = 0) -> None:
+        super().__init__()
+        check_positives("PyramidLevel", "channels", channels)
+        check_level(channels, level)
+        self.channels = list(channels)
+        self.level = level
+
+    def forward(self, x: Sequence[torch.Tensor]) -> torch.Tensor:
+        """Return one map of ``x``."""
+        check_maps("PyramidLevel", x, self.channels)
+        return x[self.level]

@@ -1,0 +1,173 @@
+"""GlobalContext: one context of the whole map for every position. Checked against figures of the authors' code."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import nn
+
+from ..registry import register
+from ._checks import check_positive
+from ._float32 import at_least_float32, in_float32
+from ._options import check_choice
+from ._residual import mixed, residual_scale
+
+FUSIONS = ("channel_add", "channel_mul")
+
+
+def fusions_of(block: str, what: str, fusion: object) -> list[str]:
+    """Return the fusions that ``fusion``, one word or a list of them, names.
+
+    Raises:
+        ValueError: If it names none, one twice or an unknown one.
+    """
+    names = [fusion] if isinstance(fusion, str) else list(fusion) if isinstance(fusion, Sequence) else []
+    if not names or not all(n in FUSIONS for n in names) or len(set(names)) != len(names):
+        known = ", ".join(map(repr, FUSIONS))
+        raise ValueError(f"{block}: {what}={fusion!r} must be {known} or a list of both; the default is the first")
+    return names
+
+
+def bottleneck(channels: int, hidden: int) -> nn.ModuleDict:
+    """Return two 1x1 convolutions with a layer norm; its layers are numbered as the authors', with the ReLU as 2."""
+    return nn.ModuleDict(
+        {
+            "0": nn.Conv2d(channels, hidden, 1),
+            "1": nn.LayerNorm([hidden, 1, 1]),
+            "3": nn.Conv2d(hidden, channels, 1),
+        }
+    )
+
+
+def transformed(layers: nn.ModuleDict, context: torch.Tensor) -> torch.Tensor:
+    """Apply a bottleneck to the context, ``(B, C, 1, 1)``, in float32."""
+    hidden = in_float32(layers["1"], in_float32(layers["0"], context)).relu()  # B R 1 1
+    return in_float32(layers["3"], hidden)  # B C 1 1
+
+
+@register("GlobalContext", paper="https://arxiv.org/abs/1904.11492", checked=("golden", "loop"))
+class GlobalContext(nn.Module):
+    """Sum up the map by attention that all positions share, and give every position the same transform of that sum.
+
+    Cao et al., "GCNet: Non-local Networks Meet Squeeze-Excitation Networks and Beyond", ICCV workshops 2019,
+    https://arxiv.org/abs/1904.11492, Sec. 3.3: ``a = softmax_N(Wk x)``, ``c = sum_N a x``,
+    ``d = Wv2 relu(LN(Wv1 c))``. Added: ``y = x + d``; multiplied: ``y = x * sigmoid(d)``; both, with layers of their
+    own: ``y = x * sigmoid(d') + d``. ``Wk`` is ``conv_mask``; ``Wv1``, LN and ``Wv2`` are ``0``, ``1`` and ``3`` of
+    ``channel_add_conv`` or ``channel_mul_conv``, the authors' names, so that their weights load. ``Wv2`` starts at
+    zero: added, the layer starts as the identity.
+
+    Shape:
+        x: ``(B, C, H, W)``, C = ``channels``; any H, W >= 1.
+        returns: ``(B, C, H, W)``, same dtype and device.
+
+    Args:
+        channels: C.
+        ratio: 1 / r of the paper (their default 1 / 16): the bottleneck has ``C * ratio`` channels, rounded down, at
+            least 1.
+        pooling: ``"att"``, the shared attention, or ``"avg"``: c is the mean of the map, and there is no ``Wk``.
+        fusion: ``"channel_add"``, ``"channel_mul"``, or a list of both.
+        residual: Start as the identity: ``x + gamma * (GlobalContext(x) - x)``, gamma per channel, 0 at first.
+            ``Wv2`` then starts at random: with both at zero neither would ever get a gradient. With channel_add alone
+            the layer starts as the identity without it.
+
+    Raises:
+        ValueError: If ``channels`` is not a positive integer, ``ratio`` not a number above 0 and up to 1, ``pooling``
+            or ``fusion`` none of the words above, or ``residual`` is not a bool.
+
+    Deviations from the paper: none.
+
+    Deviations from the authors' code (xvjiarui/GCNet@029db540):
+        1. The context and the bottleneck are computed in float32 also under autocast and in a half precision model.
+        2. The bottleneck has at least one channel; theirs fails where ``C * ratio`` is below 1.
+
+    Limits:
+        1. With channel_mul the zero start gives a gate of 0.5, as theirs: such a layer halves its input at first.
+           ``residual: true`` makes it start as the identity.
+        2. With one channel in the bottleneck (up to 31 channels at the default ratio) the layer norm sees one value and
+           returns its bias: the same d for every image. A ratio of 0.25 avoids it.
+        3. ``conv_mask.bias`` has no effect: it shifts every position alike, before the softmax over them.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        ratio: float = 1 / 16,
+        pooling: str = "att",
+        fusion: str | Sequence[str] = "channel_add",
+        residual: bool = False,
+    ) -> None:
+        super().__init__()
+        check_positive("GlobalContext", "channels", channels)
+        if isinstance(ratio, bool) or not isinstance(ratio, (int, float)) or not 0 < ratio <= 1:
+            raise ValueError(f"GlobalContext: ratio={ratio!r} must be a number above 0, up to 1; 0.0625 is the default")
+        check_choice("GlobalContext", "pooling", pooling, ("att", "avg"))
+        names = fusions_of("GlobalContext", "fusion", fusion)
+        hidden = max(1, int(channels * ratio))
+        self.conv_mask = nn.Conv2d(channels, 1, 1) if pooling == "att" else None
+        self.channel_add_conv = bottleneck(channels, hidden) if "channel_add" in names else None
+        self.channel_mul_conv = bottleneck(channels, hidden) if "channel_mul" in names else None
+        self.residual = residual_scale(channels, residual, "GlobalContext")
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Start as the authors do: He's initialization of the attention, zeros at the end of a bottleneck."""
+        if self.conv_mask is not None:
+            nn.init.kaiming_normal_(self.conv_mask.weight, mode="fan_in", nonlinearity="relu")
+            nn.init.zeros_(self.conv_mask.bias)  # type: ignore[arg-type]
+        for layers in (self.channel_add_conv, self.channel_mul_conv):
+            if layers is not None and self.residual is None:
+                for parameter in layers["3"].parameters():
+                    nn.init.zeros_(parameter)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return ``x`` with its context added or multiplied to it."""
+        context = self._context(x)  # B C 1 1
+        y = x
+        if self.channel_mul_conv is not None:
+            y = y * transformed(self.channel_mul_conv, context).sigmoid().to(x.dtype)
+        if self.channel_add_conv is not None:
+            y = y + transformed(self.channel_add_conv, context).to(x.dtype)
+        return mixed(self.residual, x, y)
+
+    def _context(self, x: torch.Tensor) -> torch.Tensor:
+        with torch.autocast(x.device.type, enabled=False):
+            x = at_least_float32(x)
+            if self.conv_mask is None:
+                return x.mean((2, 3), keepdim=True)
+            weights = in_float32(self.conv_mask, x).flatten(1).softmax(1)  # B N
+            return torch.matmul(x.flatten(2), weights.unsqueeze(2)).unsqueeze(3)  # B C 1 1
+
+
+class ContextBlock(GlobalContext):
+    """GlobalContext under the authors' name and with their argument names; see :class:`GlobalContext`.
+
+    https://arxiv.org/abs/1904.11492
+
+    Shape:
+        x: ``(B, C, H, W)``, C = ``inplanes``; any H, W >= 1.
+        returns: ``(B, C, H, W)``, same dtype and device.
+
+    Args:
+        inplanes: C.
+        ratio: Channels of the bottleneck as a share of C.
+        pooling_type: ``"att"`` or ``"avg"``.
+        fusion_types: One or both of ``"channel_add"`` and ``"channel_mul"``.
+
+    Raises:
+        ValueError: Where :class:`GlobalContext` does.
+
+    Deviations from the paper, from the authors' code: those of :class:`GlobalContext`.
+
+    Limits: those of :class:`GlobalContext`.
+    """
+
+    def __init__(
+        self,
+        inplanes: int,
+        ratio: float,
+        pooling_type: str = "att",
+        fusion_types: str | Sequence[str] = ("channel_add",),
+    ) -> None:
+        check_positive("ContextBlock", "inplanes", inplanes)
+        super().__init__(inplanes, ratio, pooling_type, fusions_of("ContextBlock", "fusion_types", fusion_types))

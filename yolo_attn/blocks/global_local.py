@@ -1,0 +1,125 @@
+"""GlobalLocalAttention: convolutions of what is near plus attention to what is far. Checked against a loop."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import nn
+
+from ..registry import register
+from ._residual import mixed, residual_scale
+from .global_attention import MultiHeadGlobalAttention
+from .improved_local import ImprovedLocalAttention
+
+
+@register("GlobalLocalAttention", paper="https://arxiv.org/abs/2109.08417", checked=("loop",))
+class GlobalLocalAttention(nn.Module):
+    """Add what convolutions see near each position to what attention finds anywhere in the map.
+
+    After Wang et al., "UNetFormer: A UNet-like transformer for efficient semantic segmentation of remote sensing urban
+    scene imagery", ISPRS Journal 2022, https://arxiv.org/abs/2109.08417, Sec. 3.3, the global-local attention:
+    ``y = local(x) + attention(x)``, with :class:`ImprovedLocalAttention` as ``local`` and
+    :class:`MultiHeadGlobalAttention` as ``attention``.
+
+    Shape:
+        x: ``(B, C, H, W)``, C = ``channels``; any H, W >= 1.
+        returns: ``(B, C, H, W)``, same dtype and device.
+
+    Args:
+        channels: C.
+        heads: Number of heads. Must divide ``channels``. This and all up to ``qkv_bias``: as in
+            :class:`MultiHeadGlobalAttention`.
+        kernel: How keys are weighed.
+        extent: Which keys a query sees. UNetFormer: ``window``.
+        position: How places enter.
+        window: Side of a window, or ``dynamic``.
+        windows: Sides of the windows of each group of heads, for ``multiscale``.
+        shift: Where the first full window starts, for ``shifted``.
+        overlap: How far the keys' window goes beyond the queries', for ``overlap``.
+        divisions: Windows per axis, for ``window: dynamic``.
+        position_size: Side of the map for which the position tables are made.
+        theta: Base of rope's frequencies.
+        features: Number of FAVOR+'s features.
+        feature_map: That of the kernel ``linear``.
+        linformer_size: Number of keys that Linformer leaves.
+        linformer_grid: Grid to which Linformer averages keys and values before.
+        hashes: Number of Reformer's hash rounds.
+        bucket_size: Length of Reformer's chunks.
+        qkv_bias: Whether q, k and v have a bias.
+        reduction: r of the local branch's squeeze-and-excitation. This and the next two: as in
+            :class:`ImprovedLocalAttention`.
+        fuse: How its convolutions are joined, ``sum`` or ``concat``.
+        depthwise: Whether its larger convolutions see one channel each.
+        residual: Start as the identity: ``x + gamma * (GlobalLocalAttention(x) - x)``, gamma per channel, 0 at first.
+
+    Raises:
+        ValueError: What the two branches raise, in their names, or if ``residual`` is not a bool.
+
+    Deviations from the paper:
+        1. The local branch has a 5x5 convolution and squeeze-and-excitation besides UNetFormer's 1x1 and 3x3.
+        2. Attention is global by default, UNetFormer's within windows; its vertical and horizontal averages, which
+           connect windows, are left out: ``extent`` has ways to connect them.
+        3. Each branch ends by itself, and the sum is the output; UNetFormer's goes through a depthwise convolution,
+           batch norm and a 1x1 convolution.
+
+    Deviations from the authors' code (WangLibo1995/GeoSeg@9453fe48): the same; and windows that reach beyond the map
+        see its positions only, where theirs are filled up by reflection.
+
+    Limits: those of :class:`MultiHeadGlobalAttention` and :class:`ImprovedLocalAttention`.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        heads: int = 8,
+        kernel: str = "softmax",
+        extent: str = "global",
+        position: str = "relative",
+        window: int | str = 8,
+        windows: Sequence[int] = (4, 8, 16),
+        shift: int | None = None,
+        overlap: int = 2,
+        divisions: int = 4,
+        position_size: int = 20,
+        theta: float | None = None,
+        features: int = 64,
+        feature_map: str = "elu",
+        linformer_size: int = 64,
+        linformer_grid: int | Sequence[int] = 16,
+        hashes: int = 2,
+        bucket_size: int = 64,
+        qkv_bias: bool = False,
+        reduction: int = 16,
+        fuse: str = "sum",
+        depthwise: bool = False,
+        residual: bool = False,
+    ) -> None:
+        super().__init__()
+        self.attention = MultiHeadGlobalAttention(
+            channels,
+            heads,
+            kernel=kernel,
+            extent=extent,
+            position=position,
+            window=window,
+            windows=windows,
+            shift=shift,
+            overlap=overlap,
+            divisions=divisions,
+            position_size=position_size,
+            theta=theta,
+            features=features,
+            feature_map=feature_map,
+            linformer_size=linformer_size,
+            linformer_grid=linformer_grid,
+            hashes=hashes,
+            bucket_size=bucket_size,
+            qkv_bias=qkv_bias,
+        )
+        self.local = ImprovedLocalAttention(channels, reduction=reduction, fuse=fuse, depthwise=depthwise)
+        self.residual = residual_scale(channels, residual, "GlobalLocalAttention")
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return the sum of what both branches make of ``x``."""
+        return mixed(self.residual, x, self.local(x) + self.attention(x))

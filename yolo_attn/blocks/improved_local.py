@@ -1,0 +1,86 @@
+"""ImprovedLocalAttention: convolutions of three sizes, then squeeze-and-excitation. Checked against a loop."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from ..registry import register
+from ._checks import check_positive
+from ._float32 import at_least_float32, in_float32
+from ._norms import batch_norm
+from ._options import check_choice
+from ._residual import mixed, residual_scale
+
+SIZES = (1, 3, 5)
+
+
+@register("ImprovedLocalAttention", paper="https://arxiv.org/abs/2109.08417", checked=("loop",))
+class ImprovedLocalAttention(nn.Module):
+    """Look at each position's neighbourhood in three sizes, then scale each channel by what the whole map holds.
+
+    The local branch of Wang et al., "UNetFormer: A UNet-like transformer for efficient semantic segmentation of remote
+    sensing urban scene imagery", ISPRS Journal 2022, https://arxiv.org/abs/2109.08417, with a third convolution, and
+    behind it the gate of Hu et al., "Squeeze-and-Excitation Networks", CVPR 2018, https://arxiv.org/abs/1709.01507:
+    ``l = BN(K1 x) + BN(K3 x) + BN(K5 x)`` (or ``l = Kj [BN(K1 x); BN(K3 x); BN(K5 x)]``),
+    ``y = l * sigmoid(W2 relu(W1 mean_HW(l)))``. ``K1``, ``K3`` and ``K5`` are ``convolutions``, ``Kj`` is ``join``,
+    ``W1`` is ``squeeze`` and ``W2`` is ``excite``.
+
+    Shape:
+        x: ``(B, C, H, W)``, C = ``channels``; any H, W >= 1.
+        returns: ``(B, C, H, W)``, same dtype and device.
+
+    Args:
+        channels: C.
+        reduction: r of squeeze-and-excitation (their default 16): the hidden layer has C // r channels, at least 1.
+        fuse: ``"sum"`` of the three convolutions (UNetFormer's), or ``"concat"``: side by side, and a 1x1 convolution
+            that joins them.
+        depthwise: Whether the 3x3 and 5x5 convolutions see one channel each. False: they see all, as UNetFormer's.
+        residual: Start as the identity: ``x + gamma * (ImprovedLocalAttention(x) - x)``, gamma per channel, 0 at first.
+
+    Raises:
+        ValueError: If ``channels`` or ``reduction`` is not a positive integer, ``fuse`` is none of the words above, or
+            ``depthwise`` or ``residual`` is not a bool.
+
+    Deviations from the paper:
+        1. A 5x5 convolution besides UNetFormer's 1x1 and 3x3, and the squeeze-and-excitation gate behind the sum.
+        2. The hidden layer of the gate has at least one channel; C / r has none for small C.
+
+    Deviations from the authors' code (WangLibo1995/GeoSeg@9453fe48): the same.
+
+    Limits:
+        1. Where training sees one value per channel (batch 1 and a 1x1 map), batch norms use their running statistics.
+        2. The gate is computed in float32 also under autocast and in a half precision model; the convolutions are not.
+        3. On a 1x1 map the 3x3 and 5x5 convolutions see padding but for their centre.
+    """
+
+    def __init__(
+        self, channels: int, reduction: int = 16, fuse: str = "sum", depthwise: bool = False, residual: bool = False
+    ) -> None:
+        super().__init__()
+        check_positive("ImprovedLocalAttention", "channels", channels)
+        check_positive("ImprovedLocalAttention", "reduction", reduction)
+        check_choice("ImprovedLocalAttention", "fuse", fuse, ("sum", "concat"))
+        if not isinstance(depthwise, bool):
+            raise ValueError(
+                f"ImprovedLocalAttention: depthwise={depthwise!r} must be true or false; the default is false"
+            )
+        groups = [1, channels, channels] if depthwise else [1, 1, 1]
+        self.convolutions = nn.ModuleList(
+            nn.Conv2d(channels, channels, k, padding=k // 2, groups=g, bias=False)
+            for k, g in zip(SIZES, groups, strict=True)
+        )
+        self.norms = nn.ModuleList(nn.BatchNorm2d(channels) for _ in SIZES)
+        self.join = nn.Conv2d(len(SIZES) * channels, channels, 1) if fuse == "concat" else None
+        hidden = max(1, channels // reduction)
+        self.squeeze = nn.Conv2d(channels, hidden, 1)
+        self.excite = nn.Conv2d(hidden, channels, 1)
+        self.residual = residual_scale(channels, residual, "ImprovedLocalAttention")
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return the fused convolutions of ``x``, each channel scaled."""
+        branches = [batch_norm(norm, k(x)) for k, norm in zip(self.convolutions, self.norms, strict=True)]  # B C H W
+        y = branches[0] + branches[1] + branches[2] if self.join is None else self.join(torch.cat(branches, 1))
+        pooled = at_least_float32(y).mean((2, 3), keepdim=True)  # B C 1 1
+        gate = in_float32(self.excite, in_float32(self.squeeze, pooled).relu()).sigmoid()  # B C 1 1
+        return mixed(self.residual, x, (y * gate.to(y.dtype)).to(x.dtype))
