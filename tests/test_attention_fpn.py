@@ -36,13 +36,13 @@ def assert_same_pyramid(got, x, weights, attentions):
 
 
 @sizes
-@pytest.mark.parametrize("out_channels", [None, 3])
-def test_the_papers_pyramid(size, out_channels):
-    block = randomised(AttentionFPN(CHANNELS, 7, "none", out_channels=out_channels).double())
+@pytest.mark.parametrize("out_width", [None, 3])
+def test_the_papers_pyramid(size, out_width):
+    block = randomised(AttentionFPN(CHANNELS, 7, "none", out_width=out_width).double())
     x = maps(size)
     y = block(x)
     assert_same_pyramid(y, x, arrays(block), [lambda m: m] * 3)
-    assert [m.shape[1] for m in y] == ([3] * 3 if out_channels else CHANNELS)
+    assert [m.shape[1] for m in y] == ([3] * 3 if out_width else CHANNELS)
 
 
 @sizes
@@ -88,6 +88,7 @@ def test_of_two_maps_of_one_size_the_later_is_the_smaller():
 
 def test_options_reach_the_attention():
     options = {"heads": 4, "kernel": "linear", "extent": "window", "position": "none", "window": 5, "reduction": 2}
+    options |= {"depthwise": False}
     block = AttentionFPN([16, 32], 24, **options)
     torch.manual_seed(0)
     same = GlobalLocalAttention(24, **options).eval()
@@ -97,7 +98,7 @@ def test_options_reach_the_attention():
         attention.load_state_dict(same.state_dict())
         assert torch.equal(attention.eval()(x), same(x))
     plain = AttentionFPN([16, 32]).attentions[0]
-    windowed = GlobalLocalAttention(16, extent="window", window=8, reduction=4).eval()
+    windowed = GlobalLocalAttention(16, extent="window", window=8, reduction=4, depthwise=True).eval()
     plain.load_state_dict(windowed.state_dict())
     x = torch.randn(1, 16, 11, 17)
     assert torch.equal(plain.eval()(x), windowed(x))
@@ -122,12 +123,12 @@ def test_has_no_norm_and_no_activation_but_in_its_attention():
 
 @pytest.mark.parametrize("extent", ["window", "global"])
 def test_memory_is_that_of_the_attention(extent):
-    x = [torch.randn(1, 16, 80, 80, requires_grad=True), torch.randn(1, 16, 40, 40)]
+    x = [torch.randn(1, 16, 32, 32, requires_grad=True), torch.randn(1, 16, 16, 16)]
     with LargestTensor() as most:
         AttentionFPN([16, 16], extent=extent)(x)[0].mean().backward()
     with LargestTensor() as alone:
         layer = GlobalLocalAttention(16, extent=extent, reduction=4)
-        layer(torch.randn(1, 16, 80, 80, requires_grad=True)).mean().backward()
+        layer(torch.randn(1, 16, 32, 32, requires_grad=True)).mean().backward()
     assert most.elements == alone.elements
 
 
@@ -149,7 +150,7 @@ def test_wants_a_list_of_channels(block, bad):
         block(bad)
 
 
-@pytest.mark.parametrize("what", ["width", "heads", "out_channels"])
+@pytest.mark.parametrize("what", ["width", "heads", "out_width"])
 @pytest.mark.parametrize("bad", [0, 1.5, True])
 def test_wants_positive_integers(what, bad):
     with pytest.raises(ValueError, match=rf"^AttentionFPN: {what}={bad} must be a positive integer; "):
@@ -177,12 +178,10 @@ def test_passes_on_what_the_attention_says(options):
         AttentionFPN([8, 8], **options)
 
 
-def test_residual_and_out_channels_exclude_each_other():
-    message = (
-        r"^AttentionFPN: residual=True must keep the maps' channels=\[8, 8\], but out_channels=8; out_channels=None "
-    )
+def test_residual_and_out_width_exclude_each_other():
+    message = r"^AttentionFPN: residual=True must keep the maps' channels=\[8, 8\], but out_width=8; out_width=None "
     with pytest.raises(ValueError, match=message):
-        AttentionFPN([8, 8], out_channels=8, residual=True)
+        AttentionFPN([8, 8], out_width=8, residual=True)
 
 
 @pytest.mark.parametrize("block", [AttentionFPN, PyramidLevel])
@@ -191,7 +190,7 @@ def test_wants_as_many_maps_as_channels(block):
         block([8, 8])([torch.randn(1, 8, 4, 4)])
 
 
-@pytest.mark.parametrize("options", [{}, {"out_channels": 24}], ids=str)
+@pytest.mark.parametrize("options", [{}, {"out_width": 24}], ids=str)
 def test_the_registry_knows_its_channels(options):
     spec = BLOCKS["AttentionFPN"]
     x = [torch.randn(1, 8, 4, 4), torch.randn(1, 16, 2, 2)]

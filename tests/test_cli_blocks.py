@@ -53,7 +53,7 @@ def test_every_layer_is_in_the_table_with_its_limits(capsys, monkeypatch):
     assert main(["blocks"]) == 0
     table, limits = re.sub(r"[ \n]+", " ", capsys.readouterr().out).split(" Limits ")
     for name, spec in layers.installed().items():
-        assert f" {name} {blocks.READS[spec.inputs]} {blocks.options(spec)[0]}" in table
+        assert f" {name} {blocks.READS_SHORT[spec.inputs]} {blocks.options(spec)[0]}" in table
         assert blocks.parameters(spec)[0] in table
         assert all(option in table for option in blocks.options(spec))
         for limit in docstrings.points(docstrings.sections(spec.cls)["Limits"]):

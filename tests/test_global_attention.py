@@ -103,7 +103,7 @@ def test_every_combination_runs_or_says_why_not(kernel, extent):
             MultiHeadGlobalAttention(8, 2, **options)
         assert f"must suit kernel={kernel!r}, which " in str(error.value)
         works = re.findall(r"'(\w+)'", str(error.value).split("; ")[-1])
-        assert set(works) <= {*positions, "global", "softmax", "performer", "linear"} and works
+        assert {"global"} <= set(works) or set(works) == set(positions)
 
 
 def test_the_table_names_every_kernel():
@@ -331,9 +331,9 @@ def test_wants_positive_integers(what, bad):
         ({"extent": "windows"}, r"extent='windows' must be one of 'global', .*; Did you mean 'window'\?"),
         ({"position": None}, r"position=None must be one of 'relative', 'absolute', 'rope', "),
         ({"feature_map": "relu"}, r"feature_map='relu' must be one of 'elu', 'softmax'; "),
-        ({"heads": 32, "position": "rope"}, r"heads=32 must leave position='rope' a multiple of 4 of channels=64; heads that do: \[1, 2, 4, 8, 16\]"),
+        ({"heads": 32, "position": "rope"}, r"heads=32 must leave .* channels=64; heads that do: \[1, 2, 4, 8, 16\]"),
         ({"heads": 64, "position": "rope_mixed"}, r"heads=64 must leave position='rope_mixed' a multiple of 4"),
-        ({"channels": 6, "heads": 1, "position": "rope"}, r"heads=1 must .* channels=6; none do, but position='relative'"),
+        ({"channels": 6, "heads": 1, "position": "rope"}, r"heads=1 .* channels=6; none do, but position='rel"),
         ({"position": "rope", "theta": 0}, r"theta=0 must be a positive number; None takes 100.0"),
         ({"position": "rope_mixed", "theta": "x"}, r"theta='x' must be a positive number; None takes 10.0"),
         ({"window": 0}, r"window=0 must be a positive integer or 'dynamic'; the default is 8"),
@@ -343,12 +343,12 @@ def test_wants_positive_integers(what, bad):
         ({"windows": []}, r"windows=\[\] must be a list of positive integers; \[4, 8, 16\] works"),
         ({"windows": [4, 0]}, r"windows=\[4, 0\] must be a list of positive integers"),
         ({"windows": "48"}, r"windows='48' must be a list of positive integers"),
-        ({"windows": [2, 3, 4], "extent": "multiscale", "heads": 2}, r"windows=\[2, 3, 4\] must be no more than .* heads=2 take up to 2"),
+        ({"windows": [2, 3, 4], "extent": "multiscale", "heads": 2}, r"windows=\[2, 3, 4\] .* heads=2 take up to 2"),
         ({"overlap": -1}, r"overlap=-1 must be an integer of at least 0; the default is 2"),
         ({"overlap": True}, r"overlap=True must be an integer of at least 0"),
         ({"shift": 8}, r"shift=8 must be a positive integer below window=8; None takes half"),
         ({"shift": 0}, r"shift=0 must be a positive integer below window=8"),
-        ({"shift": 2, "window": "dynamic", "extent": "shifted"}, r"shift=2 must be left out with window='dynamic'; half"),
+        ({"shift": 2, "window": "dynamic", "extent": "shifted"}, r"shift=2 must be left out with .*; half"),
         ({"linformer_grid": 0}, r"linformer_grid=0 must be a positive integer or two; 16 and \[12, 20\] work"),
         ({"linformer_grid": [4, 5, 6]}, r"linformer_grid=\[4, 5, 6\] must be"),
         ({"linformer_grid": "16"}, r"linformer_grid='16' must be"),

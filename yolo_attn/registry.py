@@ -58,8 +58,8 @@ class BlockSpec:
         fixed: Options that a row cannot give, with the value they have in a model: what makes a layer, from one map to
             a map of the same size, of a class that by itself returns something else (a bare attention map).
         min_batch: Smallest batch that works in train mode (2 where a norm sees 1x1 maps).
-        checked: What its tests compare it with: ``"golden"``, figures of the authors' code; ``"loop"``, a literal loop over
-            the paper's formulas in float64.
+        checked: What its tests compare it with: ``"golden"``, figures of the authors' code; ``"loop"``, a literal loop
+            over the paper's formulas in float64.
     """
 
     name: str

@@ -51,14 +51,14 @@ def rotated(a, w, h, theta):
     return out
 
 
-def resized(table, H, W):
+def resized(table, height, width):
     """Bilinear, of cells: the value at the middle of each new cell."""
     C, h, w = table.shape
-    out = np.empty((C, H, W))
-    for i in range(H):
-        for j in range(W):
-            y = min(max((i + 0.5) * h / H - 0.5, 0), h - 1)
-            x = min(max((j + 0.5) * w / W - 0.5, 0), w - 1)
+    out = np.empty((C, height, width))
+    for i in range(height):
+        for j in range(width):
+            y = min(max((i + 0.5) * h / height - 0.5, 0), h - 1)
+            x = min(max((j + 0.5) * w / width - 0.5, 0), w - 1)
             out[:, i, j] = between(table, y, x)
     return out
 
@@ -139,17 +139,17 @@ def phi(a):
     return np.where(a > 0, a + 1, np.exp(np.minimum(a, 0)))
 
 
-def favor(q, K, V, projection, eps=1e-4):
+def favor(q, keys, values, projection, eps=1e-4):
     m, d = projection.shape
-    q, K = q / d**0.25, K / d**0.25
-    exponents = np.array([[r @ key for r in projection] for key in K])
+    q, keys = q / d**0.25, keys / d**0.25
+    exponents = np.array([[r @ key for r in projection] for key in keys])
     of_q = np.array([r @ q for r in projection])
     f = (np.exp(of_q - q @ q / 2 - of_q.max()) + eps) / math.sqrt(m)
     weights = [
         f @ (np.exp(row - key @ key / 2 - exponents.max()) + eps) / math.sqrt(m)
-        for row, key in zip(exponents, K, strict=True)
+        for row, key in zip(exponents, keys, strict=True)
     ]
-    return sum(a * v for a, v in zip(weights, V, strict=True)) / sum(weights)
+    return sum(a * v for a, v in zip(weights, values, strict=True)) / sum(weights)
 
 
 def pooled(a, height, width):

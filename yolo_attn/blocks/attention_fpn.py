@@ -22,7 +22,7 @@ ATTENTIONS = ("global_local", "global_context", "none")
 
 def fpn_channels(channels: list[int], options: dict[str, Any]) -> list[int]:
     """Return the channels of the maps that :class:`AttentionFPN` puts out."""
-    out = options.get("out_channels")
+    out = options.get("out_width")
     return list(channels) if out is None else [out] * len(channels)
 
 
@@ -71,7 +71,7 @@ class AttentionFPN(nn.Module):
 
     Shape:
         x: a list of ``(B, C_i, H_i, W_i)``, C_i = ``channels[i]``, in any order of size; any sizes >= 1.
-        returns: a list of ``(B, C_i, H_i, W_i)``, or of ``out_channels`` each; same order, dtype and device.
+        returns: a list of ``(B, C_i, H_i, W_i)``, or of ``out_width`` each; same order, dtype and device.
 
     Args:
         channels: The C_i, one for each map.
@@ -79,21 +79,24 @@ class AttentionFPN(nn.Module):
             next larger multiple of ``heads``.
         attention: What stands on each map: ``"global_local"``, a :class:`GlobalLocalAttention`; ``"global_context"``, a
             :class:`GlobalContext`, much cheaper; ``"none"``, nothing, which leaves the paper's pyramid.
-        heads: Heads of global_local. Must divide ``width``. This and the next five have no effect on the other two.
+        heads: Heads of global_local. Must divide ``width``. This and the next six have no effect on the other two.
         kernel: How global_local weighs keys.
         extent: Which keys a query of global_local sees. The default, ``window``, is cheap enough for the largest maps.
         position: How places enter in global_local.
         window: Side of the windows of global_local.
         reduction: r of the squeeze-and-excitation in global_local. Below the 16 that is usual for wide maps: the
             pyramid is as narrow as its narrowest map, and a hidden layer of one or two channels soon passes nothing on.
-        out_channels: Channels of each map of the output. None: those of the input's.
+        depthwise: Whether the 3x3 and 5x5 convolutions in global_local see one channel each. True: each map goes
+            through ``S`` already, and dense ones would be two thirds of the parameters.
+        out_width: Channels of each map of the output, as they stand, not scaled with the model (the paper's pyramid
+            puts out 256). None: those of the input's.
         residual: Start as the identity: ``x_i + gamma_i * (y_i - x_i)``, gamma_i per channel, 0 at first. Needs
-            ``out_channels`` None.
+            ``out_width`` None.
 
     Raises:
         ValueError: If ``channels`` is no list of positive integers, ``width``, ``heads``, ``window`` or
-            ``out_channels`` is no positive integer, ``heads`` does not divide ``width``, ``attention`` is none of the
-            words above, ``residual`` is not a bool or stands beside ``out_channels``, or there are not as many maps as
+            ``out_width`` is no positive integer, ``heads`` does not divide ``width``, ``attention`` is none of the
+            words above, ``residual`` is not a bool or stands beside ``out_width``, or there are not as many maps as
             ``channels``; and what :class:`GlobalLocalAttention` raises.
 
     Deviations from the paper:
@@ -121,7 +124,8 @@ class AttentionFPN(nn.Module):
         position: str = "relative",
         window: int | str = 8,
         reduction: int = 4,
-        out_channels: int | None = None,
+        depthwise: bool = True,
+        out_width: int | None = None,
         residual: bool = False,
     ) -> None:
         super().__init__()
@@ -132,19 +136,21 @@ class AttentionFPN(nn.Module):
         check_positive("AttentionFPN", "width", width)
         if attention == "global_local":
             check_divides("AttentionFPN", "heads", heads, "width", width)
-        if out_channels is not None:
-            check_positive("AttentionFPN", "out_channels", out_channels)
-        outs = fpn_channels(list(channels), {"out_channels": out_channels})
-        if residual is True and out_channels is not None:
+        if out_width is not None:
+            check_positive("AttentionFPN", "out_width", out_width)
+        outs = fpn_channels(list(channels), {"out_width": out_width})
+        if residual is True and out_width is not None:
             raise ValueError(
                 f"AttentionFPN: residual=True must keep the maps' channels={list(channels)}, but "
-                f"out_channels={out_channels}; out_channels=None does, or residual=False"
+                f"out_width={out_width}; out_width=None does, or residual=False"
             )
         self.channels = list(channels)
         self.laterals = nn.ModuleList(nn.Conv2d(c, width, 1) for c in channels)
         self.smooth = nn.ModuleList(nn.Conv2d(width, width, 3, padding=1) for _ in channels)
         self.attentions = nn.ModuleList(
-            GlobalLocalAttention(width, heads, kernel, extent, position, window, reduction=reduction)
+            GlobalLocalAttention(
+                width, heads, kernel, extent, position, window, reduction=reduction, depthwise=depthwise
+            )
             if attention == "global_local"
             else GlobalContext(width)
             if attention == "global_context"
@@ -184,7 +190,6 @@ class AttentionFPN(nn.Module):
     output=level_channels,
     repeats="never",
     positional=("level",),
-    checked=("loop",),
 )
 class PyramidLevel(nn.Module):
     """Pick one map of the list that another layer puts out, so that rows of a model YAML can read it.

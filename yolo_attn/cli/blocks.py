@@ -19,6 +19,7 @@ from . import docstrings
 # Channels of P3, P4 and P5 in a model of scale n (YOLOv8, YOLO11 and YOLO26 alike).
 CHANNELS_AT_N = (64, 128, 256)
 READS = {"one": "one map", "list": "a list of maps", "pyramid": "a pyramid"}
+READS_SHORT = {"one": "1 map", "list": "list", "pyramid": "pyramid"}
 PARAMS = (
     "Params at n: with default options on 64, 128 and 256 channels, those of P3, P4 and P5 at scale n, or on the list "
     "of the three."
@@ -63,8 +64,10 @@ def _table(console: Console, known: dict[str, BlockSpec]) -> None:
     table.add_column("paper", overflow="fold")
     for name, spec in known.items():
         checked = "\n".join(spec.checked) or "-"
-        paper = spec.paper.split("://")[-1]
-        table.add_row(name, READS[spec.inputs], "\n".join(options(spec)), "\n".join(parameters(spec)), checked, paper)
+        paper = spec.paper.split("://")[-1].replace("arxiv.org/abs/", "arXiv:")
+        table.add_row(
+            name, READS_SHORT[spec.inputs], "\n".join(options(spec)), "\n".join(parameters(spec)), checked, paper
+        )
         table.add_section()
     console.print(table)
     console.print("Limits", style="bold")

@@ -117,6 +117,7 @@ def build_arguments(
         inputs = list(inputs[0])
     wanted, options = _split(spec, describe(args), inputs)
 
+    out: Any
     first: list[Any] = [inputs[0] if spec.inputs == "one" else inputs]
     if spec.output == "argument":
         out = scaled(wanted[0], model)
