@@ -9,7 +9,7 @@ ROOT = Path(__file__).resolve().parents[1]
 SHARED = ROOT.parent / "shared"
 _home = tempfile.mkdtemp(prefix="yolo-attn-tests-")
 os.environ.update(YOLO_OFFLINE="1", YOLO_CONFIG_DIR=_home, YOLO_AUTOINSTALL="0", YOLO_VERBOSE="0")
-os.environ.setdefault("OMP_NUM_THREADS", "2")
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # several that share a busy core wait for each other
 sys.path.insert(0, str(Path(__file__).parent))
 
 import pytest  # noqa: E402
@@ -17,7 +17,7 @@ import torch  # noqa: E402
 from ultralytics import settings  # noqa: E402
 
 settings.update(datasets_dir=f"{_home}/datasets", runs_dir=f"{_home}/runs", weights_dir=f"{_home}/weights")
-torch.set_num_threads(2)
+torch.set_num_threads(1)
 
 
 @pytest.fixture(autouse=True)

@@ -39,14 +39,6 @@ INERT = {
 }
 
 
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 def make(spec, channels=C, **options):
     """Build the layer as a model has it."""
     torch.manual_seed(0)

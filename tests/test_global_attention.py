@@ -245,7 +245,7 @@ def test_rope_mixed_starts_with_the_axial_frequencies_in_a_direction_of_each_hea
     assert rotation.rope_frequencies_bias[0, :, 0].unique().numel() == 4
 
 
-def error_of_performer(features, scale, draws=4):
+def error_of_performer(features, scale, draws=3):
     q, k, v = drawn(2, 2, 6, 6, 8) * scale, drawn(2, 2, 6, 6, 8) * scale, drawn(2, 2, 6, 6, 8)
     want = Softmax()(q, k, v)
     return float(sum((Performer(8, features)(q, k, v) - want).square().mean() for _ in range(draws)) / draws) ** 0.5
@@ -263,6 +263,15 @@ def test_performers_error_grows_with_q_and_k_until_all_keys_weigh_the_same():
     mean = v.mean((2, 3), keepdim=True).expand_as(v)
     torch.testing.assert_close(Performer(8, 64)(10 * q, 10 * k, v), mean)
     assert (Performer(8, 64)(q, k, v) - mean).abs().max() > 0.1
+
+
+@pytest.mark.parametrize("kernel", [Performer(4, 1), Linear("elu"), Linear("softmax"), Softmax()], ids=str)
+def test_keys_that_are_not_there_change_nothing(kernel):
+    for _ in range(10):  # the largest exponent of one feature and two keys is often below 0, that of a zero key
+        q, k, v = drawn(1, 1, 2, 3, 4), drawn(1, 1, 1, 2, 4), drawn(1, 1, 1, 2, 4)
+        more = [torch.nn.functional.pad(t, (0, 0, 0, 2)) for t in (k, v)]
+        real = torch.tensor([[[True, True, False, False]]])
+        torch.testing.assert_close(kernel(q, *more, real), kernel(q, k, v))
 
 
 def test_performers_features_are_orthogonal_and_as_long_as_normal_ones():

@@ -5,6 +5,7 @@ import sys
 
 import pytest
 import torch
+import torch.nn.functional as F
 from oracles import LargestTensor, randomised
 from support import run
 from torch import nn
@@ -280,6 +281,21 @@ def test_biased_scores_that_half_precision_would_overflow(dtype):
         y = Softmax()(q, k, v, None, table.clone().requires_grad_(gradient))
         assert y.dtype == dtype
         torch.testing.assert_close(y.double(), want, rtol=0.02, atol=0.02)
+
+
+@pytest.mark.parametrize("extent", ["global", "window"])
+def test_a_bias_with_a_gradient_is_added_in_float32(extent, monkeypatch):
+    """On the CPU its scores exist, and not every torch computes them in more than half precision."""
+    given = []
+    original = F.scaled_dot_product_attention
+    monkeypatch.setattr(
+        F, "scaled_dot_product_attention", lambda q, *a, **k: given.append(q.dtype) or original(q, *a, **k)
+    )
+    block = MultiHeadGlobalAttention(16, 2, extent=extent, window=4).half()
+    assert block(torch.randn(1, 16, 5, 6).half()).dtype == torch.half
+    with torch.no_grad():
+        block(torch.randn(1, 16, 5, 6).half())
+    assert given == [torch.float32, torch.half]
 
 
 @pytest.mark.parametrize("kernel", ["performer", "linear", "linformer", "reformer"])

@@ -111,20 +111,20 @@ class InBlocks(torch.autograd.Function):
     """``in_blocks`` that keeps its inputs only, and computes each block again in the backward pass."""
 
     @staticmethod
-    def forward(ctx: Any, *tensors: torch.Tensor) -> torch.Tensor:  # type: ignore[override]
+    def forward(ctx: Any, *tensors: torch.Tensor) -> torch.Tensor:
         ctx.save_for_backward(*tensors)
         return in_blocks(*tensors)
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
-    def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor | None, ...]:  # type: ignore[override]
+    @once_differentiable
+    def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         q, k, v, real, table = ctx.saved_tensors
         sums = [torch.zeros_like(t, dtype=at_least_float32(t[:0]).dtype) for t in (q, k, v, table)]
         with torch.enable_grad(), torch.autocast(q.device.type, enabled=False):
             for b in itertools.chain(*blocks(q, k)):
                 at = ((slice(None), slice(None), *b), (), (), offsets(b, k))  # what the block takes of each
                 parts = [t[i].detach().requires_grad_() for t, i in zip((q, k, v, table), at, strict=True)]
-                y = biased_block(*parts[:3], real, parts[3])
+                y = biased_block(parts[0], parts[1], parts[2], real, parts[3])
                 for total, i, g in zip(sums, at, torch.autograd.grad(y, parts, grad[at[0]]), strict=True):
                     total[i] += g
         dq, dk, dv, dtable = (total.to(t.dtype) for total, t in zip(sums, (q, k, v, table), strict=True))
@@ -266,7 +266,7 @@ class Linformer(nn.Module):
         if tuple(t.shape[2:]) != self.grid:
             t = resample(t, *self.grid, overlap=True)
         t = torch.matmul(t.flatten(2), projection.to(t.dtype))  # B C k
-        return t.unflatten(1, (heads, d)).transpose(2, 3)
+        return t.reshape(-1, heads, d, t.shape[2]).transpose(2, 3)
 
     def forward(
         self,

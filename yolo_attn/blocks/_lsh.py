@@ -95,7 +95,7 @@ class Reformer(nn.Module):
     def chunked(self, t: torch.Tensor, fill: float) -> torch.Tensor:
         """Cut ``(M, heads, N, d)`` into ``(M, heads, n, m, d)``, the last chunk filled up."""
         t = F.pad(t, (0, 0, 0, -int(t.shape[2]) % self.chunk), value=fill)
-        return t.unflatten(2, (-1, self.chunk))
+        return t.reshape(*t.shape[:2], -1, self.chunk, t.shape[3])
 
 
 def with_previous(t: torch.Tensor, fill: float) -> torch.Tensor:

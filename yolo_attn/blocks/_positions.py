@@ -122,5 +122,5 @@ class Rotation(nn.Module):
 
 def turned(t: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
     """Rotate the pairs (0, 1), (2, 3) and so on of the last axis."""
-    a, b = at_least_float32(t).unflatten(-1, (-1, 2)).unbind(-1)
+    a, b = at_least_float32(t).reshape(*t.shape[:-1], -1, 2).unbind(-1)
     return torch.stack([a * cos - b * sin, a * sin + b * cos], -1).flatten(-2).to(t.dtype)

@@ -10,7 +10,8 @@ from torch.utils.checkpoint import checkpoint
 
 def in_graph() -> bool:
     """Tell whether a graph is being made. Exporters do not know how to recompute: it holds the plain operations."""
-    return torch.jit.is_tracing() or torch.compiler.is_compiling()
+    tracing: bool = torch.jit.is_tracing()  # type: ignore[attr-defined,no-untyped-call]
+    return tracing or torch.compiler.is_compiling()
 
 
 def recomputed(part: Callable[..., tuple[torch.Tensor, ...]], *args: torch.Tensor) -> tuple[torch.Tensor, ...]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import nn
@@ -167,11 +168,7 @@ class MultiHeadGlobalAttention(nn.Module):
         check_windows(extent, heads, window, windows, shift, overlap)
         if position in THETA:
             check_rotation(heads, channels, position, theta)
-        grid = [linformer_grid] * 2 if is_positive(linformer_grid) else linformer_grid
-        if not isinstance(grid, Sequence) or len(grid) != 2 or not all(map(is_positive, grid)):
-            raise ValueError(
-                f"{NAME}: linformer_grid={linformer_grid!r} must be a positive integer or two; 16 and [12, 20] work"
-            )
+        grid = checked_grid(linformer_grid)
         if not isinstance(qkv_bias, bool):
             raise ValueError(f"{NAME}: qkv_bias={qkv_bias!r} must be true or false; the default is false")
         d = channels // heads
@@ -192,14 +189,14 @@ class MultiHeadGlobalAttention(nn.Module):
             for n, size in zip(self.heads_per_window(), sizes, strict=True)
             if position == "relative"
         )
-        makers = {
+        makers: dict[str, Callable[[], nn.Module]] = {
             "softmax": Softmax,
             "performer": lambda: Performer(d, features),
-            "linformer": lambda: Linformer((int(grid[0]), int(grid[1])), linformer_size),
+            "linformer": lambda: Linformer(grid, linformer_size),
             "reformer": lambda: Reformer(d, hashes, bucket_size),
             "linear": lambda: Linear(feature_map),
         }
-        self.kernel: nn.Module = makers[kernel]()
+        self.kernel = makers[kernel]()
         self.out = nn.Conv2d(channels, channels, 1)
         self.residual = residual_scale(channels, residual, NAME)
 
@@ -237,8 +234,8 @@ class MultiHeadGlobalAttention(nn.Module):
         with torch.autocast(x.device.type, enabled=False):
             if self.rotation is not None:
                 q, k = self.rotation(q, k)
-            of_windows = [t.split(self.heads_per_window(), 1) for t in (q, k, v)]
-            y = torch.cat([self.attended(*heads, n) for n, heads in enumerate(zip(*of_windows, strict=True))], 1)
+            of_windows = zip(*(t.split(self.heads_per_window(), 1) for t in (q, k, v)), strict=True)
+            y = torch.cat([self.attended(a, b, c, n) for n, (a, b, c) in enumerate(of_windows)], 1)
         y = self.out(y.permute(0, 1, 4, 2, 3).reshape(-1, C, H, W))
         return mixed(self.residual, x, y)
 
@@ -301,3 +298,11 @@ def check_rotation(heads: int, channels: int, position: str, theta: object) -> N
     number = isinstance(theta, (int, float)) and not isinstance(theta, bool)
     if theta is not None and not (number and theta > 0):  # type: ignore[operator]
         raise ValueError(f"{NAME}: theta={theta!r} must be a positive number; None takes {THETA[position]}")
+
+
+def checked_grid(grid: object) -> tuple[int, int]:
+    """Return height and width of Linformer's grid, given as one number or two; raise ValueError for anything else."""
+    sides: Sequence[Any] = grid if isinstance(grid, Sequence) else [grid, grid]
+    if len(sides) != 2 or not all(map(is_positive, sides)):
+        raise ValueError(f"{NAME}: linformer_grid={grid!r} must be a positive integer or two; 16 and [12, 20] work")
+    return int(sides[0]), int(sides[1])
