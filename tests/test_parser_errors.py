@@ -27,8 +27,11 @@ from yolo_attn.errors import LayerError
             r"arguments \[\[16, 32\]\]: a channel count .*\(\[16, 32\] channels\)",
         ),
         ([[0, 1], 1, "Gather", [64, 8]], r"arguments \[64, 8\].*Gather has no options, write \[\]"),
-        ([-1, 1, "Wide", []], r"\(Wide\): the first argument must be the output's channels; write e\.g\. \[32\]"),
-        ([-1, 1, "Wide", [{"kernel": 3}]], "the first argument must be the output's channels; write"),
+        (
+            [-1, 1, "Wide", []],
+            r"\(Wide\): the first argument must be the output's channels before scaling; write e\.g\. \[128\]$",
+        ),
+        ([-1, 1, "Wide", [{"kernel": 3}]], "the first argument must be the output's channels before scaling; write"),
         ([-1, 1, "Wide", ["64"]], "the first argument must be the output's channels before scaling, got '64'"),
         ([-1, 1, "Wide", [True]], "output's channels before scaling, got True"),
         ([-1, 1, "Wide", [0]], "output's channels before scaling, got 0"),
@@ -48,7 +51,7 @@ from yolo_attn.errors import LayerError
             [-1, 1, "Plain", [{"reducton": 8}]],
             r"Plain has no option 'reducton'\. Did you mean 'reduction'\?",
         ),
-        ([-1, 1, "Switched", [{"apply": False}]], r"Switched has no option 'apply'\. Switched takes reduction \("),
+        ([-1, 1, "Switched", [{"apply": False}]], r"Switched has no option 'apply'\. Switched takes reduction$"),
         ([-1, 1, "Level", []], r"\(Level\): 'from' is -1, a layer with one map, but Level reads a list that one layer"),
         (
             [[0, 1], 1, "Level", []],

@@ -254,7 +254,7 @@ def _located(error: Exception, file: str) -> UserError:
             what = str(error)
             if not isinstance(error, ValueError):
                 what = f"cannot be built from {there['f']} with arguments {args}: {type(error).__name__}: {error}"
-            if not isinstance(m, rows.Builder):  # the row may be right for another version
+            if not isinstance(m, rows.Builder) and not isinstance(error, LayerError):  # right for another version?
                 what += f" (Ultralytics {_version()})"
             return LayerError(f"{file}: layer {there['i']} ({name}): {what}")
         trace = trace.tb_next

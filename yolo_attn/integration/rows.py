@@ -115,6 +115,9 @@ def build_arguments(
         if not isinstance(inputs[0], tuple):
             raise LayerError(f"'from' is {f}, a layer with one map, but {name} reads a list that one layer puts out")
         inputs = list(inputs[0])
+    if spec.output == "argument" and not (args and not isinstance(args[0], dict)):
+        same = round(inputs[0] / _width(model)[0])  # as many as it reads
+        raise LayerError(f"the first argument must be the output's channels before scaling; write e.g. [{same}]")
     wanted, options = _split(spec, describe(args), inputs)
 
     out: Any
@@ -149,10 +152,16 @@ def scaled(channels: Any, model: dict[str, Any]) -> int:
     """Scale a channel count written in a model YAML by the model's width, as ``parse_model`` does."""
     if not isinstance(channels, int) or isinstance(channels, bool) or channels < 1:
         raise LayerError(f"the first argument must be the output's channels before scaling, got {channels!r}")
+    width, most = _width(model)
+    return math.ceil(min(channels, most) * width / 8) * 8
+
+
+def _width(model: dict[str, Any]) -> tuple[float, float]:
+    """Return what channel counts are multiplied by, and the most that they are before."""
     width, most = model.get("width_multiple", 1.0), math.inf
     if scales := model.get("scales"):
         _, width, most = scales[model.get("scale") or next(iter(scales))]
-    return math.ceil(min(channels, most) * width / 8) * 8
+    return width, most
 
 
 def _split(spec: BlockSpec, args: list[Any], inputs: list[int]) -> tuple[list[Any], dict[str, Any]]:
@@ -164,8 +173,6 @@ def _split(spec: BlockSpec, args: list[Any], inputs: list[int]) -> tuple[list[An
     known = {k: p for k, p in spec.options().items() if k not in CHANNEL_WORDS}
     takes = f"{name} takes {', '.join(known) or 'no options'}"
     leading = ["output channels"] if spec.output == "argument" else []
-    if spec.output == "argument" and not args:
-        raise LayerError(f"the first argument must be the output's channels; write e.g. [{inputs[0]}]")
     if len(args) > len(leading) + len(spec.positional):
         example = next((f"{k}: {p.default}" for k, p in known.items() if isinstance(p.default, int)), "")
         by_name = f"options go by name, e.g. [{{{example}}}]" if example else "options go by name in a mapping"
