@@ -207,7 +207,7 @@ def test_help_names_every_command(capsys):
 def test_blocks_lists_every_layer(capsys):
     assert main(["blocks"]) == 0
     text = capsys.readouterr().out
-    for name in ("EMA", "GSoP", "PMFS", "arxiv.org/abs/2305.13563", "factor: 32"):
+    for name in ("EMA", "GSoP", "PMFS", "arXiv:2305.13563", "factor: 32"):
         assert name in text
 
 

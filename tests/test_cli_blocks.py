@@ -48,16 +48,19 @@ def test_sections_of_a_docstring():
     assert docstrings.arguments(Sample) == {"channels": "C.", "factor": "G, over two lines."}
 
 
-def test_every_layer_is_in_the_table_with_its_limits(capsys, monkeypatch):
-    monkeypatch.setenv("COLUMNS", "200")
+@pytest.mark.parametrize("columns", ["80", "200"])
+def test_every_layer_is_in_the_table_with_its_limits(capsys, monkeypatch, columns):
+    monkeypatch.setenv("COLUMNS", columns)
     assert main(["blocks"]) == 0
     table, limits = re.sub(r"[ \n]+", " ", capsys.readouterr().out).split(" Limits ")
     for name, spec in layers.installed().items():
-        assert f" {name} {blocks.READS_SHORT[spec.inputs]} {blocks.options(spec)[0]}" in table
-        assert blocks.parameters(spec)[0] in table
+        assert f" {name} {blocks.options(spec)[0]} {blocks.parameters(spec)[0]} {blocks.READS[spec.inputs]} " in table
         assert all(option in table for option in blocks.options(spec))
         for limit in docstrings.points(docstrings.sections(spec.cls)["Limits"]):
             assert re.sub(r"\s+", " ", blocks.plain(limit)) in limits
+    assert "…" not in table
+    assert "golden, loop" in table
+    assert "arXiv:2305.13563" in table
 
 
 def test_the_page_of_one_layer(capsys, monkeypatch):

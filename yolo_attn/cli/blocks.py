@@ -19,7 +19,6 @@ from . import docstrings
 # Channels of P3, P4 and P5 in a model of scale n (YOLOv8, YOLO11 and YOLO26 alike).
 CHANNELS_AT_N = (64, 128, 256)
 READS = {"one": "one map", "list": "a list of maps", "pyramid": "a pyramid"}
-READS_SHORT = {"one": "1 map", "list": "list", "pyramid": "pyramid"}
 PARAMS = (
     "Params at n: with default options on 64, 128 and 256 channels, those of P3, P4 and P5 at scale n, or on the list "
     "of the three."
@@ -55,19 +54,15 @@ def run(given: Sequence[str]) -> int:
 
 
 def _table(console: Console, known: dict[str, BlockSpec]) -> None:
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_lines=False)
-    table.add_column("layer", no_wrap=True)
-    table.add_column("reads", no_wrap=True)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)  # 80 columns wide: that is what a pipe gets
+    table.add_column("layer, what it reads,\nchecked against, paper", no_wrap=True)
     table.add_column("options", no_wrap=True)
     table.add_column("params\nat n", justify="right", no_wrap=True)
-    table.add_column("checked", no_wrap=True)
-    table.add_column("paper", overflow="fold")
     for name, spec in known.items():
-        checked = "\n".join(spec.checked) or "-"
         paper = spec.paper.split("://")[-1].replace("arxiv.org/abs/", "arXiv:")
-        table.add_row(
-            name, READS_SHORT[spec.inputs], "\n".join(options(spec)), "\n".join(parameters(spec)), checked, paper
-        )
+        facts = [READS[spec.inputs], ", ".join(spec.checked) or "-", paper]
+        about = Text("\n  ").join([Text(name, style="bold"), *map(Text, facts)])
+        table.add_row(about, "\n".join(options(spec)), "\n".join(parameters(spec)))
         table.add_section()
     console.print(table)
     console.print("Limits", style="bold")
