@@ -15,6 +15,17 @@ from support import ROOT, TRAIN, gate_module, model_yaml, run, run_file, tiny_da
 from yolo_attn.integration import parser
 
 OLDER = ("8.3.0", "8.3.253", "8.4.0")
+PLACES = {  # of the layers in a YOLO11 or YOLO26; in a YOLOv8 one before
+    "ema": (["EMA"], [17, 21, 25]),
+    "gsop": (["GSoP"], [11]),
+    "pmfs": (["PMFS"], [11]),
+    "harm": (["HarmAttn"], [17, 21, 25]),
+    "gla": (["GlobalLocalAttention"], [11]),
+    "gc": (["GlobalContext"], [5, 8, 13]),
+    "aac": (["AttentionAugmentedConv"], [11]),
+    "afpn": (["AttentionFPN", "PyramidLevel"], [11, 12, 13, 14]),
+}
+TRAINED = ("ema", "gsop", "pmfs", "harm", "afpn")
 MODELS = sorted(f.name.replace("-", "n-", 1) for f in (ROOT / "model_yamls").glob("*.yaml"))
 CSP = """
 from torch import nn
@@ -94,7 +105,7 @@ def test_builds(version, tmp_path):
             sum(t.float().sum() for t in figures).backward()
             learning = all(p.grad is not None for m in ours for p in m.parameters())
             counted = all(m.np == sum(p.numel() for p in m.parameters()) for m in ours)
-            print("=", name, {{type(m).__name__ for m in ours}}, [m.i for m in ours], counted, learning)
+            print("=", name, sorted({{type(m).__name__ for m in ours}}), [m.i for m in ours], counted, learning)
         print("=", type(YOLO("yolo11n-own.yaml").model.model[17]).__name__)
         sizes = [sum(p.numel() for p in YOLO(f"yolo11n{{x}}.yaml").model.model[-1].parameters()) for x in ("", "-csp")]
         print("=", sizes[0] == sizes[1])
@@ -108,14 +119,16 @@ def test_builds(version, tmp_path):
     )
     first, *lines = last_lines(out)
     assert first == number
-    places = {"ema": {11: [17, 21, 25], 8: [16, 20, 24]}, "gsop": {11: [11], 8: [10]}, "pmfs": {11: [11], 8: [10]}}
     for name, line in zip(MODELS, lines, strict=False):
-        if "26" in name and of(number) < (8, 4, 0):
-            assert line.startswith(f"{name} LayerError {name}: layer 9 (SPPF): cannot be built from -1 with arguments")
-            continue
         what = Path(name).stem.partition("-")[2]
-        cls = {"ema": "EMA", "gsop": "GSoP", "pmfs": "PMFS"}[what]
-        assert line == f"{name} {{'{cls}'}} {places[what][8 if 'v8' in name else 11]} True True"
+        if "26" in name and of(number) < (8, 4, 0):
+            layer = 11 if what == "gc" else 9
+            start = f"{name} LayerError {name}: layer {layer} (SPPF): cannot be built from -1 with arguments"
+            assert line.startswith(start)
+            continue
+        classes, places = PLACES[what]
+        places = [p - 1 for p in places] if "v8" in name else places
+        assert line == f"{name} {classes} {places} True True"
     assert lines[len(MODELS) :] == ["Gate", "True", "not found"]
 
 
@@ -128,7 +141,7 @@ def test_trains_and_loads_again(version, tmp_path):
         import torch, yolo_attn
         yolo_attn.register()
         from ultralytics import YOLO
-        for what in "ema", "gsop", "pmfs":
+        for what in {TRAINED}:
             model = YOLO(f"yolo11n-{{what}}.yaml")
             model.train(project={str(tmp_path / "runs")!r}, name=what, {TRAIN})
             with torch.no_grad():
@@ -138,23 +151,23 @@ def test_trains_and_loads_again(version, tmp_path):
         tmp_path,
         **env,
     )
-    assert last_lines(out) == ["ema", "gsop", "pmfs"]
+    assert last_lines(out) == list(TRAINED)
     out = run(
         f"""
         import torch, yolo_attn
         yolo_attn.register()
         from ultralytics import YOLO
-        for what in "ema", "gsop", "pmfs":
+        for what in {TRAINED}:
             model = YOLO(f"{tmp_path}/runs/{{what}}/weights/best.pt")
             with torch.no_grad():
                 found = model.model.float().eval()(torch.ones(1, 3, 64, 64))[0]
             torch.testing.assert_close(found, torch.load(f"{{what}}.figures"), rtol=1e-4, atol=1e-4)
-            print("=", {{m.yolo_attn_layer for m in model.model.modules() if hasattr(m, "yolo_attn_layer")}})
+            print("=", sorted({{m.yolo_attn_layer for m in model.model.modules() if hasattr(m, "yolo_attn_layer")}}))
         """,
         tmp_path,
         **env,
     )
-    assert last_lines(out) == ["{'EMA'}", "{'GSoP'}", "{'PMFS'}"]
+    assert last_lines(out) == [str(PLACES[what][0]) for what in TRAINED]
 
 
 @pytest.mark.slow
