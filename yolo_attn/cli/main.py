@@ -15,7 +15,7 @@ yolo-attn {__version__}: attention layers for Ultralytics YOLO, and what they ar
 
 usage: yolo-attn COMMAND [word=value ...]
 
-  blocks    the layers that a model YAML can use: options, parameters, paper
+  blocks    the layers that a model YAML can use: options, parameters, limits; blocks NAME: all about one
   info      a model's layers, and what its attention layers read and cost
   compare   train a base model and variants with one recipe, validate them, print one table
   data      from-coco: a data set with COCO JSON labels to one that YOLO trains on
