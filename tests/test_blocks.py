@@ -288,6 +288,14 @@ def test_takes_no_name_that_ultralytics_uses(spec):
 
 
 @every_block
+def test_parameters_are_vectors_matrices_or_kernels(spec):
+    """MuSGD of Ultralytics 8.4.0 takes every parameter of more than one dimension and fails at three."""
+    for options in ({}, {"position": "absolute"}, {"position": "rope_mixed"}):
+        if set(options) <= set(spec.options()):
+            assert {p.ndim for p in make(spec, **options).parameters()} <= {1, 2, 4}
+
+
+@every_block
 @pytest.mark.parametrize("training", [True, False])
 def test_channels_last_agrees(spec, training):
     block = randomise(make(spec).double()).train(training)

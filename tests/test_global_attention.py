@@ -141,7 +141,7 @@ def test_multiscale_with_equal_windows_is_window():
     multi = MultiHeadGlobalAttention(8, 4, extent="multiscale", windows=[4, 4, 4]).double()
     state = window.state_dict()
     table = state.pop("biases.0.relative_position_bias_table")
-    tables = {f"biases.{n}.relative_position_bias_table": t for n, t in enumerate(table.split([2, 1, 1]))}
+    tables = {f"biases.{n}.relative_position_bias_table": t for n, t in enumerate(table.split([2 * 49, 49, 49]))}
     multi.load_state_dict(state | tables)
     x = drawn(2, 8, 9, 6)
     torch.testing.assert_close(multi(x), window(x), rtol=1e-12, atol=1e-12)
@@ -233,16 +233,17 @@ def test_rope_mixed_with_axial_frequencies_is_rope():
     f = axial.per_cell(8, drawn(1))
     with torch.no_grad():
         frequencies = torch.stack([torch.cat([f, zero]), torch.cat([zero, f])])  # 2 d/2
-        mixed.rope_frequencies_bias.copy_(frequencies.unsqueeze(1).expand(2, 2, 4))
+        mixed.rope_frequencies_bias.copy_(frequencies.unsqueeze(1).expand(2, 2, 4).flatten())
     q = drawn(1, 2, 3, 4, 8)
     torch.testing.assert_close(mixed(q)[0], axial(q)[0], rtol=1e-12, atol=1e-12)
 
 
 def test_rope_mixed_starts_with_the_axial_frequencies_in_a_direction_of_each_head():
     rotation = Rotation(4, 16, 10.0, True)
-    size = rotation.rope_frequencies_bias.norm(dim=0)  # heads d/2
+    frequencies = rotation.rope_frequencies_bias.reshape(2, 4, 8)
+    size = frequencies.norm(dim=0)  # heads d/2
     torch.testing.assert_close(size, rotation.per_cell(16, size).repeat(2).expand(4, 8))
-    assert rotation.rope_frequencies_bias[0, :, 0].unique().numel() == 4
+    assert frequencies[0, :, 0].unique().numel() == 4
 
 
 def error_of_performer(features, scale, draws=3):
@@ -298,7 +299,7 @@ def test_linear_attention_is_its_feature_map_written_out():
 
 def test_the_relative_table_gives_its_middle_to_smaller_maps_and_keeps_its_ends_on_larger():
     bias = randomised(RelativePosition(2, 9).double())
-    table = bias.relative_position_bias_table
+    table = bias.relative_position_bias_table.reshape(2, 9, 9)
     assert torch.equal(bias(9, 9), table)
     assert torch.equal(bias(3, 7), table[:, 3:6, 1:8])
     larger = bias(9, 17)

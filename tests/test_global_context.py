@@ -60,7 +60,7 @@ def test_multiplied_it_starts_by_halving(fusion):
 def test_the_bottleneck_is_rounded_down_to_one_at_least(channels, ratio, hidden):
     block = GlobalContext(channels, ratio)
     assert block.channel_add_conv["0"].weight.shape == (hidden, channels, 1, 1)
-    assert block.channel_add_conv["1"].weight.shape == (hidden, 1, 1)
+    assert block.channel_add_conv["1"].weight.shape == (hidden,)
 
 
 @pytest.mark.parametrize("channels", [16, 31, 32])

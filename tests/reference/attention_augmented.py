@@ -35,8 +35,8 @@ def attention_augmented(x, w, heads, dk, dv, stride=1, relative=True):
                 for m, n in places:
                     key = k[a, m, n].copy()
                     if relative:
-                        key += offset_vector(w["relative_columns"][0], n - j, W)
-                        key += offset_vector(w["relative_rows"][0], m - i, H)
+                        key += offset_vector(w["relative_columns"].reshape(d, -1), n - j, W)
+                        key += offset_vector(w["relative_rows"].reshape(d, -1), m - i, H)
                     scores.append(q[a, i, j] @ key / np.sqrt(d))
                 for share, (m, n) in zip(softmax(np.array(scores)), places, strict=True):
                     attended[b, i, j] += share * v[b, m, n]

@@ -16,7 +16,8 @@ def one_sample(x, w, heads, theta, position_size, options):
     C, H, W = x.shape
     d = C // heads
     if "absolute.absolute_position_bias" in w:
-        x = x + resized(w["absolute.absolute_position_bias"], H, W)
+        side = math.isqrt(len(w["absolute.absolute_position_bias"]) // C)
+        x = x + resized(w["absolute.absolute_position_bias"].reshape(C, side, side), H, W)
     t = np.array([[w["qkv.weight"][:, :, 0, 0] @ x[:, i, j] for j in range(W)] for i in range(H)])  # H W 3C
     if "qkv.bias" in w:
         t = t + w["qkv.bias"]
@@ -40,7 +41,7 @@ def rotated(a, w, h, theta):
         for j in range(W):
             for p in range(d // 2):
                 if theta is None:
-                    across, down = w["rotation.rope_frequencies_bias"][:, h, p]
+                    across, down = w["rotation.rope_frequencies_bias"].reshape(2, -1, d // 2)[:, h, p]
                     angle = j * across + i * down
                 elif p < d // 4:
                     angle = j * theta ** (-4 * p / d)
@@ -93,11 +94,11 @@ def one_head(
 ):  # fmt: skip
     """``q``, ``k`` and ``v`` are ``(H, W, d)``."""
     H, W, d = q.shape
-    group = 0
+    group, together = 0, heads
     if windows is not None:  # heads in turn, the first groups one more
         sizes = [len(part) for part in np.array_split(np.arange(heads), len(windows))]
         group = next(n for n in range(len(windows)) if h < sum(sizes[: n + 1]))
-        window, h, extent = windows[group], h - sum(sizes[:group]), "window"
+        window, h, extent, together = windows[group], h - sum(sizes[:group]), "window", sizes[group]
     if kernel == "reformer":
         return lsh(q.reshape(-1, d), v.reshape(-1, d), w["kernel.rotations"], bucket_size).reshape(H, W, d)
     if kernel == "linformer":
@@ -106,6 +107,9 @@ def one_head(
         return np.array([[softmax(np.array([q[i, j] @ a for a in e]) / math.sqrt(d)) @ np.array(f)
                           for j in range(W)] for i in range(H)])  # fmt: skip
     table = w.get(f"biases.{group}.relative_position_bias_table")
+    if table is not None:
+        side = math.isqrt(len(table) // together)
+        table = table.reshape(together, side, side)
     y = np.empty_like(v)
     for i in range(H):
         for j in range(W):

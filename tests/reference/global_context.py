@@ -31,5 +31,5 @@ def global_context(x, w, pooling="att", fusion=("channel_add",), eps=1e-5):
 def transformed(context, w, name, eps):
     hidden = w[f"{name}.0.weight"][:, :, 0, 0] @ context + w[f"{name}.0.bias"]
     normal = (hidden - hidden.mean()) / np.sqrt(((hidden - hidden.mean()) ** 2).mean() + eps)
-    normal = normal * w[f"{name}.1.weight"][:, 0, 0] + w[f"{name}.1.bias"][:, 0, 0]
+    normal = normal * w[f"{name}.1.weight"] + w[f"{name}.1.bias"]
     return w[f"{name}.3.weight"][:, :, 0, 0] @ np.maximum(normal, 0.0) + w[f"{name}.3.bias"]

@@ -10,8 +10,8 @@ from torch import nn
 
 from ._float32 import at_least_float32
 
-# The tables are 3-D because Ultralytics' MuSGD takes every 2-D and 4-D parameter for a matrix, and their names hold
-# "bias" because it gives weight decay to all others.
+# The tables are 1-D because Ultralytics' MuSGD takes every 2-D and 4-D parameter for a matrix, up to 8.4.0 every one of
+# more than one dimension (and fails at three), and their names hold "bias" because all others get weight decay.
 
 
 class RelativePosition(nn.Module):
@@ -27,7 +27,8 @@ class RelativePosition(nn.Module):
 
     def __init__(self, heads: int, size: int) -> None:
         super().__init__()
-        self.relative_position_bias_table = nn.Parameter(torch.empty(heads, size, size))
+        self.shape = (heads, size, size)
+        self.relative_position_bias_table = nn.Parameter(torch.empty(heads * size * size))
         nn.init.trunc_normal_(self.relative_position_bias_table, std=0.02)
 
     def forward(self, height: int, width: int) -> torch.Tensor:
@@ -36,7 +37,7 @@ class RelativePosition(nn.Module):
         Fewer offsets are those in the middle: they keep their meaning in cells. More are interpolated: the furthest
         keep theirs, and so does 0.
         """
-        table = at_least_float32(self.relative_position_bias_table)
+        table = at_least_float32(self.relative_position_bias_table).reshape(self.shape)
         h, w = table.shape[1:]
         y, x = max(0, h - height) // 2, max(0, w - width) // 2
         table = table[:, y : h - y, x : w - x]
@@ -55,12 +56,13 @@ class AbsolutePosition(nn.Module):
 
     def __init__(self, channels: int, size: int) -> None:
         super().__init__()
-        self.absolute_position_bias = nn.Parameter(torch.empty(channels, size, size))
+        self.shape = (1, channels, size, size)
+        self.absolute_position_bias = nn.Parameter(torch.empty(channels * size * size))
         nn.init.trunc_normal_(self.absolute_position_bias, std=0.02)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Return ``x``, ``(B, C, H, W)``, with the map added."""
-        places = at_least_float32(self.absolute_position_bias).unsqueeze(0)
+        places = at_least_float32(self.absolute_position_bias).reshape(self.shape)
         size = (int(x.shape[2]), int(x.shape[3]))
         if places.shape[2:] != size:
             places = F.interpolate(places, size=size, mode="bilinear", align_corners=False)
@@ -85,14 +87,15 @@ class Rotation(nn.Module):
     def __init__(self, heads: int, head_dim: int, theta: float, mixed: bool) -> None:
         super().__init__()
         self.theta = float(theta)
-        self.rope_frequencies_bias = nn.Parameter(torch.empty(2, heads, head_dim // 2)) if mixed else None
+        self.shape = (2, heads, 1, 1, head_dim // 2)  # across and down; heads; one place; pairs
+        self.rope_frequencies_bias = nn.Parameter(torch.empty(heads * head_dim)) if mixed else None
         if self.rope_frequencies_bias is not None:
             size = self.per_cell(head_dim, self.rope_frequencies_bias)  # d/4
             turn = torch.rand(heads, 1) * 2 * math.pi
             across = torch.cat([size * turn.cos(), size * (turn + math.pi / 2).cos()], 1)  # heads d/2
             down = torch.cat([size * turn.sin(), size * (turn + math.pi / 2).sin()], 1)
             with torch.no_grad():
-                self.rope_frequencies_bias.copy_(torch.stack([across, down]))
+                self.rope_frequencies_bias.copy_(torch.stack([across, down]).flatten())
 
     def per_cell(self, head_dim: int, like: torch.Tensor) -> torch.Tensor:
         """Return the d/4 axial frequencies, at the precision of ``like``."""
@@ -108,7 +111,7 @@ class Rotation(nn.Module):
             across = (x * frequencies).expand(1, height, width, -1)
             down = (y * frequencies).expand(1, height, width, -1)
             return torch.cat([across, down], 3)
-        across, down = self.rope_frequencies_bias.to(like.dtype).unsqueeze(2).unsqueeze(2)  # heads 1 1 d/2
+        across, down = self.rope_frequencies_bias.to(like.dtype).reshape(self.shape)  # heads 1 1 d/2
         return x * across + y * down
 
     def forward(self, *tensors: torch.Tensor) -> list[torch.Tensor]:

@@ -221,9 +221,10 @@ class AttentionAugmentedConv(nn.Module):
         )
         self.qkv = nn.Conv2d(channels, 2 * dk + dv, 1, stride)
         self.project = nn.Conv2d(dv, dv, 1)
-        # Three axes, though one is 1: some optimizers treat tables of two as matrices.
-        self.relative_rows = nn.Parameter(torch.empty(1, dk // heads, 2 * position_size - 1)) if relative else None
-        self.relative_columns = nn.Parameter(torch.empty(1, dk // heads, 2 * position_size - 1)) if relative else None
+        # Tables of one axis: some optimizers take those of more for matrices.
+        entries = dk // heads * (2 * position_size - 1)
+        self.relative_rows = nn.Parameter(torch.empty(entries)) if relative else None
+        self.relative_columns = nn.Parameter(torch.empty(entries)) if relative else None
         self.residual = residual_scale(channels, residual, NAME)
         self.reset_parameters()
 
@@ -231,7 +232,7 @@ class AttentionAugmentedConv(nn.Module):
         """Start the tables as the paper does: normal, of variance 1 / d."""
         for table in (self.relative_rows, self.relative_columns):
             if table is not None:
-                nn.init.normal_(table, std=table.shape[1] ** -0.5)
+                nn.init.normal_(table, std=(self.widths[0] // self.heads) ** -0.5)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Return the channels of the convolution of ``x``, then those of its attention."""
@@ -262,7 +263,7 @@ class AttentionAugmentedConv(nn.Module):
         if self.relative_rows is None or self.relative_columns is None:
             return F.scaled_dot_product_attention(q * D**0.5, k, v)[..., :values]
         rows, columns = (
-            F.pad(offsets(at_least_float32(table), length), (0, 0, 0, D - d))
+            F.pad(offsets(at_least_float32(table).reshape(1, d, -1), length), (0, 0, 0, D - d))
             for table, length in ((self.relative_rows, height), (self.relative_columns, width))
         )
         step = max(1, SCORES.get(q.device.type, SCORES["cuda"]) // (B * h * N))

@@ -118,7 +118,8 @@ class MultiHeadGlobalAttention(nn.Module):
     lucidrains/performer-pytorch@fc8b7844, naver-ai/rope-vit@ce85c2e5):
         1. Positions that fill up a window are never attended; Swin's detection models attend to them.
         2. Swin shifts no window if one spans the map's smaller axis; here it stays unshifted along that axis only.
-        3. The relative table is 3-D, (heads, offsets, offsets), and its biases are cut from it without an index.
+        3. The relative table is a vector, (heads, offsets, offsets) laid out flat; its biases are cut from it without
+           an index.
 
     Limits:
         1. Memory grows with H * W. The time of softmax, global or with dynamic windows, grows with its square.

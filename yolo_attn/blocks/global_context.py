@@ -34,7 +34,7 @@ def bottleneck(channels: int, hidden: int) -> nn.ModuleDict:
     return nn.ModuleDict(
         {
             "0": nn.Conv2d(channels, hidden, 1),
-            "1": nn.LayerNorm([hidden, 1, 1]),
+            "1": nn.LayerNorm(hidden),
             "3": nn.Conv2d(hidden, channels, 1),
         }
     )
@@ -42,8 +42,8 @@ def bottleneck(channels: int, hidden: int) -> nn.ModuleDict:
 
 def transformed(layers: nn.ModuleDict, context: torch.Tensor) -> torch.Tensor:
     """Apply a bottleneck to the context, ``(B, C, 1, 1)``, in float32."""
-    hidden = in_float32(layers["1"], in_float32(layers["0"], context)).relu()  # B R 1 1
-    return in_float32(layers["3"], hidden)  # B C 1 1
+    hidden = in_float32(layers["1"], in_float32(layers["0"], context).flatten(1)).relu()  # B R
+    return in_float32(layers["3"], hidden.unsqueeze(2).unsqueeze(3))  # B C 1 1
 
 
 @register("GlobalContext", paper="https://arxiv.org/abs/1904.11492", checked=("golden", "loop"))
@@ -54,8 +54,8 @@ class GlobalContext(nn.Module):
     https://arxiv.org/abs/1904.11492, Sec. 3.3: ``a = softmax_N(Wk x)``, ``c = sum_N a x``,
     ``d = Wv2 relu(LN(Wv1 c))``. Added: ``y = x + d``; multiplied: ``y = x * sigmoid(d)``; both, with layers of their
     own: ``y = x * sigmoid(d') + d``. ``Wk`` is ``conv_mask``; ``Wv1``, LN and ``Wv2`` are ``0``, ``1`` and ``3`` of
-    ``channel_add_conv`` or ``channel_mul_conv``, the authors' names, so that their weights load. ``Wv2`` starts at
-    zero: added, the layer starts as the identity.
+    ``channel_add_conv`` or ``channel_mul_conv``, the authors' names; LN's parameters are vectors, theirs (R, 1, 1).
+    ``Wv2`` starts at zero: added, the layer starts as the identity.
 
     Shape:
         x: ``(B, C, H, W)``, C = ``channels``; any H, W >= 1.
