@@ -1,18 +1,13 @@
-"""What the soft and hard attention of HA-CNN have in common: their options, means and convolutions."""
+"""What the soft and hard attention of HA-CNN have in common: their start, means and convolutions."""
 
 from __future__ import annotations
 
 import torch
 from torch import nn
 
+from ._checks import check_bool
 from ._float32 import in_float32
 from ._residual import Residual, residual_scale
-
-
-def check_bool(block: str, what: str, value: object) -> None:
-    """Raise ValueError unless ``value`` is a bool."""
-    if not isinstance(value, bool):
-        raise ValueError(f"{block}: {what}={value!r} must be true or false; the default is false")
 
 
 def start_scale(channels: int, residual: bool, apply: bool, block: str) -> Residual | None:

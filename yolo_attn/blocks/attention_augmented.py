@@ -10,8 +10,9 @@ from torch import nn
 from torch.autograd.function import once_differentiable
 
 from ..registry import register
-from ._checks import check_divides, check_positive
+from ._checks import check_bool, check_divides, check_positive
 from ._float32 import at_least_float32
+from ._recompute import in_graph
 from ._residual import mixed, residual_scale
 
 NAME = "AttentionAugmentedConv"
@@ -196,8 +197,7 @@ class AttentionAugmentedConv(nn.Module):
             )
         check_ratio("kappa", kappa, None)
         check_ratio("upsilon", upsilon, 1)
-        if not isinstance(relative, bool):
-            raise ValueError(f"{NAME}: relative={relative!r} must be true or false; the default is true")
+        check_bool(NAME, "relative", relative, default=True)
         dk = key_channels(out_channels, kappa, heads) if dk is None else dk
         dv = value_channels(out_channels, upsilon, heads) if dv is None else dv
         for what, value in {"dk": dk, "dv": dv}.items():
@@ -271,8 +271,7 @@ class AttentionAugmentedConv(nn.Module):
             return attend(q, k, v, rows, columns, 0, width)[..., :values]
         tensors = (q, k, v, rows, columns)
         needed = torch.is_grad_enabled() and any(t.requires_grad for t in tensors)
-        traced = torch.jit.is_tracing() or torch.compiler.is_compiling()  # type: ignore[attr-defined, no-untyped-call]
-        if needed and not traced:  # exporters do not know the operation
+        if needed and not in_graph():
             o: torch.Tensor = Recomputed.apply(*tensors, width, step)
             return o[..., :values]
         return in_parts(*tensors, width, step)[..., :values]

@@ -11,8 +11,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from ..registry import register
-from ._checks import check_divides, check_positive, check_positives
-from ._options import check_choice
+from ._checks import check_choice, check_divides, check_positive, check_positives
 from ._residual import residual_scale
 from .global_context import GlobalContext
 from .global_local import GlobalLocalAttention

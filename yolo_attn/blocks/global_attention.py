@@ -9,10 +9,9 @@ import torch
 from torch import nn
 
 from ..registry import register
-from ._checks import check_divides, check_positive, is_positive
+from ._checks import check_bool, check_choice, check_divides, check_positive, is_positive
 from ._kernels import Linear, Linformer, Performer, Softmax
 from ._lsh import Reformer
-from ._options import check_choice
 from ._positions import AbsolutePosition, RelativePosition, Rotation
 from ._residual import mixed, residual_scale
 from ._windows import Axis, cut, joined, real_keys, split, whole
@@ -170,8 +169,7 @@ class MultiHeadGlobalAttention(nn.Module):
         if position in THETA:
             check_rotation(heads, channels, position, theta)
         grid = checked_grid(linformer_grid)
-        if not isinstance(qkv_bias, bool):
-            raise ValueError(f"{NAME}: qkv_bias={qkv_bias!r} must be true or false; the default is false")
+        check_bool(NAME, "qkv_bias", qkv_bias)
         d = channels // heads
         self.heads, self.extent, self.shift, self.divisions = heads, extent, shift, divisions
         self.windows = list(windows) if extent == "multiscale" else [window]

@@ -9,11 +9,10 @@ import torch.nn.functional as F
 from torch import nn
 
 from ..registry import register
-from ._checks import check_positive
+from ._checks import check_choice, check_positive
 from ._float32 import at_least_float32, in_float32
 from ._grid import resample
 from ._norms import batch_norm
-from ._options import check_choice
 from ._residual import mixed, residual_scale
 
 MODES = ("channel", "position", "sum", "max", "concat")

@@ -14,10 +14,9 @@ import torch.nn.functional as F
 from torch import nn
 
 from ..registry import register
-from ._checks import check_positive
+from ._checks import check_bool, check_choice, check_positive
 from ._float32 import in_float32
-from ._gates import ConvNorm, check_bool, mean, start_scale
-from ._options import check_choice
+from ._gates import ConvNorm, mean, start_scale
 from ._regions import LocalBranch
 from ._residual import mixed
 

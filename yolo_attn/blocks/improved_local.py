@@ -6,10 +6,9 @@ import torch
 from torch import nn
 
 from ..registry import register
-from ._checks import check_positive
+from ._checks import check_bool, check_choice, check_positive
 from ._float32 import at_least_float32, in_float32
 from ._norms import batch_norm
-from ._options import check_choice
 from ._residual import mixed, residual_scale
 
 SIZES = (1, 3, 5)
@@ -61,10 +60,7 @@ class ImprovedLocalAttention(nn.Module):
         check_positive("ImprovedLocalAttention", "channels", channels)
         check_positive("ImprovedLocalAttention", "reduction", reduction)
         check_choice("ImprovedLocalAttention", "fuse", fuse, ("sum", "concat"))
-        if not isinstance(depthwise, bool):
-            raise ValueError(
-                f"ImprovedLocalAttention: depthwise={depthwise!r} must be true or false; the default is false"
-            )
+        check_bool("ImprovedLocalAttention", "depthwise", depthwise)
         groups = [1, channels, channels] if depthwise else [1, 1, 1]
         self.convolutions = nn.ModuleList(
             nn.Conv2d(channels, channels, k, padding=k // 2, groups=g, bias=False)

@@ -8,9 +8,8 @@ import torch
 from torch import nn
 
 from ..registry import register
-from ._checks import check_positive, check_positives
+from ._checks import check_choice, check_positive, check_positives
 from ._norms import batch_norm
-from ._options import check_choice
 from ._polarized import ChannelAttention, Convolution, PositionAttention
 from ._residual import mixed, residual_scale
 from ._resize import max_pool, resize
