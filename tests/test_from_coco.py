@@ -356,6 +356,7 @@ def test_the_summary_shows_the_counts_and_the_first_twenty(tree):
     rich.console.Console(file=stream, width=160).print(summary(result))
     text = stream.getvalue()
     assert "the first 20 of 30" in text
+    text = text.replace(str(tree.root), "")  # pytest counts its folders
     assert "119" in text
     assert "120" not in text
     assert "No box of: dog" in text
