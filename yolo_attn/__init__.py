@@ -7,8 +7,10 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from .model_yaml.place import Insertion, place
+
 __version__ = "0.1.0"
-__all__ = ["register", "unregister"]
+__all__ = ["Insertion", "place", "register", "unregister"]
 
 
 def register(name: str | None = None, **spec: "Any") -> "Any":
@@ -41,3 +43,12 @@ def unregister() -> None:
     from . import integration
 
     integration.uninstall()
+
+
+def __getattr__(name: str) -> "Any":
+    """Import what is used by few programs only when it is asked for."""
+    if name in ("Insertion", "place"):
+        from .model_yaml import place as module
+
+        return getattr(module, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -17,6 +18,7 @@ usage: yolo-attn COMMAND [word=value ...]
 
   blocks    the layers that a model YAML can use: options, parameters, limits; blocks NAME: all about one
   info      a model's layers, and what its attention layers read and cost
+  place     put blocks into a model YAML by the names of places; place MODEL.yaml: its places
   compare   train a base model and variants with one recipe, validate them, print one table
   data      from-coco: a data set with COCO JSON labels to one that YOLO trains on
   train val predict export track benchmark
@@ -31,6 +33,7 @@ with files of your own:
 examples that run as they stand, on a CPU:
   yolo-attn blocks
   yolo-attn info model=yolo11n-ema.yaml
+  yolo-attn place yolo11.yaml EMA --at neck.P3,neck.P4 -o yolo11-mine.yaml
   yolo-attn train model=yolo11n-ema.yaml data=digits.yaml imgsz=128 epochs=1 fraction=0.1
   yolo-attn val model=yolo11n-ema.yaml data=digits.yaml imgsz=128
   yolo-attn export model=yolo11n-ema.yaml imgsz=128
@@ -38,36 +41,8 @@ examples that run as they stand, on a CPU:
 """
 
 
-def _blocks(words: Sequence[str]) -> int:
-    from .blocks import run
-
-    return run(words)
-
-
-def _info(words: Sequence[str]) -> int:
-    from .info import run
-
-    return run(words)
-
-
-def _compare(words: Sequence[str]) -> int:
-    from .compare import run
-
-    return run(words)
-
-
-def _data(words: Sequence[str]) -> int:
-    from .data import run
-
-    return run(words)
-
-
-COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
-    "blocks": _blocks,
-    "info": _info,
-    "compare": _compare,
-    "data": _data,
-}
+# Each command is the module of its name beside this one, which has run(words).
+COMMANDS = ("blocks", "info", "place", "compare", "data")
 PASSED_THROUGH = ("train", "val", "predict", "export", "track", "benchmark")
 
 
@@ -121,10 +96,11 @@ def _dispatch(words: list[str]) -> int:
         print(__version__)
         return 0
     if command in COMMANDS:
-        return COMMANDS[command](rest)
+        run: Callable[[Sequence[str]], int] = importlib.import_module(f"{__package__}.{command}").run
+        return run(rest)
     if command in PASSED_THROUGH:
-        from .pass_through import run
+        from . import pass_through
 
-        return run(command, rest)
+        return pass_through.run(command, rest)
     known = [*COMMANDS, *PASSED_THROUGH]
     raise WordError(f"unknown command {command!r}.{nearest(command, known)} Commands: {', '.join(known)}")

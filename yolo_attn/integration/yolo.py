@@ -51,7 +51,7 @@ def check_model(name: str) -> None:
         return
     shipped = [f.name for f in (Path(cfg).parent / "models").rglob("*.yaml")]
     if path.suffix in (".yaml", ".yml"):
-        if not check_yaml(name, hard=False) and not check_yaml(_without_scale(name), hard=False):
+        if not check_yaml(name, hard=False) and not check_yaml(without_scale(name), hard=False):
             choices = [*shipped, *(f.name for f in files.folder("model_yamls").glob("*.yaml"))]
             hint = nearest(path.name, [*choices, *(_with_scale(c) for c in choices)])
             raise LayerError(
@@ -86,7 +86,8 @@ def check_source(name: str) -> None:
         raise DataError(f"source {name!r} does not exist; give the path of an image, a video or a folder")
 
 
-def _without_scale(name: str) -> str:
+def without_scale(name: str) -> str:
+    """Return a model YAML's name as the file has it, without the letter of the scale."""
     return re.sub(r"(\d+)([nslmx])(.+)?$", r"\1\3", name)
 
 

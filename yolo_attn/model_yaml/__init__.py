@@ -1,0 +1,1 @@
+"""Model YAMLs: putting blocks in, looking for slips, drawing."""
