@@ -79,8 +79,10 @@ def scales(model: dict[str, Any]) -> list[str]:
 
 
 def load(name: str | Path) -> dict[str, Any]:
-    """Return a model YAML's content; the name may be a path, a shipped file or one of this project, with or without
-    the scale's letter.
+    """Return a model YAML's content.
+
+    Args:
+        name: A path, a shipped file or one of this project, with or without the scale's letter.
 
     Raises:
         LayerError: If there is no such file, or it is no model YAML.
@@ -194,7 +196,7 @@ def _shapes(modules: Any, channels: int, file: str, table: list[Any]) -> list[An
 
     for module in modules.modules():
         if type(module) is torch.nn.BatchNorm2d:  # changes no shape, and takes half of the time
-            module.forward = torch.nn.Identity().forward
+            setattr(module, "forward", torch.nn.Identity().forward)  # noqa: B010  mypy takes it for an error
     image = torch.zeros(1, channels, SIZE, SIZE)
     text = torch.zeros(_TEXT)
     outputs: list[Any] = []
@@ -210,9 +212,10 @@ def _shapes(modules: Any, channels: int, file: str, table: list[Any]) -> list[An
         except Exception as error:
             reads = [getattr(o, "shape", None) for o in (x if isinstance(x, list) else [x])]
             seen = " and ".join(f"{r[1]}x{r[2]}x{r[3]}" for r in reads if r is not None and len(r) == 4)
+            why = " ".join(str(error).split())
+            name = table[module.i][1][2]
             raise LayerError(
-                f"{file}: layer {module.i} ({table[module.i][1][2]}) cannot read {f} (channels x height x width: {seen}): "
-                f"{' '.join(str(error).split())}"
+                f"{file}: layer {module.i} ({name}) cannot read {f} (channels x height x width: {seen}): {why}"
             ) from error
     return [_shape(o) for o in outputs] + [None]
 

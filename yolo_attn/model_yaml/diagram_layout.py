@@ -21,9 +21,10 @@ if TYPE_CHECKING:
 
 ROW = 0.66  # from one row to the next
 BOX = 0.40  # height of a box
-LABEL = 0.76  # space for a line's label, right of the box it leaves
+LABEL = 0.12  # space around a line's label, right of the box it leaves
 TRACK = 0.11  # from one vertical line to the next
-MARGIN = 0.95  # left of the first column: the bands' names
+ARROW = 0.2  # from the last vertical line to the next column
+MARGIN = 1.2  # left of the first column: the bands' names
 EDGE = 0.3  # right of the last column
 _LANES = (0.0, -0.09, 0.09)  # horizontal lines between two rows
 _NEAR = 0.06  # lines of different sources are farther apart
@@ -101,6 +102,15 @@ class _Way:
     lane: float = 0.0  # y of its horizontal part
 
 
+@dataclass(slots=True)
+class _Channel:
+    """The space right of a column: where its tracks begin, what they hold, and which one each line takes."""
+
+    x: float = 0.0
+    taken: list[tuple[float, float, int]] = field(default_factory=list)  # top, bottom, track
+    track: dict[tuple[int, float], int] = field(default_factory=dict)  # (source, height it begins at) -> track
+
+
 def strides(layer: Layer, graph: Graph) -> list[float]:
     """Return the strides of the maps that a layer puts out; of those it reads, for one that puts out none."""
     if layer.stride:
@@ -110,12 +120,13 @@ def strides(layer: Layer, graph: Graph) -> list[float]:
     return [s for x in layer.reads if x >= 0 for s in strides(graph.layers[x], graph)] or [1]
 
 
-def lay_out(graph: Graph, widths: Sequence[float]) -> Layout:
+def lay_out(graph: Graph, widths: Sequence[float], labels: Sequence[float]) -> Layout:
     """Return the drawing's geometry.
 
     Args:
         graph: The model.
         widths: Width of each layer's box.
+        labels: Width of the label of each layer's output.
     """
     levels = [sorted({math.log2(s) for s in strides(layer, graph)}) for layer in graph.layers]
     columns = _columns(graph, levels)
@@ -129,10 +140,10 @@ def lay_out(graph: Graph, widths: Sequence[float]) -> Layout:
     around = [w for w in ways if not _straight(w, layout)]
     _choose_lanes(around, layout)
     _choose_ports(around)
-    tracks = _choose_tracks(around, max(columns) + 1)
-    _place(layout, columns, widths, around, tracks)
+    channels = _choose_tracks(around, max(columns) + 1)
+    _place(layout, widths, labels, around, channels)
     for way in ways:
-        points = _points(way, tracks, layout) if way in around else _vertical(way)
+        points = _points(way, channels) if any(way is w for w in around) else _vertical(way)
         layout.lines.append(Line(way.source.layer.index, way.target.layer.index, points))
     _label(layout, around)
     return layout
@@ -172,7 +183,7 @@ def _boxes(graph: Graph, levels: list[list[float]], columns: list[int]) -> Layou
     boxes: dict[int, Box] = {}
     for (column, level), inside in cells.items():
         upwards = _goes_up(column, columns, levels)
-        start = first[level] + (count[level] - len(inside) + (0 if upwards else 1)) // 2
+        start = first[level] + (count[level] - len(inside) + upwards) // 2
         for k, i in enumerate(reversed(inside) if upwards else inside):
             boxes[i] = Box(graph.layers[i], column, start + k, start + k)
     for i, level in enumerate(levels):
@@ -269,21 +280,24 @@ def _spread(group: list[_Way]) -> None:
         last = way.end
 
 
-def _choose_tracks(ways: list[_Way], columns: int) -> dict[int, list[tuple[float, float, int, float]]]:
-    """Return, for the space right of each column, its vertical parts: top, bottom, source, the height it begins at.
-
-    A part's place in the list is its track's number.
-    """
-    wanted: dict[int, dict[tuple[int, float], list[float]]] = {c: {} for c in range(columns)}
+def _choose_tracks(ways: list[_Way], columns: int) -> list[_Channel]:
+    """Return the space right of each column with the tracks of its vertical parts: apart where they overlap."""
+    wanted: list[dict[tuple[int, float], list[float]]] = [{} for _ in range(columns)]
     for way in ways:
-        for channel, begin, end in _turns(way):
-            wanted[channel].setdefault((way.source.layer.index, begin), [begin]).append(end)
-    tracks: dict[int, list[tuple[float, float, int, float]]] = {}
-    for channel, parts in wanted.items():
-        # Long ones leftmost: the short ones behind them then cross fewer lines that leave the column's boxes.
-        order = sorted(parts.items(), key=lambda p: (max(p[1]) - min(p[1]), p[0][0]))
-        tracks[channel] = [(min(ys), max(ys), source, begin) for (source, begin), ys in order]
-    return tracks
+        for column, begin, end in _turns(way):
+            wanted[column].setdefault((way.source.layer.index, begin), [begin]).append(end)
+    channels = []
+    for parts in wanted:
+        channel = _Channel()
+        # Short ones first, next to the boxes that they leave.
+        for key, ys in sorted(parts.items(), key=lambda p: (max(p[1]) - min(p[1]), p[0])):
+            top, bottom = min(ys) - _NEAR, max(ys) + _NEAR
+            used = {n for t, b, n in channel.taken if top < b and t < bottom}
+            number = next(n for n in range(len(parts)) if n not in used)
+            channel.taken.append((top, bottom, number))
+            channel.track[key] = number
+        channels.append(channel)
+    return channels
 
 
 def _turns(way: _Way) -> list[tuple[int, float, float]]:
@@ -295,66 +309,40 @@ def _turns(way: _Way) -> list[tuple[int, float, float]]:
     return [p for p in parts if abs(p[1] - p[2]) > 1e-6]
 
 
-def _number(tracks: list[tuple[float, float, int, float]]) -> list[int]:
-    """Return a track number for each vertical part of one channel: apart where they overlap, else shared."""
-    numbers: list[int] = []
-    for k, (top, bottom, _, _) in enumerate(tracks):
-        used = {
-            numbers[j] for j, (t, b, _, _) in enumerate(tracks[:k]) if top - _NEAR < b and t - _NEAR < bottom
-        }
-        numbers.append(next(n for n in range(len(tracks)) if n not in used))
-    return numbers
-
-
 def _place(
-    layout: Layout,
-    columns: list[int],
-    widths: Sequence[float],
-    around: list[_Way],
-    tracks: dict[int, list[tuple[float, float, int, float]]],
+    layout: Layout, widths: Sequence[float], labels: Sequence[float], around: list[_Way], channels: list[_Channel]
 ) -> None:
-    """Give columns and boxes their x, as wide as what stands in and behind them."""
-    leaving = {w.source.column for w in around}
+    """Give columns and boxes their x, as far apart as what stands in and between them needs."""
+    leaving: dict[int, float] = {}
+    for way in around:
+        label = labels[way.source.layer.index] + LABEL
+        leaving[way.source.column] = max(label, leaving.get(way.source.column, 0))
     x = MARGIN
-    for column in range(max(columns) + 1):
+    for column, channel in enumerate(channels):
         inside = [box for box in layout.boxes.values() if box.column == column]
         width = max(widths[box.layer.index] for box in inside)
         for box in inside:
             box.x, box.width = x, width
-        count = max(_number(tracks[column]), default=-1) + 1
-        space = LABEL if column in leaving else 0.1
-        x += width + space + TRACK * (count + 1) + 0.12
+        channel.x = x + width + leaving.get(column, 0.1)
+        x = channel.x + TRACK * max((n + 1 for _, _, n in channel.taken), default=0) + ARROW
     layout.width = max(b.x + b.width for b in layout.boxes.values()) + EDGE
 
 
-def _points(
-    way: _Way, tracks: dict[int, list[tuple[float, float, int, float]]], layout: Layout
-) -> tuple[tuple[float, float], ...]:
+def _points(way: _Way, channels: list[_Channel]) -> tuple[tuple[float, float], ...]:
     a, b = way.source, way.target
     points = [(a.x + a.width, way.start)]
-    for channel, begin, end in _turns(way):
-        parts = tracks[channel]
-        place = next(k for k, p in enumerate(parts) if p[2:] == (a.layer.index, begin))
-        left = next(box for box in layout.boxes.values() if box.column == channel)
-        leaves = any(box.layer.index == a.layer.index for box in layout.boxes.values() if box.column == channel)
-        space = LABEL if leaves or _labelled(channel, layout, tracks) else 0.1
-        x = left.x + left.width + space + TRACK * (_number(parts)[place] + 1)
+    for column, begin, end in _turns(way):
+        x = channels[column].x + TRACK * channels[column].track[a.layer.index, begin]
         points += [(x, begin), (x, end)]
-    tip = b.x + b.width if a.column == b.column else b.x
-    return (*points, (tip, way.end))
-
-
-def _labelled(channel: int, layout: Layout, tracks: dict[int, list[tuple[float, float, int, float]]]) -> bool:
-    return True
+    return (*points, (b.x + b.width if a.column == b.column else b.x, way.end))
 
 
 def _label(layout: Layout, around: list[_Way]) -> None:
     """Write each layer's output once on each way that it takes: down or up, and out to the right."""
     for line in layout.lines:
-        a, b = layout.boxes[line.source], layout.boxes[line.target]
         (x0, y0), (x1, y1) = line.points[:2]
-        if a.column == b.column and x0 == x1:
+        if len(line.points) == 2 and x0 == x1:
             layout.labels.append(Label(line.source, x0 + 0.06, (y0 + y1) / 2))
-    out = {(w.source.layer.index, w.start): w for w in around}
-    for (source, start), way in sorted(out.items()):
-        layout.labels.append(Label(source, way.source.x + way.source.width + 0.05, start - 0.075))
+    out = {(w.source.layer.index, w.start): w.source for w in around}
+    for (source, start), box in sorted(out.items()):
+        layout.labels.append(Label(source, box.x + box.width + 0.05, start - 0.075))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..errors import LayerError
@@ -36,6 +36,7 @@ def check_fit(
     after: dict[str, Any],
     moved: Mapping[int, int],
     redirected: Mapping[tuple[int, int], int],
+    took: Sequence[tuple[int, int]],
     *,
     base: str,
     name: str,
@@ -48,6 +49,7 @@ def check_fit(
         after: Its content with them.
         moved: Layer number before -> after.
         redirected: (reader, layer that it read), both before -> the new row that it reads, after.
+        took: (layer before, new row after) that has taken over readers of it, at first or for good.
         base: Name of the file before, for messages.
         name: Name of the file after, for messages.
         block: The block that was put in.
@@ -64,20 +66,22 @@ def check_fit(
         try:
             new = graphs.build(after, scale, name)
         except LayerError as error:
-            for (_, source), row in sorted(redirected.items(), key=lambda item: item[1]):  # is a new row the reason?
+            for source, row in sorted(took, key=lambda pair: pair[1]):  # is a new row the reason?
                 part = _until(after, scale, name, row)
                 if part is not None:
                     _same_map(part.layers[row], old.layers[source], scale, block)
             at = f" (at scale {scale})" if scale else ""
             raise LayerError(f"{block} does not fit there{at}: {error}") from error
-        for (_, source), row in redirected.items():
+        for source, row in took:
             _same_map(new.layers[row], old.layers[source], scale, block)
         for layer in old.layers:
             now = new.layers[moved[layer.index]]
             reads = tuple(redirected.get((layer.index, s), moved.get(s, s)) for s in layer.reads)
-            assert (now.name, now.reads) == (layer.name, reads), f"{name}: layer {now.index} reads {now.reads}, not {reads}"
+            same = (now.name, now.reads) == (layer.name, reads)
+            assert same, f"{name}: layer {now.index} ({now.name}) reads {now.reads}, not {reads}"
             if (now.channels, now.stride, now.maps) != (layer.channels, layer.stride, layer.maps):
-                raise LayerError(f"{block} changes layer {layer.index} ({layer.name}) of {base}: {_of(layer)}, {_of(now)}")
+                what = f"{_of(layer)} before, {_of(now)} after"
+                raise LayerError(f"{block} changes layer {layer.index} ({layer.name}) of {base}: {what}")
 
 
 def _until(after: dict[str, Any], scale: str, name: str, row: int) -> Graph | None:

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import os
-import shlex
-import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,10 +9,12 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import yaml
 
+from .. import output_files
 from ..errors import LayerError, WordError
 from ..registry import BlockSpec, nearest
 from . import places, text
 from .fit import check_fit, outputs_argument
+from .heading import heading
 
 if TYPE_CHECKING:
     from ..integration.graph import Graph
@@ -110,7 +108,7 @@ def place(
         insertions = list(block)
     if not insertions:
         raise WordError("place: no block; name one, e.g. place('yolo11.yaml', 'EMA', at='neck.P3')")
-    target = None if output is None else _writable(Path(output), force)
+    target = None if output is None else output_files.check(output, (".yaml", ".yml"), force=force)
     file = graph.locate(base)
     original = file.read_text(encoding="utf-8")
     result, inserted = original, list[Inserted]()
@@ -118,19 +116,24 @@ def place(
     name = Path(output).name if output is not None else file.name
     for insertion in insertions:
         result, new, numbers = _insert(result, insertion, file.name, name, numbers)
-        shifted = [Inserted(_behind(i.index, [n.index for n in new]), i.block, i.comment) for i in inserted]
+        shifted = [Inserted(_among(i.index, [n.index for n in new]), i.block, i.comment) for i in inserted]
         inserted = sorted([*shifted, *new], key=lambda i: i.index)
-    head = _head(file, original, insertions, inserted, name)
+    result = heading(file, original, insertions, (i.block for i in inserted), name) + result
     if target is not None:
-        _write(target, head + result)
-    return Placed(head + result, tuple(inserted))
+        output_files.write(target, lambda path: _save(path, result))
+    return Placed(result, tuple(inserted))
+
+
+def _save(path: Path, content: str) -> None:
+    with path.open("w", encoding="utf-8", newline="") as file:  # line ends as the base has them
+        file.write(content)
 
 
 def _names(value: str | Sequence[str]) -> tuple[str, ...]:
     return tuple(n.strip() for n in value.split(",") if n.strip()) if isinstance(value, str) else tuple(value)
 
 
-def _behind(index: int, new: list[int]) -> int:
+def _among(index: int, new: list[int]) -> int:
     """Return a row's number after rows were put in that got the numbers ``new``."""
     for n in sorted(new):
         index += n <= index
@@ -157,33 +160,63 @@ def _insert(
         hint = nearest(str(insertion.reroute), REROUTES)
         raise WordError(f"reroute={insertion.reroute!r} must be one of {', '.join(REROUTES)}.{hint}")
     if not insertion.at:
-        raise LayerError(f"{insertion.block}: no place; name one, e.g. neck.P3. {base} has {', '.join(places.named(graph))}")
+        has = ", ".join(places.named(graph))
+        raise LayerError(f"{insertion.block}: no place; name one, e.g. neck.P3. {base} has {has}")
     found = [p for n in insertion.at for p in places.find(graph, n, is_type=known, numbers=numbers)]
-    twice = [p for k, p in enumerate(found) if any((p.layer, p.after) == (q.layer, q.after) for q in found[:k])]
+    twice = [
+        p
+        for k, p in enumerate(found)
+        if any((p.layer, p.after, p.before) == (q.layer, q.after, q.before) for q in found[:k])
+    ]
     if twice:
         raise LayerError(f"{insertion.block}: layer {twice[0].layer} ({twice[0].name}) is named twice; name it once")
     sources = [_source(graph, n, numbers) for n in insertion.sources]
     steps = _steps(graph, insertion, spec, found, sources, content)
     result, inserted = before, list[Inserted]()
-    moved = {layer.index: layer.index for layer in graph.layers}  # this step's graph -> the text so far
-    stands_for: dict[int, int] = {}
-    redirects: dict[tuple[int, int], int] = {}  # in numbers of this step's graph: (reader, source) -> id of a new row
-    for step in sorted(steps, key=lambda s: s.after):
-        after = moved[step.after]
-        rows = [r.moved(moved) for r in step.rows]
-        redirected = {(moved[reader], moved[source]): k for (reader, source), k in step.redirected.items()}
+    moved = {layer.index: layer.index for layer in graph.layers}  # this graph's numbers -> those of the text so far
+    now: dict[tuple[int, int], int] = {}  # (reader, layer), in this graph's numbers -> new row read instead
+    took: list[tuple[int, int]] = []  # (layer, new row that puts out its map for some readers)
+    for step in steps:
+        after = (moved[step.before] if step.before is not None else moved[step.after] + 1) - 1
+        rows = [r.moved(moved, _current(step, k, now)) for k, r in enumerate(step.rows)]
+        redirected = {(moved[i], now.get((i, x), moved[x])): k for (i, x), k in step.redirected.items()}
         result = text.insert(result, after, rows, file=base, part=step.part, redirected=redirected)
-        start, count = after + 1, len(rows)
-        inserted = [Inserted(i.index + count * (i.index > after), i.block, i.comment) for i in inserted]
-        stands_for = {k: v + count * (v > after) for k, v in stands_for.items()}
-        redirects = {k: v + count * (v > after) for k, v in redirects.items()}
-        moved = {k: v + count * (v > after) for k, v in moved.items()}
-        inserted += [Inserted(start + k, row.block, row.comment) for k, row in enumerate(step.rows)]
-        redirects |= {pair: start + k for pair, k in step.redirected.items()}
-        stands_for |= {source: start + k for (_, source), k in step.redirected.items() if insertion.reroute == "all"}
-    check_fit(content, yaml.safe_load(result), moved, redirects, base=base, name=name, block=insertion.block)
-    numbers = {old: stands_for.get(now, moved[now]) for old, now in numbers.items()}
+        count = len(rows)
+        inserted = [Inserted(_later(i.index, after, count), i.block, i.comment) for i in inserted]
+        inserted += [Inserted(after + 1 + k, row.block, row.comment) for k, row in enumerate(step.rows)]
+        took = [(x, _later(row, after, count)) for x, row in took]
+        took += sorted({(x, after + 1 + k) for (_, x), k in step.redirected.items()})
+        now = {pair: _later(row, after, count) for pair, row in now.items()}
+        now |= {pair: after + 1 + k for pair, k in step.redirected.items()}
+        moved = {old: _later(new, after, count) for old, new in moved.items()}
+    check_fit(content, yaml.safe_load(result), moved, now, took, base=base, name=name, block=insertion.block)
+    stands_for = {  # a layer all of whose readers read one new row
+        x: rows_.pop()
+        for x in {x for _, x in now}
+        if len(rows_ := {now.get((r.index, x)) for r in graph.readers(x)}) == 1 and None not in rows_
+    }
+    numbers = {old: stands_for.get(k) or moved[k] for old, k in numbers.items()}
     return result, sorted(inserted, key=lambda i: i.index), numbers
+
+
+def _later(index: int, after: int, count: int) -> int:
+    """Return a row's number after ``count`` rows were put in behind row ``after``."""
+    return index + count if index > after else index
+
+
+def _current(step: _Step, k: int, now: Mapping[tuple[int, int], int]) -> int | None:
+    """Return the new row that the readers of the step's row ``k`` read at present, or None: a layer of the model.
+
+    Raises:
+        LayerError: If some of them read one row and some another.
+    """
+    found = {now.get(pair) for pair, row in step.redirected.items() if row == k}
+    if len(found) > 1:
+        raise LayerError(
+            f"{step.rows[k].block} on {step.rows[k].title} overlaps with another of its places; place them by two "
+            "commands"
+        )
+    return found.pop() if found else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,16 +233,20 @@ class _NewRow:
     def comment(self) -> str:
         return f"{self.block} on {self.title}"
 
-    def moved(self, numbers: Mapping[int, int]) -> text.NewRow:
+    def moved(self, numbers: Mapping[int, int], instead: int | None) -> text.NewRow:
+        """Return the row in present numbers; ``instead``: what a row with one input reads by now."""
         reads = tuple(r if isinstance(r, tuple) else numbers[r] for r in self.reads)
+        if instead is not None and not self.as_list and isinstance(self.reads[0], int):
+            reads = (instead,)
         return text.NewRow(reads, self.as_list, f"1, {self.block}, {self.args}", self.comment)
 
 
 @dataclass(frozen=True, slots=True)
 class _Step:
-    """Rows that go in together behind one layer, and who reads which of them."""
+    """Rows that go in together behind layer ``after`` or right before layer ``before``, and who reads which of them."""
 
     after: int
+    before: int | None
     part: str
     rows: tuple[_NewRow, ...]
     redirected: Mapping[tuple[int, int], int]
@@ -250,16 +287,14 @@ def _steps(
                 f"{block} at {found[0].name} stands behind layer {found[0].after} and cannot read {late[0].name}, "
                 f"layer {late[0].layer}"
             )
-    steps: dict[int, _Step] = {}
-    for p in found:
-        step = _step(graph, insertion, spec, p, sources, content)
-        old = steps.get(p.after)
-        if old is not None:  # before_head: several maps at one point
-            count = len(old.rows)
-            more = {pair: k + count for pair, k in step.redirected.items()}
-            step = _Step(p.after, p.part, (*old.rows, *step.rows), {**old.redirected, **more})
-        steps[p.after] = step
-    return list(steps.values())
+    front = [p for p in found if p.name == "before_head" and not sources]
+    steps = [_step(graph, insertion, spec, p, sources, content) for p in found if p not in front]
+    at_head = [_step(graph, insertion, spec, p, sources, content) for p in front]
+    if at_head:  # one row for each map that the head reads, all at one point
+        taken = {pair: k for k, step in enumerate(at_head) for pair in step.redirected}
+        first = at_head[0]
+        steps.append(_Step(first.after, first.before, first.part, tuple(step.rows[0] for step in at_head), taken))
+    return sorted(steps, key=lambda step: (step.after, step.before is not None, step.before or 0))
 
 
 def _step(
@@ -278,11 +313,11 @@ def _step(
     written = yaml.safe_dump(args, default_flow_style=True, width=1_000_000, sort_keys=False).strip()
     if not sources:
         row = _NewRow(insertion.block, (p.layer,), False, written, p.title)
-        return _Step(p.after, p.part, (row,), {pair: 0 for pair in _readers(graph, insertion, p.layer, p)})
+        return _Step(p.after, p.before, p.part, (row,), dict.fromkeys(_readers(graph, insertion, p.layer, p), 0))
     reads = tuple(s.layer for s in sources)
     row = _NewRow(insertion.block, reads, True, written, ", ".join(s.title for s in sources))
     if spec is None or not spec.pyramid:
-        return _Step(p.after, p.part, (row,), {pair: 0 for pair in _readers(graph, insertion, p.layer, p)})
+        return _Step(p.after, p.before, p.part, (row,), dict.fromkeys(_readers(graph, insertion, p.layer, p), 0))
     rows, redirected = [row], dict[tuple[int, int], int]()
     for level, s in enumerate(sources):
         pairs = _readers(graph, insertion, s.layer, p, must=False)
@@ -291,7 +326,7 @@ def _step(
             rows.append(_NewRow(LEVEL, (("new", 0),), False, f"[{level}]", f"{s.title} of {insertion.block}"))
     if not redirected:
         raise LayerError(f"{insertion.block} at {p.name}: nobody behind it reads {_joined(sources)}")
-    return _Step(p.after, p.part, tuple(rows), redirected)
+    return _Step(p.after, p.before, p.part, tuple(rows), redirected)
 
 
 def _readers(
@@ -304,83 +339,17 @@ def _readers(
     """
     behind = [r for r in graph.readers(layer) if r.index > p.after]
     head = graph.head
-    wanted = {"all": lambda r: True, "detect": lambda r: r is head, "path": lambda r: r is not head}[insertion.reroute]
-    chosen = [(r.index, layer) for r in behind if wanted(r)]
+    wanted = {"all": behind, "detect": [r for r in behind if r is head], "path": [r for r in behind if r is not head]}
+    chosen = [(r.index, layer) for r in wanted[insertion.reroute]]
     if not chosen and must:
         who = ", ".join(f"{r.index} ({r.name})" for r in behind) or "no layer behind it"
         ways = "reroute=all" if insertion.reroute != "all" else "another place"
         raise LayerError(
-            f"{insertion.block} at {p.name} with reroute={insertion.reroute}: nobody would read it; layer {layer} is read "
-            f"by {who}; use {ways}"
+            f"{insertion.block} at {p.name} with reroute={insertion.reroute}: nobody would read it; layer {layer} is "
+            f"read by {who}; use {ways}"
         )
     return chosen
 
 
 def _joined(found: Iterable[places.Place]) -> str:
     return ", ".join(p.name for p in found)
-
-
-def command(base: str, insertions: Sequence[Insertion], output: str) -> str:
-    """Return the command that makes these insertions."""
-    words = ["yolo-attn", "place", base]
-    for i in insertions:
-        words += [i.block, "--at", ",".join(i.at)]
-        if i.sources:
-            words += ["--from", ",".join(i.sources)]
-        pairs = [_flow(a) for a in i.args] + [f"{k}={_flow(v)}" for k, v in i.options.items()]
-        if pairs:
-            words += ["--args", ",".join(pairs)]
-        if i.reroute != "all":
-            words += ["--reroute", i.reroute]
-    return shlex.join([*words, "-o", output])
-
-
-def _flow(value: Any) -> str:
-    dumped = yaml.safe_dump([value], default_flow_style=True, width=1_000_000).strip()
-    return dumped[1:-1].replace(", ", ",")
-
-
-def _head(
-    base: Path, original: str, insertions: Sequence[Insertion], inserted: Sequence[Inserted], output: str
-) -> str:
-    """Return the comment at the head of the file: what is in it, and the command that made it."""
-    from ..integration import graph, layers
-
-    lines = [f"# {base.stem} with {' and '.join(dict.fromkeys(i.block for i in insertions))}, made by"]
-    lines.append(f"#   {command(base.name, insertions, output)}")
-    shipped = graph.origin(base)
-    lines.append(f"# from {base.name}{f' of {shipped}' if shipped else ''}, sha256 {fingerprint(original)}.")
-    for block in dict.fromkeys(i.block for i in inserted):
-        spec = layers.installed().get(block)
-        if spec is not None and block != LEVEL:
-            lines.append(f"# {block}: {(spec.cls.__doc__ or '').strip().splitlines()[0].rstrip('.')}. {spec.paper}")
-    if "summary:" in original:
-        lines.append("# Layer and parameter counts below are the base model's.")
-    return "\n".join(lines) + "\n\n"
-
-
-def fingerprint(original: str) -> str:
-    """Return what a base file's text is recognised by."""
-    return hashlib.sha256(original.encode()).hexdigest()[:12]
-
-
-def _writable(output: Path, force: bool) -> Path:
-    if output.suffix not in (".yaml", ".yml"):
-        raise WordError(f"output {str(output)!r} must end in .yaml")
-    if not output.parent.is_dir():
-        raise WordError(f"output {str(output)!r}: the folder {str(output.parent)!r} does not exist")
-    if output.exists() and not force:
-        raise WordError(f"output {str(output)!r} exists; give another name, or --force to write over it")
-    return output
-
-
-def _write(output: Path, content: str) -> None:
-    handle, temporary = tempfile.mkstemp(dir=output.parent, prefix=f".{output.name}.")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8", newline="") as file:
-            file.write(content)
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, output)
-    except OSError as error:
-        Path(temporary).unlink(missing_ok=True)
-        raise WordError(f"output {str(output)!r} cannot be written: {error.strerror}") from error

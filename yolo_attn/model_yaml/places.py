@@ -35,6 +35,7 @@ class Place:
         name: The name that was asked for.
         layer: The layer whose output the new row stands behind.
         after: The layer behind which the row is written.
+        before: The layer right before which it is written, for places at the front of a part; else None.
         part: The list of the YAML that it goes to.
         title: The place in words without numbers, for the row's comment.
     """
@@ -42,6 +43,7 @@ class Place:
     name: str
     layer: int
     after: int
+    before: int | None
     part: str
     title: str
 
@@ -57,14 +59,14 @@ def named(graph: Graph) -> dict[str, list[Place]]:
     if layers[last].channels and layers[last] is not graph.head:
         found["backbone.end"] = [_behind(layers[last], "backbone.end")]
         if last + 1 < graph.head.index:
-            found["before_neck"] = [Place("before_neck", last, last, "head", "the backbone's last map, before the neck")]
+            found["before_neck"] = [Place("before_neck", last, last, last + 1, "head", "the backbone's last map")]
     maps = [layers[x] for x in graph.head.reads if x >= 0 and layers[x].channels]
     necks = [layer for layer in maps if layer.part == "head" and _level(layer)]
     for layer in sorted(necks, key=lambda n: n.stride or 0):
         found.setdefault(f"neck.{_level(layer)}", []).append(_behind(layer, f"neck.{_level(layer)}"))
     if maps:
-        before, part = graph.head.index - 1, graph.head.part
-        found["before_head"] = [Place("before_head", m.index, before, part, f"{_title(graph, m)}") for m in maps]
+        at, part = graph.head.index, graph.head.part
+        found["before_head"] = [Place("before_head", m.index, at - 1, at, part, _title(graph, m)) for m in maps]
     return found
 
 
@@ -91,7 +93,8 @@ def find(
         return found
     part, _, kind = name.rpartition("each:")
     if ":" not in name:
-        raise LayerError(f"{graph.file} has no place {name!r}.{nearest(name, places)} It has {_listed(graph)}, and {FORMS}")
+        hint = nearest(name, places)
+        raise LayerError(f"{graph.file} has no place {name!r}.{hint} It has {', '.join(places)}, and {FORMS}")
     if name.startswith("layer:"):
         return [_numbered(graph, name, numbers)]
     if not name.partition(":")[0].endswith("each") or part not in ("", "backbone.", "neck."):
@@ -123,7 +126,7 @@ def _numbered(graph: Graph, name: str, numbers: Mapping[int, int] | None) -> Pla
 
 def _behind(layer: Layer, name: str) -> Place:
     title = f"the {layer.name}" if ":" in name else name
-    return Place(name, layer.index, layer.index, layer.part, title)
+    return Place(name, layer.index, layer.index, None, layer.part, title)
 
 
 def _level(layer: Layer) -> str:
@@ -141,7 +144,3 @@ def _title(graph: Graph, layer: Layer) -> str:
     """Return the name under which the head reads a map."""
     part = "backbone" if layer.part == "backbone" else "neck"
     return f"{part}.{_level(layer)}, for {graph.head.name} alone"
-
-
-def _listed(graph: Graph) -> str:
-    return ", ".join(named(graph))

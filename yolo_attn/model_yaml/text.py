@@ -83,7 +83,7 @@ def rows(text: str, file: str) -> list[Row]:
     for part in PARTS:
         lists = [value for key, value in pairs if key.value == part]
         if not lists or not isinstance(lists[-1], yaml.SequenceNode):
-            raise LayerError(f"{file}: a model YAML needs the lists 'backbone' and 'head' of [from, repeats, layer, ...]")
+            raise LayerError(f"{file}: a model YAML needs the lists 'backbone' and 'head' of rows, {part!r} is none")
         for item in lists[-1].value:
             line = item.start_mark.line + 1
             if not isinstance(item, yaml.SequenceNode) or len(item.value) != 4 or not item.flow_style:
