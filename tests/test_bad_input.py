@@ -14,7 +14,7 @@ import yolo_attn
 from yolo_attn.cli import main
 from yolo_attn.errors import UserError
 
-ROW = "[-1, 1, EMA, [{factor: 32}]]"
+ROW = "[-1, 1, EMA, []]"
 HEAD = f"""
 nc: 2
 scales: {{n: [0.5, 0.25, 1024]}}

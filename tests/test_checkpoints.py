@@ -154,8 +154,8 @@ OPEN = """
 def test_a_layer_that_is_not_installed(tmp_path):
     (tmp_path / "layers").mkdir()
     gate_module(tmp_path / "layers")
-    model_yaml(tmp_path, "EMA, [{factor: 32}]", "Gate, [{reduction: 8}]")
-    model_yaml(tmp_path, "EMA, [{factor: 32}]", "Here, []", name="yolo11-here.yaml")
+    model_yaml(tmp_path, "EMA, []", "Gate, [{reduction: 8}]")
+    model_yaml(tmp_path, "EMA, []", "Here, []", name="yolo11-here.yaml")
     run(SAVE, tmp_path)
     nobody = {"PIP_INDEX_URL": "http://127.0.0.1:9/", "YOLO_AUTOINSTALL": "1", "YOLO_OFFLINE": "0", "YOLO_VERBOSE": "1"}
     lines = [line for line in run(OPEN, tmp_path, **nobody).splitlines() if "Settings" not in line]

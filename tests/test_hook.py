@@ -176,7 +176,7 @@ DDP = f"""
 def test_the_file_of_multi_gpu_training(tmp_path, model):
     tiny_data(tmp_path / "data")
     gate_module(tmp_path)
-    model_yaml(tmp_path, "EMA, [{factor: 32}]", "Gate, [{reduction: 8}]")
+    model_yaml(tmp_path, "EMA, []", "Gate, [{reduction: 8}]")
     script = tmp_path / "train.py"
     script.write_text(
         textwrap.dedent(DDP).replace("MODEL", repr(model)).replace("PROJECT", repr(str(tmp_path / "runs")))

@@ -1,15 +1,20 @@
 """The model YAMLs of the project: every scale builds, runs forward and backward, and is where its README says."""
 
 import re
+import shlex
 from pathlib import Path
 
 import pytest
 import torch
+import ultralytics
 import yaml
 from ultralytics import YOLO
 
 import yolo_attn
+from yolo_attn import place
+from yolo_attn.cli.place import parse
 from yolo_attn.integration import layers
+from yolo_attn.model_yaml.heading import fingerprint
 
 FOLDER = Path(__file__).parents[1] / "model_yamls"
 FILES = sorted(FOLDER.glob("*.yaml"))
@@ -85,7 +90,7 @@ def test_is_the_base_model_with_the_attention_rows_added(file):
         while x not in number and x >= 0:
             f, _, name, args = rows[x]
             if name == "PyramidLevel":  # that level of the pyramid stands for what the pyramid reads there
-                x = rows[x + f][0][args[0]]
+                x = rows[x + f if f < 0 else f][0][args[0]]
                 continue
             f = f[-1] if isinstance(f, list) else f
             x = f + x if f < 0 else f
@@ -121,7 +126,7 @@ def test_the_block_is_where_the_readme_says(file):
     elif kind == "pmfs":
         assert where == [(end + 1, [4, 6, end])]
     else:
-        assert where == [(end + 1, [4, 6, end]), *((end + 2 + k, -1 - k) for k in range(3))]
+        assert where == [(end + 1, [4, 6, end]), (end + 2, -1), (end + 3, end + 1), (end + 4, end + 1)]
         assert [m.level for m in ours[1:]] == [0, 1, 2]
     numbers = {m.i for m in ours}
     read = [x + m.i if x < 0 else x for m in model for x in (m.f if isinstance(m.f, list) else [m.f])]
@@ -130,10 +135,28 @@ def test_the_block_is_where_the_readme_says(file):
 
 @pytest.mark.parametrize("file", FILES, ids=lambda f: f.stem)
 def test_index_comments_are_right(file):
-    text = file.read_text()
-    numbers = [int(m) for m in re.findall(r"^  - \[.*\]  # (\d+)", text, re.MULTILINE)]
+    text = file.read_text(encoding="utf-8")
+    rows = re.findall(r"^  - \[.*\](?: *# *(.*))?$", text, re.MULTILINE)
     content = yaml.safe_load(text)
-    assert numbers == list(range(len(content["backbone"] + content["head"])))
+    assert len(rows) == len(content["backbone"] + content["head"])
+    numbers = {i: int(m[1]) for i, comment in enumerate(rows) if (m := re.match(r"(\d+)", comment))}
+    assert all(i == number for i, number in numbers.items())
+    new = [i for i, row in enumerate(content["backbone"] + content["head"]) if row[2] in ROWS[split(file)[1]]]
+    assert set(new) <= set(numbers)
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda f: f.stem)
+def test_the_command_in_the_head_makes_the_file(file):
+    text = file.read_text(encoding="utf-8")
+    command = re.search(r"^#   (yolo-attn place .*)$", text, re.MULTILINE)[1]
+    base, insertions, words = parse(shlex.split(command)[2:])
+    assert words == {"output": file.name}
+    made = place(base, insertions, output=None).text
+    assert yaml.safe_load(made) == yaml.safe_load(text)
+    original = (Path(ultralytics.__file__).parent / "cfg" / "models").rglob(base)
+    if f"sha256 {fingerprint(next(original).read_text(encoding='utf-8'))}." in text:  # the base has not changed since
+        released = re.compile(r"of Ultralytics [\d.]+")
+        assert released.sub("", made).replace(f"-o {base}", f"-o {file.name}") == released.sub("", text)
 
 
 def test_the_readme_names_every_file():

@@ -198,7 +198,7 @@ def test_printed_table(known):
 
 
 def test_model_info(known, tmp_path):
-    model_yaml(tmp_path, "EMA, [{factor: 32}]", "Plain, []")
+    model_yaml(tmp_path, "EMA, []", "Plain, []")
     model = YOLO(str(tmp_path / "yolo11n-own.yaml"))
     layer_count, parameters, _, flops = model.info(detailed=False)
     stock_count, stock_parameters, _, stock_flops = YOLO("yolo11n.yaml").info()

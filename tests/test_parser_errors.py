@@ -153,7 +153,7 @@ def test_bad_rows_in_a_model_without_ours(known):
 
 
 def test_the_error_names_the_file_that_was_asked_for(known, tmp_path):
-    model_yaml(tmp_path, "EMA, [{factor: 32}]", "Plain, [{reduction: 0}]")
+    model_yaml(tmp_path, "EMA, []", "Plain, [{reduction: 0}]")
     with pytest.raises(LayerError, match=r"^yolo11s-own\.yaml: layer 17 \(Plain\): Plain: reduction=0"):
         YOLO(str(tmp_path / "yolo11s-own.yaml"))
     with pytest.raises(LayerError, match=r"^model YAML: layer 2 \(Plian\)"):

@@ -156,8 +156,8 @@ def test_nearest(own_layers, word, found):
 
 def test_layers_of_an_installed_package(tmp_path):
     package_with_layers(tmp_path / "site")
-    model_yaml(tmp_path, "EMA, [{factor: 32}]", "AcmeGate, [{reduction: 8}]")
-    model_yaml(tmp_path, "EMA, [{factor: 32}]", "AcmeGat, []", name="yolo11-typo.yaml")
+    model_yaml(tmp_path, "EMA, []", "AcmeGate, [{reduction: 8}]")
+    model_yaml(tmp_path, "EMA, []", "AcmeGat, []", name="yolo11-typo.yaml")
     out = run(
         """
         import sys

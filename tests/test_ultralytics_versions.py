@@ -83,8 +83,8 @@ def test_builds(version, tmp_path):
     number, env = version
     gate_module(tmp_path)
     (tmp_path / "csp.py").write_text(CSP)
-    model_yaml(tmp_path, "EMA, [{factor: 32}]", "Gate, [{reduction: 8}]")
-    text = model_yaml(tmp_path, "EMA, [{factor: 32}]", "nn.Identity, []", name="yolo11-csp.yaml").read_text()
+    model_yaml(tmp_path, "EMA, []", "Gate, [{reduction: 8}]")
+    text = model_yaml(tmp_path, "EMA, []", "nn.Identity, []", name="yolo11-csp.yaml").read_text()
     (tmp_path / "yolo11-csp.yaml").write_text(re.sub(r"C3k2, \[(\d+).*?\]", r"Csp, [\1]", text))
     out = run(
         f"""
@@ -175,7 +175,7 @@ def test_the_file_of_multi_gpu_training(version, tmp_path):
     _, env = version
     tiny_data(tmp_path / "data")
     gate_module(tmp_path)
-    model_yaml(tmp_path, "EMA, [{factor: 32}]", "Gate, [{reduction: 8}]")
+    model_yaml(tmp_path, "EMA, []", "Gate, [{reduction: 8}]")
     script = tmp_path / "train.py"
     script.write_text(
         f"""
