@@ -7,6 +7,8 @@ model of any size takes a fraction of a second and no memory.
 from __future__ import annotations
 
 import copy
+import functools
+import json
 import logging
 import math
 from collections.abc import Iterator
@@ -17,7 +19,7 @@ from typing import Any
 
 from .. import __version__
 from ..errors import LayerError
-from . import files, layers, rows
+from . import files, layers, parser, rows
 
 IMAGE = -1  # number of the image among the layers that a row reads
 SIZE = 512  # side of the image; a multiple of every model's largest stride
@@ -131,6 +133,14 @@ def types() -> list[str]:
     return layers.ultralytics_layers(tasks)
 
 
+def task(model: dict[str, Any]) -> str:
+    """Return the task that Ultralytics takes a model YAML's content for."""
+    from ultralytics.nn import tasks
+
+    with _quiet():
+        return str(tasks.guess_model_task(model))
+
+
 def scaled(channels: int, model: dict[str, Any], scale: str) -> int:
     """Return a channel count of a model YAML as it is built at a scale."""
     return rows.scaled(channels, {**model, "scale": scale})
@@ -148,9 +158,6 @@ def build(model: dict[str, Any], scale: str = "", file: str = "", *, until: int 
     Raises:
         LayerError: If a row cannot be built, or cannot read what it reads.
     """
-    import torch
-    from ultralytics.nn import tasks
-
     file = file or Path(str(model.get("yaml_file") or "model YAML")).name
     content = copy.deepcopy({k: v for k, v in model.items() if k != "scale"})
     content["yaml_file"] = file
@@ -165,12 +172,21 @@ def build(model: dict[str, Any], scale: str = "", file: str = "", *, until: int 
         split = len(content["backbone"])
         content["head"] = [*content["head"][: max(until + 1 - split, 0)], [-1, 1, "nn.Identity", []]]
         content["backbone"] = content["backbone"][: until + 1]
+    built = _built if parser.names_any(layers.installed(), content) else _of_stock_layers
+    return built(json.dumps(content), file, scale if choices != [""] else "")
+
+
+def _built(serialised: str, file: str, scale: str) -> Graph:
+    import torch
+    from ultralytics.nn import tasks
+
+    content = json.loads(serialised)
     table = [(part, row) for part in ("backbone", "head") for row in content[part]]
     channels = int(content.get("channels") or 3)
     with _quiet(), torch.no_grad():
         try:
             with torch.device("meta"):
-                modules, _ = tasks.parse_model(content, ch=channels, verbose=False)
+                modules, _ = tasks.parse_model(copy.deepcopy(content), ch=channels, verbose=False)
                 shapes = _shapes(modules.eval(), channels, file, table)
         except OSError as error:  # TorchVision rows fetch weights
             raise LayerError(f"{file}: cannot be built: {error}") from error
@@ -182,7 +198,10 @@ def build(model: dict[str, Any], scale: str = "", file: str = "", *, until: int 
         reads = tuple(x + i if x < 0 else x for x in f) if i else (IMAGE,)
         assert module.i == i, "parse_model numbers the layers in order"
         built.append(Layer(i, str(row[2]), part, reads, tuple(row[3]), one[0], one[1], tuple(maps)))
-    return Graph(tuple(built), file, scale if choices != [""] else "")
+    return Graph(tuple(built), file, scale)
+
+
+_of_stock_layers = functools.lru_cache(maxsize=64)(_built)  # base models are looked at again and again
 
 
 def is_ours(name: str) -> bool:

@@ -44,7 +44,7 @@ def extended(original: Callable[..., Any]) -> Callable[..., Any]:
     def parse_model(d: dict[str, Any], ch: int, *args: Any, **kwargs: Any) -> Any:
         known = layers.installed()
         file = Path(str(d.get("yaml_file") or "model YAML")).name
-        if not _names_any(known, d):
+        if not names_any(known, d):
             try:
                 return original(d, ch, *args, **kwargs)
             except Exception:
@@ -146,7 +146,7 @@ def _branch(spec: BlockSpec, i: int, f: Any, n: int, args: list[Any], ch: list[A
     return rows.build_arguments(spec, i, f, n, args, ch, d)
 
 
-def _names_any(known: dict[str, BlockSpec], d: dict[str, Any]) -> bool:
+def names_any(known: dict[str, BlockSpec], d: dict[str, Any]) -> bool:
     """Say whether a row of the model YAML names one of the ``known`` layers."""
     parts = [p for p in (d.get("backbone"), d.get("head")) if isinstance(p, list | tuple)]
     names = [row[2] for p in parts for row in p if isinstance(row, list | tuple) and len(row) > 2]

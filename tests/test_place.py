@@ -1,0 +1,359 @@
+"""Blocks put into model YAMLs by the names of places: who reads what afterwards, what is refused, and the command."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+import yaml
+from ultralytics import YOLO
+
+import yolo_attn
+from yolo_attn import Insertion, place
+from yolo_attn.cli.main import main
+from yolo_attn.cli.place import arguments, parse
+from yolo_attn.errors import LayerError, UserError, WordError
+from yolo_attn.integration import graph, layers
+from yolo_attn.model_yaml import places
+
+yolo_attn.register()
+
+
+def table(text):
+    """The rows with their sources as absolute numbers: (sources, layer, arguments)."""
+    content = yaml.safe_load(text)
+    out = []
+    for i, (f, _, name, args) in enumerate(content["backbone"] + content["head"]):
+        out.append(([x + i if x < 0 and i else x for x in (f if isinstance(f, list) else [f])], name, args))
+    return out
+
+
+def where(text, block):
+    """For each row of a block: its number, what it reads, who reads it."""
+    rows = table(text)
+    return [(i, r[0], [j for j, s in enumerate(rows) if i in s[0]]) for i, r in enumerate(rows) if r[1] == block]
+
+
+NAMES = {
+    "yolo11.yaml": {
+        "backbone.P3": 4,
+        "backbone.P4": 6,
+        "backbone.P5": 10,
+        "backbone.end": 10,
+        "neck.P3": 16,
+        "neck.P5": 22,
+    },
+    "yolov8.yaml": {"backbone.P2": 2, "backbone.P5": 9, "before_neck": 9, "neck.P3": 15, "neck.P4": 18, "neck.P5": 21},
+    "yolov8-p2.yaml": {"neck.P2": 18, "neck.P3": 21, "neck.P5": 27},
+    "yolo26-p6.yaml": {"backbone.P5": 8, "backbone.P6": 12, "neck.P6": 30},
+    "yolov3.yaml": {"backbone.P5": 10, "neck.P3": 27, "neck.P5": 15},
+    "yolov9e.yaml": {"backbone.P3": 22, "backbone.P5": 29, "neck.P3": 35},
+    "rtdetr-l.yaml": {"backbone.P2": 1, "backbone.P5": 9, "neck.P3": 21, "neck.P5": 27},
+    "yolo11-cls.yaml": {"backbone.P5": 9, "backbone.end": 9, "before_head": 9},
+    "yolo11-afpn.yaml": {"backbone.P4": 6, "neck.P4": 23},
+}
+
+
+@pytest.mark.parametrize(("base", "wanted"), NAMES.items())
+def test_places_have_names(base, wanted):
+    found = places.named(graph.build(graph.load(base)))
+    assert {name: found[name][0].layer for name in wanted} == wanted
+
+
+def test_names_that_a_model_does_not_have():
+    assert not {"neck.P4", "before_neck"} & set(places.named(graph.build(graph.load("yolo11-cls.yaml"))))
+    assert "neck.P6" not in places.named(graph.build(graph.load("yolo11.yaml")))
+    assert "backbone.P0" not in places.named(graph.build(graph.load("yolov3.yaml")))  # its first layer has stride 1
+
+
+def test_everybody_reads_the_attended_map():
+    text = place("yolo11.yaml", "EMA", at="neck.P3,neck.P5", options={"factor": 8}).text
+    assert where(text, "EMA") == [(17, [16], [18, 25]), (24, [23], [25])]
+    assert [r[2] for r in table(text) if r[1] == "EMA"] == [[{"factor": 8}]] * 2
+
+
+def test_only_the_head_or_only_the_path_reads_it():
+    for reroute, readers in (("all", [18, 24]), ("detect", [24]), ("path", [18])):
+        text = place("yolo11.yaml", "EMA", at="neck.P3", reroute=reroute).text
+        assert where(text, "EMA") == [(17, [16], readers)]
+        old = [i for i, r in enumerate(table(text)) if 16 in r[0]]
+        assert old == sorted({17, 18, 24} - set(readers))
+
+
+def test_before_the_head():
+    text = place("yolo11.yaml", "EMA", at="before_head").text
+    assert where(text, "EMA") == [(23, [16], [26]), (24, [19], [26]), (25, [22], [26])]
+    assert table(text)[26][0] == [23, 24, 25]
+
+
+def test_before_the_neck_is_the_heads_first_row():
+    backbone, neck = (place("yolo11.yaml", "EMA", at=at).text for at in ("backbone.end", "before_neck"))
+    assert where(backbone, "EMA") == where(neck, "EMA") == [(11, [10], [12, 22])]
+    assert [len(yaml.safe_load(t)["backbone"]) for t in (backbone, neck)] == [12, 11]
+
+
+def test_places_at_one_layer_stand_behind_each_other():
+    text = place("yolo11.yaml", "nn.Identity", at="before_head,neck.P5,before_neck,backbone.end").text
+    assert where(text, "nn.Identity") == [
+        (11, [10], [12]),
+        (12, [11], [13, 23]),
+        (25, [24], [28]),
+        (26, [18], [29]),
+        (27, [21], [29]),
+        (28, [25], [29]),
+    ]
+
+
+def test_a_layer_type():
+    both = where(place("yolo11.yaml", "EMA", at="each:C3k2").text, "EMA")
+    assert [r[1] for r in both] == [[2], [5], [8], [11], [17], [21], [25], [29]]
+    assert len(where(place("yolo11.yaml", "EMA", at="backbone.each:C3k2").text, "EMA")) == 4
+    neck = where(place("yolo11.yaml", "EMA", at="neck.each:C3k2").text, "EMA")
+    assert [r[1] for r in neck] == [[13], [17], [21], [25]]
+
+
+def test_a_list_of_maps():
+    text = place("yolo11.yaml", "PMFS", at="before_neck", sources="backbone.P3,backbone.P4,backbone.P5").text
+    assert where(text, "PMFS") == [(11, [4, 6, 10], [12, 22])]
+    text = place("yolo11.yaml", "PMFS", at="before_head", sources="neck.P3,neck.P4,neck.P5").text
+    assert where(text, "PMFS") == [(23, [16, 19, 22], [24])]
+    assert table(text)[24][0] == [16, 19, 23]
+
+
+def test_a_pyramid_takes_over_each_of_its_maps():
+    text = place("yolo11.yaml", "AttentionFPN", at="before_neck", sources="backbone.P3,backbone.P4,backbone.P5").text
+    assert where(text, "AttentionFPN") == [(11, [4, 6, 10], [12, 13, 14])]
+    assert where(text, "PyramidLevel") == [(12, [11], [19]), (13, [11], [16]), (14, [11], [15, 25])]
+    assert [r[2] for r in table(text) if r[1] == "PyramidLevel"] == [[0], [1], [2]]
+
+
+@pytest.mark.parametrize("at", ["backbone.P2", "backbone.P3", "neck.P4", "neck.P5"])
+def test_output_channels_are_those_of_the_place_at_every_scale(at):
+    text = place("yolo11.yaml", "AttentionAugmentedConv", at=at).text  # place compares all scales
+    (number, [source], _) = where(text, "AttentionAugmentedConv")[0]
+    for scale in "nx":
+        built = graph.build(yaml.safe_load(text), scale)
+        assert built.layers[number].channels == built.layers[source].channels
+
+
+def test_several_blocks():
+    first, second = (
+        Insertion("EMA", ("neck.P3", "backbone.end")),
+        Insertion("GSoP", ("neck.P3", "layer:10", "layer:13")),
+    )
+    placed = place("yolo11.yaml", [first, second])
+    assert where(placed.text, "EMA") == [(11, [10], [12]), (20, [19], [21])]
+    assert where(placed.text, "GSoP") == [(12, [11], [13, 26]), (16, [15], [17, 23]), (21, [20], [22, 28])]
+    rows = table(placed.text)
+    assert [(i.index, i.block) for i in placed.inserted] == [
+        (k, r[1]) for k, r in enumerate(rows) if r[1] in ("EMA", "GSoP")
+    ]
+    comments = [line.partition("# ")[2] for line in placed.text.splitlines() if re.match(r".*, (EMA|GSoP), ", line)]
+    assert comments == [f"{i.index} {i.comment}" for i in placed.inserted]
+
+
+def test_layer_numbers_are_those_of_the_base():
+    placed = place("yolo11.yaml", [Insertion("EMA", ("layer:4",)), Insertion("EMA", ("layer:16",))])
+    assert where(placed.text, "EMA") == [(5, [4], [6, 16]), (18, [17], [19, 25])]
+
+
+def test_the_result_is_an_ordinary_file(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    placed = place(
+        "yolo11n.yaml", "GSoP", at="backbone.end", options={"reduced_channels": 64}, output="yolo11-own.yaml"
+    )
+    text = Path("yolo11-own.yaml").read_text(encoding="utf-8")
+    assert text == placed.text
+    assert [p.name for p in tmp_path.iterdir()] == ["yolo11-own.yaml"]
+    base = graph.locate("yolo11.yaml").read_text(encoding="utf-8")
+    comments = [line for line in base.splitlines() if line.lstrip().startswith("#")]
+    assert [line for line in text.splitlines() if line in comments] == comments
+    model = YOLO("yolo11s-own.yaml").model
+    assert model.yaml["scale"] == "s"
+    assert [type(m).__name__ for m in model.model if layers.spec_of(type(m))] == ["GSoP"]
+    again = place("yolo11-own.yaml", "EMA", at="neck.P3").text  # a result is a base like any other
+    assert len(where(again, "GSoP")) == len(where(again, "EMA")) == 1
+
+
+def test_the_head_has_the_command(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    given = Insertion("PMFS", ("before_neck",), ("backbone.P4", "backbone.P5"), (), {"residual": True})
+    detect = Insertion(
+        "MultiHeadGlobalAttention", ("neck.P3",), (), (), {"kernel": "linear", "position": "none"}, "detect"
+    )
+    text = place("yolo11.yaml", [given, detect], output="made.yaml").text
+    command = re.search(r"^#   (yolo-attn .*)$", text, re.MULTILINE)[1]
+    base, insertions, words = parse(shlex.split(command)[2:])
+    assert (base, insertions, words) == ("yolo11.yaml", [given, detect], {"output": "made.yaml"})
+    assert main(shlex.split(command)[1:]) == 2  # it exists
+    assert main([*shlex.split(command)[1:], "--force"]) == 0
+    assert Path("made.yaml").read_text(encoding="utf-8") == text
+
+
+WRONG = {
+    "place that is not there": (
+        {"at": "neck.P6"},
+        "yolo11.yaml has no place 'neck.P6'. Did you mean 'neck.P5'\\? It has .*before_head",
+    ),
+    "misspelt place": ({"at": "nek.P3"}, "no place 'nek.P3'. Did you mean 'neck.P3'\\?"),
+    "no form of a place": ({"at": "lyer:3"}, "'lyer:3' is no place. Did you mean 'layer:'"),
+    "no place": ({"at": ""}, "EMA: no place; name one"),
+    "type that is not there": ({"at": "each:C2f"}, "yolo11.yaml has no layer 'C2f'.*It has C2PSA, C3k2, Concat"),
+    "type of the other part": ({"at": "backbone.each:Concat"}, "the backbone of yolo11.yaml has no layer 'Concat'"),
+    "number that is not there": ({"at": "layer:40"}, "no layer '40'; write layer:0 to layer:22"),
+    "no number": ({"at": "layer:x"}, "no layer 'x'"),
+    "the head": ({"at": "layer:23"}, "layer 23 of yolo11.yaml is its head \\(Detect\\)"),
+    "twice": ({"at": "neck.P3,layer:16"}, "layer 16 \\(layer:16\\) is named twice"),
+    "unknown block": ({"block": "GSop", "at": "neck.P3"}, "unknown block 'GSop'. Did you mean 'GSoP'\\?"),
+    "unknown option": ({"at": "neck.P3", "options": {"facter": 8}}, "no option 'facter'. Did you mean 'factor'"),
+    "channels": (
+        {"at": "neck.P3", "options": {"factor": 48}},
+        "at scale n.*layer 17.*factor=48 must divide channels=64",
+    ),
+    "channels of one scale": ({"at": "neck.P3", "options": {"factor": 128}}, "does not fit there"),
+    "one map, sources": ({"at": "neck.P3", "sources": "backbone.P3"}, "EMA reads one map, that of its place; leave"),
+    "list, no sources": ({"block": "PMFS", "at": "before_neck"}, "PMFS reads a list of maps; name them"),
+    "list, two places": (
+        {"block": "PMFS", "at": "neck.P3,neck.P4", "sources": "backbone.P3,backbone.P4"},
+        "goes to one place; got neck.P3, neck.P4",
+    ),
+    "sources behind": (
+        {"block": "PMFS", "at": "before_neck", "sources": "backbone.P4,neck.P5"},
+        "PMFS at before_neck stands behind layer 10 and cannot read neck.P5, layer 22",
+    ),
+    "source of several maps": (
+        {"block": "PMFS", "at": "before_head", "sources": "neck.P3,before_head"},
+        "source 'before_head' is no single map",
+    ),
+    "another size": (
+        {"block": "PMFS", "at": "before_neck", "sources": "backbone.P3,backbone.P4"},
+        "puts out 128 channels at stride 16, but whoever reads layer 10 \\(C2PSA\\) needs 256 channels at stride 32",
+    ),
+    "a stride of its own": (
+        {"block": "Conv", "at": "neck.P3", "args": [256, 3, 2]},
+        "puts out 64 channels at stride 16",
+    ),
+    "one of a pyramid": ({"block": "PyramidLevel", "at": "neck.P3"}, "it is placed with that layer"),
+    "nobody behind": (
+        {"at": "neck.P5", "reroute": "path"},
+        "nobody would read it; layer 22 is read by 23 \\(Detect\\)",
+    ),
+    "head reads it not": (
+        {"at": "backbone.P3", "reroute": "detect"},
+        "nobody would read it; layer 4 is read by 5 \\(Conv\\)",
+    ),
+    "reroute": (
+        {"at": "neck.P3", "reroute": "paths"},
+        "reroute='paths' must be one of all, detect, path. Did you mean",
+    ),
+    "base": ({"base": "yolo111.yaml", "at": "neck.P3"}, "model 'yolo111.yaml' does not exist. Did you mean"),
+    "no YAML": ({"base": "yolo11n.pt", "at": "neck.P3"}, "'yolo11n.pt' is no model YAML"),
+}
+
+
+@pytest.mark.parametrize(("given", "message"), WRONG.values(), ids=WRONG)
+def test_what_cannot_be_placed(given, message, tmp_path):
+    given = {"base": "yolo11.yaml", "block": "EMA", **given}
+    with pytest.raises(UserError, match=message):
+        place(given.pop("base"), given.pop("block"), **given, output=tmp_path / "x.yaml")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_layer_with_several_maps_is_no_place():
+    with pytest.raises(LayerError, match=r"layer 10 of yolov9e.yaml \(CBLinear\) puts out no single map"):
+        place("yolov9e.yaml", "EMA", at="layer:10")
+    with pytest.raises(LayerError, match="layer 10 puts out no single map"):
+        place("yolov9e.yaml", "EMA", at="each:CBLinear")
+
+
+def test_two_maps_of_one_stride_have_no_name(tmp_path):
+    file = tmp_path / "twice.yaml"
+    file.write_text(graph.locate("yolo11.yaml").read_text("utf-8").replace("[[16, 19, 22]", "[[16, 19, 13]"), "utf-8")
+    with pytest.raises(LayerError, match=r"'neck.P4' of twice.yaml is 2 maps; name one by layer:\d+ or layer:\d+"):
+        place(file, "EMA", at="neck.P4")
+
+
+def test_what_exists_is_kept(tmp_path):
+    file = tmp_path / "x.yaml"
+    file.write_text("mine")
+    with pytest.raises(WordError, match=r"x.yaml' exists; give another name, or --force"):
+        place("yolo11.yaml", "EMA", at="neck.P3", output=file)
+    with pytest.raises(LayerError):
+        place("yolo11.yaml", "EMA", at="neck.P9", output=file, force=True)
+    assert file.read_text() == "mine"
+    place("yolo11.yaml", "EMA", at="neck.P3", output=file, force=True)
+    assert "EMA" in file.read_text("utf-8")
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [("x.txt", "must end in .yaml or .yml"), ("no/x.yaml", "the folder '.*no' does not exist")],
+)
+def test_where_nothing_can_be_written(name, message, tmp_path):
+    with pytest.raises(WordError, match=message):
+        place("yolo11.yaml", "EMA", at="neck.P3", output=tmp_path / name)
+
+
+def test_a_write_that_fails_leaves_nothing(tmp_path, monkeypatch):
+    def full(path, content):
+        path.write_text(content[:100])
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("yolo_attn.model_yaml.place._save", full)
+    with pytest.raises(WordError, match=r"cannot be written: No space left"):
+        place("yolo11.yaml", "EMA", at="neck.P3", output=tmp_path / "x.yaml")
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_command_writes_prints_and_lists(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(["place", "yolo11.yaml", "EMA", "--at", "neck.P3", "--args", "factor=8", "-o", "a.yaml"]) == 0
+    out = capsys.readouterr().out
+    assert all(part in out for part in ("17", "neck.P3", "a.yaml"))
+    assert main(["place", "yolo11.yaml", "EMA", "at=neck.P3", "args=factor=8", "--output=b.yaml"]) == 0
+    assert table(Path("a.yaml").read_text("utf-8")) == table(Path("b.yaml").read_text("utf-8"))
+    capsys.readouterr()
+    assert main(["place", "yolo11.yaml", "EMA", "--at", "neck.P3"]) == 0
+    assert where(capsys.readouterr().out, "EMA") == [(17, [16], [18, 24])]
+    assert main(["place", "yolov8-p2.yaml"]) == 0
+    listed = capsys.readouterr().out
+    assert all(name in listed for name in ("backbone.P3", "neck.P2", "before_head", "each:TYPE"))
+    assert max(map(len, listed.splitlines())) <= 80
+    assert main(["place", "--help"]) == 0
+    assert "usage: yolo-attn place BASE" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    {
+        "no place": (["yolo11.yaml", "EMA"], "EMA: no place; give --at"),
+        "unknown": (["yolo11.yaml", "EMA", "--too", "x"], "unknown word '--too'"),
+        "misspelt": (["yolo11.yaml", "EMA", "--form", "x"], "unknown word '--form'. Did you mean 'from'"),
+        "no value": (["yolo11.yaml", "EMA", "--at"], "word '--at' has no value"),
+        "twice": (["yolo11.yaml", "EMA", "--at", "neck.P3", "--at", "neck.P4"], "'--at' is given twice for EMA"),
+        "too early": (["yolo11.yaml", "--at", "neck.P3", "EMA"], "'--at' stands before the block"),
+        "no base": (["-o", "x.yaml"], "which model"),
+        "other word": (["yolo11.yaml", "EMA", "att=neck.P3"], "'att=neck.P3' is no word of place"),
+        "reroute": (["yolo11.yaml", "EMA", "--at", "neck.P3", "--reroute", "al"], "must be one of all, detect, path"),
+        "arguments": (
+            ["yolo11.yaml", "EMA", "--at", "neck.P3", "--args", "factor=8,3"],
+            "positional arguments come first",
+        ),
+    }.values(),
+)
+def test_mistakes_on_the_command_line(words, message, capsys):
+    assert main(["place", *words]) == 2
+    said = capsys.readouterr().err
+    assert re.search(message, said)
+    assert len(said.splitlines()) == 1
+
+
+def test_arguments_are_read_as_yaml():
+    assert arguments("1024,heads=4,sizes=[3,5],residual=true,kernel=linear", "B") == (
+        [1024],
+        {"heads": 4, "sizes": [3, 5], "residual": True, "kernel": "linear"},
+    )
+    assert arguments("", "B") == ([], {})
+    for wrong in ("a=1,a=2", "3x=1", "a=[1"):
+        with pytest.raises(WordError, match="B: --args"):
+            arguments(wrong, "B")
