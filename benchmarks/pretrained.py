@@ -1,0 +1,234 @@
+"""What a pretrained model keeps when rows are inserted: by number, as Ultralytics loads, and layer by layer.
+
+    python benchmarks/pretrained.py transfer yolo11n.pt [...]
+    python benchmarks/pretrained.py validate yolo11n.pt [...] --data coco.yaml [--imgsz 640]
+    python benchmarks/pretrained.py train yolo11n.pt --data bccd.yaml [--epochs 5] [--imgsz 320] [--folder runs/pretrained]
+
+``transfer`` counts tensors for several insertions. ``validate`` inserts a block at every named place of the model, as the
+identity (``residual=true``) and in its plain form, and validates without training. ``train`` fine-tunes three models
+with one recipe: the base, the base with EMA attention loaded by number, and the same loaded layer by layer; it goes on
+where it was interrupted. Weights are named as their model YAML: yolo11n.pt, yolo11n.yaml.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from ultralytics import YOLO
+from ultralytics.nn.tasks import BaseModel
+from ultralytics.utils import LOGGER
+
+import yolo_attn
+from yolo_attn import Insertion, place
+from yolo_attn.integration import graph, pretrained
+from yolo_attn.model_yaml import places
+
+BACKBONE = ("backbone.P3", "backbone.P4", "backbone.P5")
+INSERTIONS = {
+    "nn.Identity behind layer 4": Insertion("nn.Identity", ("layer:4",)),
+    "EMA on the neck's P3, P4, P5": Insertion("EMA", ("neck.P3", "neck.P4", "neck.P5")),
+    "GSoP at the backbone's end": Insertion("GSoP", ("backbone.end",)),
+    "PMFS before the neck": Insertion("PMFS", ("before_neck",), BACKBONE),
+}
+
+
+@contextmanager
+def by_number() -> Iterator[None]:
+    """Load as Ultralytics does by itself."""
+    ours = BaseModel.load
+    BaseModel.load = ours.__wrapped__
+    try:
+        yield
+    finally:
+        BaseModel.load = ours
+
+
+def placed(weights: Path, insertion: Insertion, folder: Path, name: str) -> tuple[Any, list[int]]:
+    """Return the model with the block put in, and the layer of it that each layer of the base has become."""
+    base = f"{weights.stem}.yaml"
+    result = place(base, [insertion], output=folder / f"{weights.stem}-{name}.yaml")
+    new = {row.index for row in result.inserted}
+    model = YOLO(str(folder / f"{weights.stem}-{name}.yaml"))
+    return model, [k for k in range(len(model.model.model)) if k not in new]
+
+
+def transfer(arguments: argparse.Namespace, console: Console, folder: Path) -> None:
+    """Print how many tensors arrive, by number and layer by layer, and how many of them in the right layer."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title="tensors of the source that arrive", title_justify="left")
+    for column in (
+        "weights",
+        "inserted",
+        "by number",
+        "of them right",
+        "parameters right",
+        "layer by layer",
+        "parameters",
+    ):
+        table.add_column(column, justify="left" if column in ("weights", "inserted") else "right")
+    for weights in arguments.weights:
+        for k, (what, insertion) in enumerate(INSERTIONS.items()):
+            source = YOLO(str(weights)).model
+            model, at = placed(weights, insertion, folder, f"t{k}")
+            with by_number():
+                model.model.load(source, verbose=False)
+            naive = arrived(source, model.model, list(range(len(source.model))))
+            true = arrived(source, model.model, at)
+            right = {name for name in naive if at[number(name)] == number(name)} & true
+            model, at = placed(weights, insertion, folder / "again", f"t{k}")
+            pretrained.load(model.model, source)
+            ours = arrived(source, model.model, at)
+            total = len(source.state_dict())
+            table.add_row(
+                weights.stem,
+                what,
+                f"{len(naive)}/{total}",
+                str(len(right)),
+                share(source, right),
+                f"{len(ours)}/{total}",
+                share(source, ours),
+            )
+    console.print(table)
+
+
+def number(name: str) -> int:
+    """Return the layer number in a tensor's name."""
+    return int(name.split(".")[1])
+
+
+def arrived(source: Any, target: Any, at: list[int]) -> set[str]:
+    """Return the names of the source's tensors that the target has, equal, where ``at`` says its layers are."""
+    there = target.state_dict()
+    names = set()
+    for name, tensor in source.state_dict().items():
+        _, k, rest = name.split(".", 2)
+        other = there.get(f"model.{at[int(k)]}.{rest}")
+        if other is not None and other.shape == tensor.shape and bool((other == tensor).all()):
+            names.add(name)
+    return names
+
+
+def share(source: Any, names: set[str]) -> str:
+    """Return which part of the source's parameters these are."""
+    sizes = {name: p.numel() for name, p in source.named_parameters()}
+    return f"{100 * sum(sizes.get(n, 0) for n in names) / sum(sizes.values()):.1f} %"
+
+
+def validate(arguments: argparse.Namespace, console: Console, folder: Path) -> None:
+    """Print mAP50-95 before any training, with a block at every named place."""
+    for weights in arguments.weights:
+        base = graph.build(graph.load(f"{weights.stem}.yaml"))
+        table = Table(
+            box=box.SIMPLE_HEAD, pad_edge=False, title=f"{weights.stem}: mAP50-95 untrained", title_justify="left"
+        )
+        for column in ("block", "place", "residual=true", "equal", "plain form"):
+            table.add_column(column, justify="left" if column in ("block", "place") else "right")
+        wanted = metric(YOLO(str(weights)), arguments)
+        table.add_row("none", "", f"{100 * wanted:.4f}", "", "")
+        insertions = [("EMA", (name,), (), {"factor": 8}) for name in places.named(base)]
+        insertions += [(block, ("before_neck",), BACKBONE, {}) for block in ("PMFS", "AttentionFPN")]
+        for k, (block, at, sources, options) in enumerate(insertions):
+            got = []
+            for form in ({"residual": True}, {}):
+                insertion = Insertion(block, at, sources, (), {**options, **form})
+                model, _ = placed(weights, insertion, folder, f"v{k}{'r' * bool(form)}")
+                model.load(weights)
+                got.append(metric(model, arguments))
+            table.add_row(
+                block, at[0], f"{100 * got[0]:.4f}", "yes" if got[0] == wanted else "NO", f"{100 * got[1]:.1f}"
+            )
+            console.print(f"{weights.stem} {block} {at[0]}: {got}", style="dim")
+        console.print(table)
+
+
+def metric(model: Any, arguments: argparse.Namespace) -> float:
+    """Return mAP50-95 on the val split."""
+    found = model.val(
+        data=arguments.data, imgsz=arguments.imgsz or 640, batch=16, device="cpu", workers=1, plots=False, verbose=False,
+        project=str(arguments.folder), name="val", exist_ok=True,
+    )  # fmt: skip
+    return float(found.box.map)
+
+
+def train(arguments: argparse.Namespace, console: Console, folder: Path) -> None:
+    """Fine-tune the base, EMA attention loaded by number and EMA attention loaded layer by layer; print the test split."""
+    (weights,) = arguments.weights
+    ema = str(folder / f"{weights.stem}-ema.yaml")
+    place(f"{weights.stem}.yaml", [INSERTIONS["EMA on the neck's P3, P4, P5"]], output=ema)
+    runs = {"base": (f"{weights.stem}.yaml", False), "EMA, by number": (ema, True), "EMA, layer by layer": (ema, False)}
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for column in ("model", *(f"val, epoch {k + 1}" for k in range(arguments.epochs)), "test mAP50", "test mAP50-95"):
+        table.add_column(column, justify="left" if column == "model" else "right")
+    for k, (name, (yaml, naive)) in enumerate(runs.items()):
+        run = arguments.folder / f"train-{k}"
+        done = run / "figures.json"
+        if not done.exists():
+            figures = fine_tune(yaml, weights, run, arguments, naive=naive)
+            done.write_text(json.dumps(figures))
+        figures = json.loads(done.read_text())
+        table.add_row(name, *(f"{100 * v:.1f}" for v in figures["val"]), *(f"{100 * v:.1f}" for v in figures["test"]))
+    console.print(table)
+
+
+def fine_tune(yaml: str, weights: Path, run: Path, arguments: argparse.Namespace, *, naive: bool) -> dict[str, Any]:
+    """Train one model; return mAP50 of each epoch on val, and mAP50 and mAP50-95 of the best epoch on test."""
+    recipe = {
+        "data": arguments.data, "epochs": arguments.epochs, "imgsz": arguments.imgsz or 320, "batch": 8, "seed": 0,
+        "optimizer": "AdamW", "lr0": 0.001, "device": arguments.device, "workers": 1, "plots": False, "verbose": False,
+    }  # fmt: skip
+    last = run / "weights" / "last.pt"
+    with by_number() if naive else _nothing():
+        if last.exists():
+            YOLO(str(last)).train(resume=True)
+        else:
+            YOLO(yaml).train(pretrained=str(weights), project=str(run.parent), name=run.name, exist_ok=True, **recipe)
+    rows = (run / "results.csv").read_text().splitlines()
+    column = [c.strip() for c in rows[0].split(",")].index("metrics/mAP50(B)")
+    best = YOLO(str(run / "weights" / "best.pt"))
+    found = best.val(data=arguments.data, imgsz=recipe["imgsz"], split="test", device=arguments.device, workers=1, plots=False,
+                     project=str(run), name="test", exist_ok=True)  # fmt: skip
+    return {
+        "val": [float(r.split(",")[column]) for r in rows[1:]],
+        "test": [float(found.box.map50), float(found.box.map)],
+    }
+
+
+@contextmanager
+def _nothing() -> Iterator[None]:
+    yield
+
+
+def main() -> None:
+    """Run what is asked for."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=["transfer", "validate", "train"])
+    parser.add_argument("weights", nargs="+", type=Path)
+    parser.add_argument("--data")
+    parser.add_argument("--imgsz", type=int)
+    parser.add_argument("--epochs", type=int, default=5)
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--folder", type=Path, default=Path("runs/pretrained"))
+    arguments = parser.parse_args()
+    if arguments.what != "transfer" and not arguments.data:
+        parser.error(f"{arguments.what} needs --data")
+    arguments.folder = arguments.folder.resolve()
+    yolo_attn.register()
+    if arguments.what != "train":
+        LOGGER.setLevel(logging.WARNING)
+    console = Console(width=None if Console().is_terminal else 120)
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / "again").mkdir()
+        {"transfer": transfer, "validate": validate, "train": train}[arguments.what](arguments, console, Path(folder))
+
+
+if __name__ == "__main__":
+    main()
