@@ -203,3 +203,45 @@ if __name__ == "__main__":
     load = f"import my_layers; from ultralytics import YOLO; print('=', YOLO({str(checkpoint)!r}).model.model[17])"
     out = run(load, tmp_path, **env)
     assert last_lines(out) == ["Gate("]
+
+
+PLACED = {  # rows that come in: one each, before the head one for each map that it reads
+    "yolov3-tiny.yaml": 5,
+    "yolov5n-p6.yaml": 7,
+    "yolov8n-p2.yaml": 7,
+    "yolov8n-seg.yaml": 6,
+    "yolov9t.yaml": 6,
+    "yolo11n.yaml": 6,
+    "yolo11n-cls.yaml": 3,
+}
+
+
+def test_blocks_are_placed_and_weights_follow_their_layers(version, tmp_path):
+    version, env = version
+    code = f"""
+        import torch, yolo_attn
+        yolo_attn.register()
+        from ultralytics import YOLO
+        from yolo_attn.integration import graph
+        from yolo_attn.model_yaml import places
+
+        def tensors(out):
+            parts = out.values() if isinstance(out, dict) else out if isinstance(out, (list, tuple)) else []
+            return [out] if isinstance(out, torch.Tensor) else [t for part in parts for t in tensors(part)]
+
+        torch.manual_seed(0)
+        for base in {list(PLACED)}:
+            there = places.named(graph.build(graph.load(base)))
+            at = [name for name in ("backbone.P3", "backbone.end", "neck.P4", "before_head") if name in there]
+            own = "own-" + base
+            placed = yolo_attn.place(base, "EMA", at=at, options={{"factor": 8, "residual": True}}, output=own)
+            old, new = YOLO(base), YOLO(own)
+            new.model.load(old.model, verbose=False)
+            x = torch.rand(1, 3, 128, 128)
+            with torch.no_grad():
+                a, b = tensors(old.model.eval()(x)), tensors(new.model.eval()(x))
+            assert len(a) == len(b) > 0, base
+            print("=", base, len(placed.inserted), all(torch.equal(p, q) for p, q in zip(a, b)))
+    """
+    out = last_lines(run(code, tmp_path, **env))
+    assert out == [f"{base} {rows} True" for base, rows in PLACED.items()]

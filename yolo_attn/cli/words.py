@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from ..errors import WordError
 from ..registry import nearest
@@ -48,3 +48,51 @@ def parse(words: Sequence[str], known: Iterable[str], *, flags: Iterable[str] = 
             raise WordError(f"word {name!r} is given twice")
         out[name] = ",".join(values) if values else "True"
     return out
+
+
+def with_paths(
+    words: Sequence[str], known: Iterable[str], *, flags: Iterable[str] = (), short: Mapping[str, str] | None = None
+) -> tuple[list[str], dict[str, str]]:
+    """Return the paths among the words, in order, and the words with their values, unconverted.
+
+    Args:
+        words: Paths; ``map=6=7``, ``--map 6=7`` or ``--map=6=7``; here a word takes one value.
+        known: The words that are allowed.
+        flags: Those among them that stand without a value (``--force``).
+        short: Letters for words: ``{"o": "output"}`` lets ``-o OUT`` be ``--output OUT``.
+
+    Raises:
+        WordError: For an unknown word (names the nearest), one without a value, or one given twice.
+    """
+    known, flags, short = list(known), set(flags), dict(short or {})
+    paths: list[str] = []
+    out: dict[str, str] = {}
+    queue = list(words)
+    while queue:
+        word = queue.pop(0)
+        name, equals, value = word.lstrip("-").partition("=")
+        name = short.get(name, name) if word.startswith("-") else name
+        if not word.startswith("-") and not (equals and name in known):
+            if equals and name.isidentifier():
+                raise WordError(f"unknown word {name!r}.{nearest(name, known) or f' Words: {_dashed(known)}'}")
+            paths.append(word)
+            continue
+        if name not in known:
+            raise WordError(f"unknown word {word!r}.{nearest(name, known) or f' Words: {_dashed(known)}'}")
+        if name in out:
+            raise WordError(f"word {name!r} is given twice")
+        if name in flags:
+            if value not in ("", "True", "False"):
+                raise WordError(f"word {name!r} takes no value, got {value!r}")
+            out[name] = value or "True"
+            continue
+        if not equals and queue:
+            value = queue.pop(0)
+        if not value:
+            raise WordError(f"word {word!r} has no value")
+        out[name] = value
+    return paths, out
+
+
+def _dashed(known: Iterable[str]) -> str:
+    return ", ".join(f"--{word}" for word in known)

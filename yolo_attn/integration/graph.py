@@ -22,7 +22,7 @@ from ..errors import LayerError
 from . import files, layers, parser, rows
 
 IMAGE = -1  # number of the image among the layers that a row reads
-SIZE = 512  # side of the image; a multiple of every model's largest stride
+SIZE = 256  # side of the image; a multiple of every model's largest stride
 _TEXT = (1, 80, 512)  # the text features that open-vocabulary models are given beside the image
 
 

@@ -63,7 +63,7 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Label:
-    """Where the size of a layer's output is written, left-aligned: beside its line down or up, or above its line out."""
+    """Where the size of a layer's output is written, left-aligned: beside a line down or up, above a line out."""
 
     source: int
     x: float
@@ -175,15 +175,15 @@ def _boxes(graph: Graph, levels: list[list[float]], columns: list[int]) -> Layou
     first: dict[float, int] = {}
     count: dict[float, int] = {}
     rows = 0
-    for level in sorted({v for each in levels for v in each}):
-        count[level] = max((len(c) for (_, v), c in cells.items() if v == level), default=1)
-        first[level] = rows
-        bands.append(Band(2**level, rows * ROW, (rows + count[level]) * ROW))
-        rows += count[level]
+    for value in sorted({v for each in levels for v in each}):
+        count[value] = max((len(c) for (_, v), c in cells.items() if v == value), default=1)
+        first[value] = rows
+        bands.append(Band(2**value, rows * ROW, (rows + count[value]) * ROW))
+        rows += count[value]
     boxes: dict[int, Box] = {}
-    for (column, level), inside in cells.items():
+    for (column, value), inside in cells.items():
         upwards = _goes_up(column, columns, levels)
-        start = first[level] + (count[level] - len(inside) + upwards) // 2
+        start = first[value] + (count[value] - len(inside) + upwards) // 2
         for k, i in enumerate(reversed(inside) if upwards else inside):
             boxes[i] = Box(graph.layers[i], column, start + k, start + k)
     for i, level in enumerate(levels):

@@ -1,0 +1,51 @@
+"""``yolo-attn diagram``: a model drawn as its graph."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from .. import register
+from ..errors import WordError
+from . import model_words
+
+USAGE = "yolo-attn diagram yolo11n-ema.yaml -o yolo11n-ema.svg"
+HELP = f"""\
+yolo-attn diagram: a model drawn as its graph, attention highlighted
+
+usage: yolo-attn diagram MODEL -o OUT [--scale LETTER] [--imgsz 640] [--engine NAME] [--force]
+
+  MODEL             a model YAML: a path, or a name that Ultralytics or this project ships
+  -o OUT            the file to write: .svg, .png or .pdf
+  --scale LETTER    the scale to draw; by default that of the name's letter, else the smallest
+  --imgsz PIXELS    side of the image, for the sizes of the maps
+  --engine NAME     graphviz (its program dot has to be installed), matplotlib, or auto: graphviz where it works
+  --force           write over a file that exists
+
+examples:
+  {USAGE}
+  yolo-attn diagram yolo26-afpn.yaml -o afpn.png --scale m --imgsz 1280
+"""
+
+
+def run(given: Sequence[str]) -> int:
+    """Draw the model, and print what was written."""
+    if not given or given[0] in ("-h", "--help", "help"):
+        print(HELP, end="")
+        return 0
+    register()
+    known = ["output", "scale", "imgsz", "engine", "force"]
+    model, pairs = model_words.parse(given, known, flags=["force"], usage=USAGE)
+    if "output" not in pairs:
+        raise WordError(f"where to? write e.g. {USAGE}")
+    imgsz = pairs.get("imgsz", "640")
+    if not imgsz.isdecimal() or not int(imgsz):
+        raise WordError(f"imgsz={imgsz!r} must be a number of pixels, e.g. 640")
+    from ..integration import graph as graphs
+    from ..model_yaml import diagram
+
+    force = pairs.get("force") == "True"
+    diagram.check_words(pairs["output"], pairs.get("engine", "auto"), force=force)  # before the model is built
+    graph = graphs.build(graphs.load(model), pairs.get("scale", ""))
+    used = diagram.draw(graph, pairs["output"], imgsz=int(imgsz), engine=pairs.get("engine", "auto"), force=force)
+    print(f"Written: {pairs['output']} ({graph.file}{f', scale {graph.scale}' if graph.scale else ''}, by {used})")
+    return 0
