@@ -11,6 +11,8 @@ from ultralytics import YOLO
 import yolo_attn
 from yolo_attn import registry
 from yolo_attn.cli import blocks, docstrings, main, words
+from yolo_attn.cli.main import COMMANDS as OWN_COMMANDS
+from yolo_attn.cli.main import PASSED_THROUGH
 from yolo_attn.integration import layers, yolo
 
 ROOT = Path(__file__).parents[1]
@@ -40,12 +42,32 @@ def test_the_words_of_every_command_are_known(command):
         assert given[0] == "train_detect.py"
         return
     mode, *rest = given
-    assert mode in ("train", "val", "compare", "data", "info", "blocks")
+    assert mode in (*OWN_COMMANDS, *PASSED_THROUGH)
     if mode in ("train", "val", "compare"):
         pairs = words.parse(rest, ["base", "models", *yolo.words()])
         for name in [pairs.get("model"), pairs.get("base"), *pairs.get("models", "").split(",")]:
             if name and name.endswith(".yaml"):
                 yolo.check_model(name)
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/models.md"])
+def test_the_commands_on_model_yamls_run(page, tmp_path, monkeypatch):
+    """One behind the other in an empty folder, as a reader does."""
+    monkeypatch.chdir(tmp_path)
+    text = (ROOT / page).read_text(encoding="utf-8")
+    lines = [line for line in text.splitlines() if re.match(r"yolo-attn (place|check|diagram) .*\.(yaml|svg)$", line)]
+    assert {shlex.split(line)[1] for line in lines} == {"place", "check", "diagram"}
+    for line in lines:
+        assert main(shlex.split(line)[1:]) == 0, line
+    assert next(tmp_path.glob("*.svg")).stat().st_size > 10_000
+
+
+def test_the_page_of_model_yamls_has_python_that_runs():
+    text = (ROOT / "docs" / "models.md").read_text(encoding="utf-8")
+    (code,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    space = {}
+    exec(code, space)
+    assert [row.index for row in space["placed"].inserted] == [17, 21]
 
 
 def test_the_yaml_rows_build(tmp_path):
@@ -101,4 +123,4 @@ def test_help_ends_with_commands_whose_words_are_known(capsys):
     for line in examples:
         program, command, *_ = shlex.split(line)
         assert program == "yolo-attn"
-        assert command in ("blocks", "info", "train", "val", "export", "compare")
+        assert command in (*OWN_COMMANDS, *PASSED_THROUGH)

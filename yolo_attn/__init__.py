@@ -7,10 +7,11 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from .integration.transfer import transfer
     from .model_yaml.place import Insertion, place
 
 __version__ = "0.1.0"
-__all__ = ["Insertion", "place", "register", "unregister"]
+__all__ = ["Insertion", "place", "register", "transfer", "unregister"]
 
 
 def register(name: str | None = None, **spec: "Any") -> "Any":
@@ -51,4 +52,8 @@ def __getattr__(name: str) -> "Any":
         from .model_yaml import place as module
 
         return getattr(module, name)
+    if name == "transfer":
+        from .integration.transfer import transfer
+
+        return transfer
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

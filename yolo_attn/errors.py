@@ -17,7 +17,7 @@ class DataError(UserError, ValueError):
 
 
 class CheckpointError(UserError, RuntimeError):
-    """A checkpoint needs a layer class that is not installed."""
+    """A checkpoint cannot be used: a layer class is not installed, or its weights do not fit the model."""
 
 
 class WordError(UserError, ValueError):

@@ -19,6 +19,9 @@ usage: yolo-attn COMMAND [word=value ...]
   blocks    the layers that a model YAML can use: options, parameters, limits; blocks NAME: all about one
   info      a model's layers, and what its attention layers read and cost
   place     put blocks into a model YAML by the names of places; place MODEL.yaml: its places
+  diagram   a model drawn as its graph, attention highlighted
+  check     what a model's attention layers read and who reads them, and slips
+  transfer  the weights of a checkpoint in another model, each layer's in that layer wherever it is now
   compare   train a base model and variants with one recipe, validate them, print one table
   data      from-coco: a data set with COCO JSON labels to one that YOLO trains on
   train val predict export track benchmark
@@ -29,11 +32,14 @@ Words are those of yolo: imgsz=320 epochs=100. Model and data set YAMLs of the p
 with files of your own:
   yolo-attn predict model=best.pt source=image.png
   yolo-attn data from-coco instances.json images/ out/
+  yolo-attn transfer yolo11n.pt yolo11n-ema.yaml -o yolo11n-ema.pt
 
 examples that run as they stand, on a CPU:
   yolo-attn blocks
   yolo-attn info model=yolo11n-ema.yaml
   yolo-attn place yolo11.yaml EMA --at neck.P3,neck.P4 -o yolo11-mine.yaml
+  yolo-attn diagram yolo11n-ema.yaml -o yolo11n-ema.svg
+  yolo-attn check yolo11n-ema.yaml
   yolo-attn train model=yolo11n-ema.yaml data=digits.yaml imgsz=128 epochs=1 fraction=0.1
   yolo-attn val model=yolo11n-ema.yaml data=digits.yaml imgsz=128
   yolo-attn export model=yolo11n-ema.yaml imgsz=128
@@ -42,7 +48,7 @@ examples that run as they stand, on a CPU:
 
 
 # Each command is the module of its name beside this one, which has run(words).
-COMMANDS = ("blocks", "info", "place", "compare", "data")
+COMMANDS = ("blocks", "info", "place", "diagram", "check", "transfer", "compare", "data")
 PASSED_THROUGH = ("train", "val", "predict", "export", "track", "benchmark")
 
 

@@ -7,6 +7,13 @@
 ``parser``           ``parse_model`` with one more branch
 ``rows``             one row of a model YAML to constructor arguments
 ``checkpoints``      ``.pt`` files that hold our layers, or layers that are not installed
+``pretrained``       weights that follow their layers, whatever the layers' numbers
+``provenance``       which layers and parameters of a model came from which weights
+``training``         those weights in a training: its words ``freeze``, ``new_lr_mult`` and ``partial``
+``freezing``         layers that a training leaves as they are
+``learning_rates``   another learning rate for what is new
+``arguments``        the words that we add to those of ``yolo train``
+``transfer``         the weights of a checkpoint in another model, as a checkpoint
 ``files``            model and data set YAMLs by bare name
 ``datasets``         data sets that are missing, images and labels that cannot be used
 ``ddp``              the processes that multi-GPU training starts

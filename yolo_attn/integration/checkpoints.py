@@ -19,7 +19,7 @@ from typing import Any
 
 from .. import registry
 from ..errors import CheckpointError
-from . import layers
+from . import layers, provenance
 
 # Whose modules are missing or renamed is for Ultralytics and pickle to deal with; the last are Python 2's names.
 _THEIRS = {"ultralytics", "torch", "torchvision", "numpy", *sys.stdlib_module_names, *_compat_pickle.IMPORT_MAPPING}
@@ -36,12 +36,14 @@ def guarded(original: Callable[..., Any]) -> Callable[..., Any]:
             raise _missing(weight, missing)
         allow_restricted_loading()
         try:
-            return original(weight, *args, **kwargs)
+            loaded = original(weight, *args, **kwargs)
         except AttributeError as error:  # the module is there, the class is not
             found = re.search(r"attribute '(\w+)' on <?module '([\w.]+)'", str(error))
             if found and holds_our_layers(Path(str(weight))):
                 raise _missing(weight, [f"{found[2]}.{found[1]}"]) from error
             raise
+        provenance.move_to_checkpoint(loaded[0])
+        return loaded
 
     return torch_safe_load
 

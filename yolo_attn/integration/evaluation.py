@@ -24,6 +24,7 @@ from ultralytics.models.yolo.detect import DetectionValidator
 from ultralytics.utils import DEFAULT_CFG_DICT
 
 from yolo_attn.errors import DataError, UserError, WordError
+from yolo_attn.integration import arguments
 from yolo_attn.integration.yolo import check_model
 from yolo_attn.registry import nearest
 
@@ -65,10 +66,13 @@ def check_training_words(words: Mapping[str, Any]) -> None:
     """
     try:
         get_cfg(overrides={**words, "mode": "train", "task": "detect"})
+    except UserError:
+        raise
     except (SyntaxError, TypeError, ValueError) as error:
+        known = {**arguments.TRAIN, **DEFAULT_CFG_DICT}
         for word in words:
-            if word not in DEFAULT_CFG_DICT:
-                raise WordError(f"{word!r} is no argument of yolo train.{nearest(word, DEFAULT_CFG_DICT)}") from None
+            if word not in known:
+                raise WordError(f"{word!r} is no argument of yolo train.{nearest(word, known)}") from None
         raise WordError(" ".join(str(error).split())) from None
 
 

@@ -17,7 +17,10 @@ if TYPE_CHECKING:
 # Modules of Ultralytics in which something is wrapped; what, says ``patching``.
 TARGETS = frozenset(
     {
+        "ultralytics.cfg",
         "ultralytics.data.utils",
+        "ultralytics.engine.model",
+        "ultralytics.engine.trainer",
         "ultralytics.models.yolo.detect.train",
         "ultralytics.models.yolo.detect.val",
         "ultralytics.nn.tasks",

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
-from . import checkpoints, datasets, ddp, files, parser
+from . import arguments, checkpoints, datasets, ddp, files, parser, pretrained, training
 
 Wrap = Callable[[Callable[..., Any]], Callable[..., Any]]
 
@@ -20,6 +20,14 @@ WRAPPERS: dict[str, dict[str, Wrap]] = {
         "parse_model": parser.extended,
         "torch_safe_load": checkpoints.guarded,
         "yaml_model_load": files.explaining_what_is_no_model,
+        "BaseModel.load": pretrained.following_layers,
+    },
+    "ultralytics.cfg": {"check_dict_alignment": arguments.knowing_ours},
+    "ultralytics.engine.model": {"Model.load": training.told_how_to_load, "Model.train": training.loading_as_told},
+    "ultralytics.engine.trainer": {
+        "BaseTrainer.setup_model": training.prepared,
+        "BaseTrainer.build_optimizer": training.with_groups_of_new_parameters,
+        "BaseTrainer.save_model": training.saying_it_was_trained,
     },
     "ultralytics.utils.checks": {"check_file": files.searching_ours_too},
     "ultralytics.utils.dist": {"generate_ddp_file": ddp.importing_ours},

@@ -9,7 +9,7 @@ from typing import Any
 
 from ..errors import CheckpointError, DataError, LayerError
 from ..registry import nearest
-from . import files
+from . import arguments, files, pretrained
 
 TASKS = ("detect", "segment", "classify", "pose", "obb")
 
@@ -18,14 +18,16 @@ def words() -> list[str]:
     """Return the words that ``yolo`` takes."""
     from ultralytics.utils import DEFAULT_CFG_DICT
 
-    return sorted({*DEFAULT_CFG_DICT, "end2end"} - {"mode"})  # the mode is the command
+    return sorted({*DEFAULT_CFG_DICT, *arguments.TRAIN, "end2end"} - {"mode"})  # the mode is the command
 
 
 def flags() -> list[str]:
     """Return the words that may stand without a value (``half`` for ``half=True``)."""
     from ultralytics.utils import DEFAULT_CFG_DICT
 
-    return sorted({k for k, v in DEFAULT_CFG_DICT.items() if isinstance(v, bool)} | {"end2end", "half", "int8", "nms"})
+    return sorted(
+        {k for k, v in DEFAULT_CFG_DICT.items() if isinstance(v, bool)} | {"end2end", "half", "int8", "nms", "partial"}
+    )
 
 
 def value(text: str) -> Any:
@@ -102,6 +104,7 @@ def call(arguments: list[str]) -> None:
     try:
         from ultralytics.cfg import entrypoint
 
-        entrypoint()
+        with pretrained.loading():
+            entrypoint()
     finally:
         sys.argv[:] = before

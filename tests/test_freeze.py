@@ -1,0 +1,261 @@
+"""``freeze=`` by word and by the source's numbers: what becomes of it, and that the layers stay as they are."""
+
+import copy
+import re
+import zipfile
+from types import SimpleNamespace
+
+import pytest
+import torch
+from hand_made import inserted, shipped, write
+from support import tiny_data
+from torch import nn
+from ultralytics import YOLO
+from ultralytics.nn.tasks import DetectionModel
+
+import yolo_attn
+from yolo_attn.cli.main import main
+from yolo_attn.errors import WordError
+from yolo_attn.integration import arguments, freezing, provenance
+
+yolo_attn.register()
+OPTIONS = {
+    "imgsz": 64, "batch": 2, "nbs": 2, "workers": 0, "device": "cpu", "plots": False, "verbose": False, "val": False,
+    "warmup_epochs": 0, "lr0": 0.01, "optimizer": "AdamW", "seed": 0,
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def source():
+    return DetectionModel("yolo11n.yaml", verbose=False)
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory, source):
+    """A folder with data of two classes and the source as a file."""
+    folder = tmp_path_factory.mktemp("freeze")
+    tiny_data(folder / "data", images=4)
+    model = YOLO("yolo11n.yaml")
+    model.model.load_state_dict(source.state_dict())
+    model.save(folder / "yolo11n.pt")
+    return folder
+
+
+def trainer_of(model, freeze):
+    return SimpleNamespace(model=model, args=SimpleNamespace(freeze=freeze))
+
+
+def resolved(model, freeze):
+    trainer = trainer_of(model, freeze)
+    said = freezing.resolve(trainer)
+    return trainer.args.freeze, said
+
+
+def loaded(source, name="yolo11n-ema.yaml", **words):
+    model = DetectionModel(name, verbose=False, **words)
+    model.load(source, verbose=False)
+    return model
+
+
+def test_transferred(source):
+    names, said = resolved(loaded(source), "transferred")
+    whole = [str(k) for k in (*range(11), 13, 16, 18, 20, 22, 24, 26)]
+    assert names == whole
+    assert said == "freeze=transferred: frozen are layers 0 to 10, 13, 16, 18, 20, 22, 24, 26"
+
+
+def test_transferred_with_other_classes(source):
+    model = loaded(source, nc=3)
+    names, said = resolved(model, "transferred")
+    inside = [n for n in names if n.startswith("26")]
+    assert "26.cv2" in inside
+    assert "26" not in inside
+    new = set(provenance.of(model)["new"])
+    frozen = tuple(f"model.{n}." for n in names)
+    assert [n for n, _ in model.named_parameters() if not n.startswith(frozen)] == [
+        n for n, _ in model.named_parameters() if n in new
+    ]
+    assert said.endswith("24 and parts of layer 26")
+
+
+def test_backbone(source, tmp_path):
+    assert resolved(DetectionModel("yolo11n-ema.yaml", verbose=False), "backbone")[0] == [str(k) for k in range(11)]
+    row = [-1, 1, "EMA", [{"factor": 8}]]
+    file = write(tmp_path, "yolo11n-own.yaml", inserted(shipped(), 4, row))
+    assert resolved(loaded(source, file), "backbone")[0] == [str(k) for k in range(12) if k != 5]
+
+
+def test_numbers_are_those_of_the_source(source, tmp_path):
+    file = write(tmp_path, "yolo11n-own.yaml", inserted(shipped(), 4, [-1, 1, "EMA", [{"factor": 8}]]))
+    model = loaded(source, file)
+    names, said = resolved(model, 10)
+    assert names == ["0", "1", "2", "3", "4", "6", "7", "8", "9", "10"]
+    assert said == "freeze=10 counts the layers of yolo11n.yaml: frozen are layers 0 to 4, 6 to 10 here"
+    assert resolved(model, [0, 5, "24.cv2"])[0] == ["0", "6", "24.cv2"]
+    assert resolved(model, (4, 5))[0] == ["4", "6"]
+    for given in (["0", "26.cv2"], None, [], 0):
+        assert resolved(model, given) == (given, None)
+    assert resolved(loaded(model, "yolo11n.yaml"), 7) == (7, None)  # back again: the first source's numbers
+
+
+def test_numbers_where_the_lists_are_the_same_are_ultralytics_business(source):
+    for model in (loaded(source, "yolo11n.yaml"), DetectionModel("yolo11n-ema.yaml", verbose=False)):
+        for given in (10, [1, 2], 99):
+            assert resolved(model, given) == (given, None)
+
+
+def test_after_a_removed_layer():
+    own = DetectionModel("yolo11n-ema.yaml", verbose=False)
+    model = loaded(own, "yolo11n.yaml")
+    assert resolved(model, [16, 17, 18])[0] == ["16", "17"]  # the source's 17 is its attention
+
+
+def test_errors(source):
+    model = loaded(source)
+    own = DetectionModel("yolo11n-ema.yaml", verbose=False)
+    for given, words in (
+        (
+            "transfered",
+            r"freeze=transfered is unknown. Did you mean 'transferred'\? Give backbone, transferred, a number",
+        ),
+        (25, "freeze=25: yolo11n.yaml has no layer 24; it has 0 to 23"),
+        ([3, 99], r"freeze=\[3, 99\]: yolo11n.yaml has no layer 99; it has 0 to 23"),
+    ):
+        with pytest.raises(WordError, match=words):
+            resolved(model, given)
+    with pytest.raises(WordError, match="freeze=transferred: no weights were loaded into this model; give pretrained="):
+        resolved(own, "transferred")
+    with pytest.raises(
+        WordError, match="freeze=transferred: every layer would be frozen, and nothing is left to train"
+    ):
+        resolved(loaded(source, "yolo11n.yaml"), "transferred")
+    rootless = copy.deepcopy(own)
+    rootless.yaml = {}
+    with pytest.raises(WordError, match="freeze=backbone: the model was not built from a model YAML"):
+        resolved(rootless, "backbone")
+    foreign = loaded(source)
+    setattr(
+        foreign, provenance.ATTRIBUTE, {**provenance.of(foreign), "new": [n for n, _ in foreign.named_parameters()]}
+    )
+    for word, where in (("transferred", "this model"), ("backbone", "the backbone")):
+        with pytest.raises(WordError, match=f"freeze={word}: nothing in {where} came from yolo11n.yaml; leave it out"):
+            resolved(foreign, word)
+    with pytest.raises(WordError, match="freeze=neck is unknown"):
+        arguments.check_values({"freeze": "neck"})
+
+
+def test_single_parameters_beside_new_children():
+    """A layer whose own parameter came over while a part of it is new: no prefix names the parameter alone."""
+
+    class Own(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.gamma = nn.Parameter(torch.ones(4))
+            self.old, self.new = nn.Conv2d(4, 4, 1), nn.Conv2d(4, 4, 1)
+            self.norm = nn.BatchNorm2d(4)
+
+    model = nn.Module()
+    model.model = nn.Sequential(Own(), nn.Conv2d(4, 4, 1))
+    new = ["model.0.new.weight", "model.0.new.bias", "model.1.bias"]
+    setattr(model, provenance.ATTRIBUTE, {"new": new, "source": "x.pt", "source_layers": 2, "layers": {0: 0, 1: 1}})
+    trainer = trainer_of(model, "transferred")
+    freezing.resolve(trainer)
+    assert trainer.args.freeze == ["0.old"]  # the norm stays with what it normalizes
+    freezing.freeze_the_rest(trainer, model)
+    still = {n for n, p in model.named_parameters() if not p.requires_grad}
+    assert still == {"model.0.gamma", "model.1.weight"}
+
+
+# In a real training
+
+
+def train(model, place, **words):
+    """Train an epoch; return the trainer and the state before and after."""
+    states = {}
+    copied = {"on_train_start": "before", "on_train_epoch_end": "after"}
+    for event, when in copied.items():
+        model.add_callback(event, lambda t, when=when: states.update({when: copy.deepcopy(t.model.state_dict())}))
+    model.train(data=str(place / "data" / "data.yaml"), epochs=1, project=str(place / "runs"), **OPTIONS, **words)
+    return model.trainer, states["before"], states["after"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("way", ["pretrained", "load"])
+def test_only_what_is_new_is_trained(way, place):
+    model = YOLO("yolo11n-ema.yaml")
+    words = {"pretrained": str(place / "yolo11n.pt")} if way == "pretrained" else {}
+    if way == "load":
+        model.load(place / "yolo11n.pt")
+    trainer, before, after = train(model, place, freeze="transferred", **words)
+    new = set(provenance.of(trainer.model)["new"])
+    changed = {k for k in after if not torch.equal(before[k], after[k])}
+    assert changed <= {n for n in after if n in new or n.startswith(tuple(norms_of(new)))}
+    attention = {n for n in new if n.split(".")[1] in ("17", "21", "25")}
+    assert len(attention) == 18
+    assert len(changed & attention) > 9
+    statistics = [k for k in after if "running" in k and not k.startswith(tuple(norms_of(new)))]
+    assert len(statistics) > 150
+    assert all(torch.equal(before[k], after[k]) for k in statistics)
+    source = YOLO(place / "yolo11n.pt").model.state_dict()
+    assert torch.equal(after["model.24.cv1.conv.weight"], source["model.22.cv1.conv.weight"].float())
+    known = model.ckpt[provenance.ATTRIBUTE]
+    assert known["source"] == "yolo11n.pt"
+    assert known["trained"]
+    assert not hasattr(model.model, provenance.ATTRIBUTE)
+
+
+def norms_of(new):
+    """Statistics move with the new parameters of their norm, or of the norm behind a new convolution."""
+    return {n.rpartition(".")[0] for n in new} | {n.rpartition(".conv.")[0] + ".bn" for n in new if ".conv." in n}
+
+
+@pytest.mark.slow
+def test_numbers_in_a_training(place, tmp_path):
+    file = write(tmp_path, "yolo11n-own.yaml", inserted(shipped(), 4, [-1, 1, "EMA", [{"factor": 8}]]))
+    trainer, before, after = train(YOLO(file), place, freeze=6, pretrained=str(place / "yolo11n.pt"))
+    changed = {int(k.split(".")[1]) for k in after if not torch.equal(before[k], after[k])}
+    assert not changed & {0, 1, 2, 3, 4, 6}
+    assert {5, 7, 8} <= changed
+    assert trainer.args.freeze == ["0", "1", "2", "3", "4", "6"]
+    assert "freeze: 6\n" in (trainer.save_dir / "args.yaml").read_text()
+
+
+def test_a_mistake_leaves_no_folder(place, capsys):
+    data = str(place / "data" / "data.yaml")
+    runs = place / "refused"
+    for words, said in (
+        ({"freeze": "transferred"}, "no weights were loaded"),
+        ({"freeze": "tranferred"}, "Did you mean 'transferred'"),
+        ({"new_lr_mult": 3}, "no weights were loaded"),
+        ({"new_lr_mult": 0}, "must be a number above 0"),
+    ):
+        with pytest.raises(WordError, match=said):
+            YOLO("yolo11n-ema.yaml").train(data=data, epochs=1, project=str(runs), **OPTIONS, **words)
+        assert not list(runs.glob("*"))
+    given = [
+        "model=yolo11n-ema.yaml",
+        f"pretrained={place / 'yolov8n.pt'}",
+        f"data={data}",
+        f"project={runs}",
+        "epochs=1",
+    ]
+    YOLO("yolov8n.yaml").save(place / "yolov8n.pt")
+    assert main(["train", *given, "device=cpu", "plots=False"]) == 2
+    assert re.search(r"yolov8n.pt: only \d+ of 3\d\d tensors .* fit yolo11n-ema.yaml", capsys.readouterr().err)
+    assert not list(runs.glob("*"))
+
+
+@pytest.mark.slow
+def test_a_stock_model_freezes_by_word_and_its_checkpoint_holds_nothing_of_ours(place):
+    trainer, before, after = train(
+        YOLO("yolo11n.yaml"), place, freeze="transferred", pretrained=str(place / "yolo11n.pt")
+    )
+    changed = {k for k in after if not torch.equal(before[k], after[k])}
+    assert changed
+    assert all(k.startswith("model.23.cv3.") for k in changed)
+    assert b"yolo_attn" not in zipped(trainer.best)
+
+
+def zipped(file):
+    with zipfile.ZipFile(file) as archive:
+        return archive.read(next(n for n in archive.namelist() if n.endswith("data.pkl")))

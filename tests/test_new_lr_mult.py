@@ -1,0 +1,139 @@
+"""``new_lr_mult=``: the groups of every optimizer; its words. Warm-up and resume: ``test_pretrained_versions.py``."""
+
+import sys
+
+import pytest
+import torch
+from support import tiny_data
+from torch import nn
+from ultralytics import YOLO
+from ultralytics.models.yolo.detect import DetectionTrainer
+from ultralytics.nn.tasks import DetectionModel
+from ultralytics.utils import DEFAULT_CFG_DICT, SETTINGS
+
+import yolo_attn
+from yolo_attn.cli.main import main
+from yolo_attn.errors import WordError
+from yolo_attn.integration import arguments, evaluation, learning_rates, provenance, yolo
+
+yolo_attn.register()
+MUON = hasattr(sys.modules["ultralytics.engine.trainer"], "MuSGD")
+OPTIMIZERS = ["SGD", "AdamW", "RMSProp", "auto", *(["MuSGD"] if MUON else [])]
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("rates")
+    tiny_data(folder / "data", images=6)
+    YOLO("yolo11n.yaml").save(folder / "yolo11n.pt")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def model():
+    source = DetectionModel("yolo11n.yaml", verbose=False)
+    target = DetectionModel("yolo11n-ema.yaml", nc=3, verbose=False)
+    target.load(source, verbose=False)
+    return target
+
+
+def trainer(place, **words):
+    words = {"model": "yolo11n-ema.yaml", "data": str(place / "data" / "data.yaml"), "device": "cpu", **words}
+    made = DetectionTrainer(overrides={**words, "project": str(place / "made"), "plots": False})
+    made.data["nc"] = 3
+    return made
+
+
+def groups(optimizer):
+    """Each parameter's group: learning rate and everything else of it."""
+    return {
+        id(p): (g["lr"], {k: v for k, v in g.items() if k not in ("params", "lr")})
+        for g in optimizer.param_groups
+        for p in g["params"]
+    }
+
+
+@pytest.mark.parametrize("iterations", [100, 20000])
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_the_groups(name, iterations, place, model):
+    plain = groups(trainer(place).build_optimizer(model, name=name, iterations=iterations))
+    made = trainer(place, new_lr_mult=10).build_optimizer(model, name=name, iterations=iterations)
+    ours = groups(made)
+    new = set(provenance.of(model)["new"])
+    assert len(new) > 18
+    for key, p in model.named_parameters():
+        assert ours[id(p)][0] == pytest.approx(plain[id(p)][0] * (10 if key in new else 1))
+        assert ours[id(p)][1] == plain[id(p)][1]
+    assert len(ours) == len(plain) == len(list(model.parameters()))
+    assert sum(len(g["params"]) for g in made.param_groups) == len(ours)
+
+
+def test_the_first_groups_stay_where_they_are(place, model):
+    """Early versions know the biases by the group's place."""
+    plain = trainer(place).build_optimizer(model, name="SGD").param_groups
+    ours = trainer(place, new_lr_mult=10).build_optimizer(model, name="SGD").param_groups
+    assert len(ours) == 2 * len(plain)
+    for old, rest, new in zip(plain, ours, ours[len(plain) :], strict=False):
+        assert {id(p) for p in old["params"]} == {id(p) for p in (*rest["params"], *new["params"])}
+
+
+def test_off_by_default(place, model):
+    assert not hasattr(trainer(place).args, "new_lr_mult")
+    assert "new_lr_mult" not in (trainer(place).save_dir / "args.yaml").read_text()
+    assert "new_lr_mult: 10" in (trainer(place, new_lr_mult=10).save_dir / "args.yaml").read_text()
+
+
+@pytest.mark.parametrize("value", [0, -1, "many", True, float("inf"), float("nan"), [3]])
+def test_values(value, place):
+    with pytest.raises(WordError, match=r"new_lr_mult=.* must be a number above 0, e.g. new_lr_mult=10"):
+        trainer(place, new_lr_mult=value)
+    with pytest.raises(WordError, match="must be a number above 0"):
+        evaluation.check_training_words({"new_lr_mult": value})
+
+
+def test_needs_a_source(place):
+    made = trainer(place, new_lr_mult=10)
+    with pytest.raises(
+        WordError, match="new_lr_mult=10: no weights were loaded, so every layer is new; give pretrained="
+    ):
+        made.setup_model()
+    assert not made.save_dir.exists()
+
+
+def test_words_of_a_training_only(place, capsys):
+    evaluation.check_training_words({"new_lr_mult": 10, "partial": True, "freeze": "backbone"})
+    assert {"new_lr_mult", "partial"} <= set(yolo.words())
+    assert not {"new_lr_mult", "partial"} & {*DEFAULT_CFG_DICT}
+    with pytest.raises(WordError, match="partial=maybe must be True or False"):
+        arguments.check_values({"partial": "maybe"})
+    assert main(["val", "model=yolo11n-ema.yaml", "new_lr_mult=10"]) == 2
+    assert "'new_lr_mult' is not a valid YOLO argument" in capsys.readouterr().err.replace(
+        "\x1b[31m\x1b[1m", ""
+    ).replace("\x1b[0m", "")
+    assert main(["train", "model=yolo11n-ema.yaml", "new_lr_mul=10"]) == 2
+    assert "Did you mean 'new_lr_mult'" in capsys.readouterr().err
+    with pytest.raises((KeyError, SyntaxError)):
+        SETTINGS.update({"new_lr_mult": 10})
+
+
+def test_wrapped_models(model, place):
+    """Multi-GPU training and compilation wrap the model before the optimizer is made."""
+
+    class Wrapper(nn.Module):
+        def __init__(self, module):
+            super().__init__()
+            self.module = module
+
+    made = trainer(place, new_lr_mult=5)
+    optimizer = torch.optim.SGD(model.parameters(), lr=1.0)
+    said = learning_rates.split(made, Wrapper(model), optimizer)
+    new = provenance.of(model)["new"]
+    assert said == f"new_lr_mult=5: {len(new)} new parameters learn at 5 times the learning rate of the others"
+    assert [(g["lr"], len(g["params"])) for g in optimizer.param_groups][1] == (5.0, len(new))
+    by_name = dict(model.named_parameters())
+    optimizer = torch.optim.SGD(
+        [{"params": [by_name[n] for n in new[:3]]}, {"params": [by_name["model.0.conv.weight"]]}]
+    )
+    optimizer.param_groups[0]["lr"] = optimizer.param_groups[1]["lr"] = 0.5
+    learning_rates.split(made, model, optimizer)  # a group of new ones only
+    assert [(g["lr"], len(g["params"])) for g in optimizer.param_groups] == [(2.5, 3), (0.5, 1)]

@@ -1,0 +1,391 @@
+"""Weights follow their layers: Ultralytics' own ``load``, with the two models aligned first."""
+
+import copy
+import logging
+import pickle
+
+import pytest
+import torch
+from hand_made import inserted, shipped, write
+from support import ROOT
+from torch import nn
+from ultralytics import YOLO
+from ultralytics.nn.tasks import BaseModel, ClassificationModel, DetectionModel, SegmentationModel
+from ultralytics.utils import LOGGER
+
+import yolo_attn
+from yolo_attn.errors import CheckpointError
+from yolo_attn.integration import pretrained, provenance
+from yolo_attn.pretrained.align import Alignment
+
+yolo_attn.register()
+BASES = ("yolov8n", "yolo11n", "yolo26n")
+FILES = sorted(f.stem for f in (ROOT / "model_yamls").glob("*.yaml"))
+
+
+@pytest.fixture(scope="module")
+def bases():
+    """The stock models, with statistics that are not those of a new model."""
+    models = {name: DetectionModel(f"{name}.yaml", verbose=False).eval() for name in BASES}
+    for model in models.values():
+        model.names = {k: f"thing {k}" for k in range(80)}
+        for m in model.modules():
+            if isinstance(m, nn.BatchNorm2d):
+                m.running_mean.normal_(0, 0.1)
+                m.running_var.uniform_(0.5, 2)
+                m.num_batches_tracked.fill_(7)
+    return models
+
+
+@pytest.fixture
+def said():
+    """The lines that went to Ultralytics' log."""
+    lines = []
+
+    class Keep(logging.Handler):
+        def emit(self, record):
+            lines.append(record.getMessage())
+
+    handler, level = Keep(), LOGGER.level
+    LOGGER.addHandler(handler)
+    LOGGER.setLevel(logging.INFO)
+    yield lines
+    LOGGER.removeHandler(handler)
+    LOGGER.setLevel(level)
+
+
+def built(model, **words):
+    return DetectionModel(model, verbose=False, **words).eval()
+
+
+def tensors(model, layer):
+    return model.model[layer].state_dict()
+
+
+def same(a, b):
+    return a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a)
+
+
+def result(model, size=64):
+    with torch.no_grad():
+        return model(torch.rand(1, 3, size, size, generator=torch.Generator().manual_seed(3)))[0]
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_every_model_yaml_gets_all_of_its_base(name, bases, said):
+    base, _, _ = name.partition("-")
+    source = bases[f"{base}n"]
+    target = built(name.replace("-", "n-", 1) + ".yaml")
+    target.load(source)
+    count = len(source.state_dict())
+    (line,) = said
+    assert line.startswith(f"transferred {count}/{count} tensors of the source (100 %); new: ")
+    known = provenance.of(target)
+    assert sorted(known["layers"]) == list(range(len(source.model)))
+    for i, j in known["layers"].items():
+        assert same(tensors(target, j), tensors(source, i))
+    fresh = {f"model.{j}" for j in range(len(target.model)) if j not in known["layers"].values()}
+    assert {".".join(n.split(".")[:2]) for n in known["new"]} == {
+        ".".join(n.split(".")[:2]) for n, _ in target.named_parameters() if ".".join(n.split(".")[:2]) in fresh
+    }
+    assert target.names == source.names  # all of the class branch came over
+
+
+@pytest.mark.parametrize("base", ["v8/yolov8.yaml", "11/yolo11.yaml", "26/yolo26.yaml"])
+@pytest.mark.parametrize("after", [0, 4, 9, -2])
+def test_an_identity_changes_nothing_wherever_it_is(base, after, bases, tmp_path):
+    """A plain model YAML made by hand, without any layer of ours."""
+    name = base.partition("/")[2].replace(".yaml", "n")
+    model = shipped(base)
+    count = len(model["backbone"]) + len(model["head"])
+    after %= count
+    target = built(write(tmp_path, f"{name}-own.yaml", inserted(model, after, [-1, 1, "nn.Identity", []])))
+    target.load(bases[name])
+    assert torch.equal(result(target), result(bases[name]))
+
+
+def test_the_figures_of_the_naive_way(bases, tmp_path, said):
+    """One row without parameters behind row 4 of yolo11n: by number 78 of 499 tensors, 12 of them to a wrong layer."""
+    file = write(tmp_path, "yolo11n-own.yaml", inserted(shipped(), 4, [-1, 1, "nn.Identity", []]))
+    source, naive, target = bases["yolo11n"], built(file), built(file)
+    before = copy.deepcopy(naive.state_dict())
+    BaseModel.load.__wrapped__(naive, source)
+    target.load(source)
+    assert said == [
+        "Transferred 78/499 items from pretrained weights",
+        "transferred 499/499 tensors of the source (100 %)",
+    ]
+    took = {
+        k for k, v in naive.state_dict().items() if k in source.state_dict() and source.state_dict()[k].shape == v.shape
+    }
+    assert len(took) == 78
+    layers = provenance.of(target)["layers"]
+    wrong = [k for k in took if layers.get(int(k.split(".")[1])) != int(k.split(".")[1])]
+    assert len(wrong) == 12
+    right = sum(source.state_dict()[k].numel() for k in took if k not in wrong and "num_batches" not in k)
+    total = sum(v.numel() for k, v in source.state_dict().items() if "num_batches" not in k)
+    assert 0.02 < right / total < 0.035
+    assert all(torch.equal(before[k], v) for k, v in naive.state_dict().items() if k not in took)
+
+
+def test_residual_attention_changes_nothing_before_training(bases, tmp_path):
+    for block, options in (("EMA", {"factor": 8}), ("GSoP", {})):
+        row = [-1, 1, block, [{**options, "residual": True}]]
+        model = inserted(inserted(shipped(), 16, row), 10, row)
+        target = built(write(tmp_path, "yolo11n-own.yaml", model))
+        target.load(bases["yolo11n"])
+        assert torch.equal(result(target), result(bases["yolo11n"]))
+
+
+def test_another_number_of_classes_loses_the_class_branch_only(bases, said):
+    target = built("yolo11n-ema.yaml", nc=3)
+    target.load(bases["yolo11n"])
+    line = said[-1]
+    assert (
+        "in the class branch of layer 23 (80 classes there, 3 here); new: 18 tensors in layers 17, 21, 25 (EMA)" in line
+    )
+    lost = {n for n in provenance.of(target)["new"] if n.startswith("model.26.")}
+    assert lost
+    assert all(n.startswith("model.26.cv3.") for n in lost)
+    assert same(tensors(target, 16), tensors(bases["yolo11n"], 16))
+    assert target.names == {0: "0", 1: "1", 2: "2"}
+
+
+def test_classes_by_name_are_said_to_come_in_part(bases, said):
+    if not hasattr(BaseModel, "_remap_cls_by_names"):
+        pytest.skip("this Ultralytics does not look at class names")
+    target = built("yolo11n-ema.yaml", nc=3)
+    target.names = {0: "thing 5", 1: "unicorn", 2: "Thing 7 "}
+    target.load(bases["yolo11n"])
+    assert "in part: 6 tensors in layer 23 (Detect) (2 of 3 classes by name)" in said[-1]
+    rows = [tensors(m, -1)["cv3.0.2.weight"] for m in (target, bases["yolo11n"])]
+    assert torch.equal(rows[0][[0, 2]], rows[1][[5, 7]])
+    assert "model.26.cv3.0.2.weight" in provenance.of(target)["new"]
+
+
+def test_other_input_channels(bases, said):
+    if not hasattr(BaseModel, "_remap_cls_by_names"):
+        pytest.skip("this Ultralytics does not fill channels")
+    target = built("yolo11n-ema.yaml", ch=4)
+    target.load(bases["yolo11n"])
+    assert "498/499" in said[-1]
+    assert "in part: 1 tensor in layer 0 (Conv) (3 input channels there, 4 here)" in said[-1]
+    assert torch.equal(target.model[0].conv.weight[:, :3], bases["yolo11n"].model[0].conv.weight)
+    assert provenance.of(target)["new"][0] == "model.0.conv.weight"
+
+
+def test_back_to_a_plain_model_and_to_another_attention(bases, said):
+    source = built("yolo11n-ema.yaml")
+    source.load(bases["yolo11n"])
+    plain, other = built("yolo11n.yaml"), built("yolo11n-gsop.yaml")
+    plain.load(source)
+    other.load(source)
+    assert same(plain.state_dict(), bases["yolo11n"].state_dict())
+    gone = (
+        "transferred 499/517 tensors of the source (96.5 %); not used: 18 tensors in layers 17, 21, 25 (EMA), not in "
+    )
+    assert said[1].startswith(gone)
+    assert said[2].startswith(gone)
+    assert said[2].endswith("new: 16 tensors in layer 11 (GSoP)")
+    assert same(tensors(other, 17), tensors(source, 16))
+
+
+def test_a_head_of_another_task(bases):
+    target = SegmentationModel("yolo11n-seg.yaml", verbose=False)
+    model = {**target.yaml, "backbone": [*target.yaml["backbone"], [-1, 1, "EMA", [{"factor": 8}]]]}
+    model["head"] = [[shifted(f, 10), *rest] for f, *rest in model["head"]]
+    target = SegmentationModel(model, verbose=False)
+    target.load(bases["yolo11n"])
+    assert provenance.of(target)["layers"][23] == 24
+    assert not [n for n in provenance.of(target)["new"] if n.startswith("model.24.cv2.")]
+    assert [n for n in provenance.of(target)["new"] if n.startswith("model.24.proto.")]
+
+
+def test_a_classifier(said):
+    source = ClassificationModel("yolo11n-cls.yaml", nc=7, verbose=False).eval()
+    model = inserted(shipped("11/yolo11-cls.yaml"), 5, [-1, 1, "EMA", [{"factor": 8, "residual": True}]])
+    targets = [
+        ClassificationModel(copy.deepcopy({**model, "scale": "n"}), nc=nc, verbose=False).eval() for nc in (7, 4)
+    ]
+    for target in targets:
+        target.load(source)
+    x = torch.rand(1, 3, 64, 64)
+    with torch.no_grad():
+        assert torch.equal(targets[0](x)[0], source(x)[0])
+    assert "not used: 2 tensors in the class branch of layer 10 (7 classes there, 4 here)" in said[-1]
+
+
+def shifted(f, after):
+    return [shifted(x, after) for x in f] if isinstance(f, list) else f + 1 if f >= after else f
+
+
+def test_stacked_repeats(bases, tmp_path):
+    """A row with a repeat count is one layer; a source with fewer of them gives it those."""
+    once = built(write(tmp_path, "yolo11n-a.yaml", inserted(shipped(), 16, [-1, 4, "EMA", [{"factor": 8}]])))
+    more = built(write(tmp_path, "yolo11n-b.yaml", inserted(shipped(), 16, [-1, 6, "EMA", [{"factor": 8}]])))
+    once.load(bases["yolo11n"])
+    more.load(once)
+    assert len(once.model[17]) == 2
+    assert len(more.model[17]) == 3
+    assert provenance.of(more)["layers"] == provenance.of(once)["layers"]
+    for k in range(2):
+        assert same(more.model[17][k].state_dict(), once.model[17][k].state_dict())
+    assert result(more).isfinite().all()
+
+
+def test_stock_models_load_as_ever(bases, said):
+    pairs = [("yolov8n.yaml", "yolov8n"), ("yolov8n.yaml", "yolo11n"), ("yolov8n-ghost.yaml", "yolov8n")]
+    for name, source in pairs:
+        ours, theirs = built(name, nc=7), built(name, nc=7)
+        theirs.load_state_dict(ours.state_dict())
+        state = torch.get_rng_state()
+        ours.load(bases[source])
+        line = said.pop()
+        torch.set_rng_state(state)
+        BaseModel.load.__wrapped__(theirs, bases[source])
+        assert line == said.pop()
+        assert line.startswith("Transferred ")
+        assert same(ours.state_dict(), theirs.state_dict())
+
+
+def test_a_stock_model_with_more_levels_gets_more_than_by_number(bases, said):
+    target = built("yolov8n-p2.yaml")
+    target.load(bases["yolov8n"])
+    assert int(said[-1].split("/")[0].rpartition(" ")[2]) > 300
+    theirs = built("yolov8n-p2.yaml")
+    BaseModel.load.__wrapped__(theirs, bases["yolov8n"])
+    assert int(said[-1].split("/")[0].rpartition(" ")[2]) < 230
+
+
+def test_other_families_and_scales_are_refused(bases):
+    target = built("yolo11n-ema.yaml")
+    before = copy.deepcopy(target.state_dict())
+    words = r"yolov8n.yaml: only \d+ of 355 tensors \(2\d %\) fit yolo11n-ema.yaml .* family and scale, or partial=True"
+    with pytest.raises(CheckpointError, match=words):
+        target.load(bases["yolov8n"])
+    assert same(target.state_dict(), before)
+    assert provenance.of(target) is None
+    with pytest.raises(CheckpointError, match=r"yolo11n.yaml: only \d+ of 499 tensors \(45 %\) fit yolo11s-ema.yaml"):
+        built("yolo11s-ema.yaml").load(bases["yolo11n"])
+    with pretrained.loading(strict=True), pytest.raises(CheckpointError, match=r"355 tensors .* fit yolo11n.yaml"):
+        built("yolo11n.yaml").load(bases["yolov8n"])
+
+
+def test_partial(bases, said, tmp_path):
+    YOLO("yolov8n.yaml").save(tmp_path / "v8.pt")
+    model = YOLO("yolo11n-ema.yaml").load(tmp_path / "v8.pt", partial=True)
+    assert "not used: 96 tensors in layers 2, 4, 6, 8, 12, 15, 18, 21 (C2f)" in said[-1]
+    assert provenance.of(model.model)["source"] == "v8.pt"
+    with pytest.raises(CheckpointError, match=r"v8.pt: only \d+ of 355"):  # it was for that call
+        YOLO("yolo11n-ema.yaml").load(tmp_path / "v8.pt")
+
+
+def test_what_cannot_be_told_apart_is_not_guessed(bases, tmp_path, said):
+    """Layer 6 doubled. Both read by the layer behind the second: either could be the old one."""
+    double = [-1, 2, "C3k2", [512, True]]
+    file = write(tmp_path, "yolo11n-own.yaml", inserted(shipped(), 6, double, {13: [-1, 7]}))
+    words = (
+        r"yolo11n.yaml fits yolo11n-own.yaml in several ways: source layer 6 \(C3k2\) could be layer 6 or 7; say which "
+        r"with yolo-attn transfer .* --map 6=6 \(source=target\), and train model=OUT.pt"
+    )
+    with pytest.raises(CheckpointError, match=words):
+        built(file).load(bases["yolo11n"])
+    for place in (6, 7):
+        target = built(file)
+        with pretrained.loading(pins={6: place}):
+            target.load(bases["yolo11n"])
+        assert same(tensors(target, place), tensors(bases["yolo11n"], 6))
+        assert said[-1].endswith(f"(100 %); new: 54 tensors in layer {13 - place} (C3k2)")
+    told = built(write(tmp_path, "yolo11n-told.yaml", inserted(shipped(), 6, double, {13: [-1, 6]})))
+    told.load(bases["yolo11n"])
+    assert provenance.of(told)["layers"][6] == 6
+    with pytest.raises(CheckpointError, match=r"layer 6 \(C3k2\) could be source layer 6 or 7"):
+        built("yolo11n.yaml").load(built(file))
+    with (
+        pretrained.loading(pins={6: 5}),
+        pytest.raises(CheckpointError, match=r"yolo11n.yaml: 6=5: .* share no tensor"),
+    ):
+        built(file).load(bases["yolo11n"])
+
+
+def test_a_source_fused_for_inference(bases, said):
+    source = copy.deepcopy(bases["yolo11n"]).fuse(verbose=False)
+    built("yolo11n-ema.yaml").load(source)
+    assert said[-1] == pretrained.FUSED
+    assert " tensors of the source (" in said[-2]
+    assert "100 %" not in said[-2]
+
+
+def test_the_source_stays_usable_and_nothing_is_drawn(bases, said):
+    source = copy.deepcopy(bases["yolo11n"]).half()
+    names, modules = dict(source.names), [id(m) for m in source.modules()]
+    target = built("yolo11n-ema.yaml")
+    state = torch.get_rng_state()
+    target.load(source, verbose=False)
+    assert torch.equal(torch.get_rng_state(), state)
+    assert said == []
+    assert [id(m) for m in source.modules()] == modules
+    assert source.names == names
+    assert all(p.dtype == torch.float32 for p in source.parameters())  # as Ultralytics leaves it
+    assert type(source.model[17]).__name__ == "Conv"
+    assert result(source).isfinite().all()
+    target = built("yolo11n-gsop.yaml")
+    target.load({"model": None, "ema": source})
+    assert same(tensors(target, 17), tensors(source, 16))
+    longer = built("yolo11n-ema.yaml").half()
+    built("yolo11n.yaml").load(longer)
+    assert all(p.dtype == torch.float32 for p in longer.parameters())  # those without a place in the target too
+    nowhere = Alignment(pretrained.describe(source), pretrained.describe(target), {})
+    assert not pretrained._rearranged(source, target, nowhere).is_fused()
+
+
+def test_models_that_are_no_list_of_layers(said):
+    source = built("yolo11n-ema.yaml")
+    target = ClassificationModel("yolo11n-cls.yaml", verbose=False)
+    foreign = nn.Sequential(nn.Conv2d(3, 4, 1))
+    target.load(foreign)
+    assert said[-1] == f"Transferred 0/{len(target.state_dict())} items from pretrained weights"
+    assert provenance.of(target) is None
+    assert not pretrained.is_list_of_layers(foreign)
+    assert not pretrained.is_list_of_layers(None)
+    assert pretrained.is_list_of_layers(source)
+
+
+def test_provenance_goes_along(bases, tmp_path):
+    first = built("yolo11n-ema.yaml")
+    first.load(bases["yolo11n"])
+    kept = pickle.loads(pickle.dumps(first))
+    again = built("yolo11n-ema.yaml")
+    again.load(kept)  # as train() does with the model that it builds anew
+    assert provenance.of(again) == provenance.of(first)
+    fewer = built(copy.deepcopy(first.yaml), nc=3)
+    fewer.load(first)
+    known = provenance.of(fewer)
+    assert set(provenance.of(first)["new"]) < set(known["new"])
+    assert known["source_layers"] == 24
+    other = built("yolo11n-gsop.yaml")
+    other.load(first)
+    known = provenance.of(other)
+    assert known["layers"][23] == 24
+    assert {n.split(".")[1] for n in known["new"]} == {"11"}
+    assert known["source"] == "yolo11n.yaml"
+
+
+def test_a_trainings_checkpoint_is_a_source_in_its_own_right(bases):
+    model = built("yolo11n-ema.yaml")
+    model.load(bases["yolo11n"])
+    known = provenance.of(model)
+    checkpoint = {"model": None, "ema": copy.deepcopy(model)}
+    provenance.move_to_checkpoint(checkpoint)
+    assert provenance.of(checkpoint["ema"]) == known  # not trained: as yolo-attn transfer writes it
+    provenance.mark_trained(checkpoint["ema"])
+    again = built("yolo11n-ema.yaml")
+    again.load(checkpoint["ema"])
+    assert provenance.of(again)["new"] == []
+    provenance.move_to_checkpoint(checkpoint)
+    assert provenance.of(checkpoint["ema"]) is None
+    again = built("yolo11n-ema.yaml")
+    again.load(checkpoint)
+    assert provenance.of(again)["new"] == []
+    provenance.restore(again, checkpoint)
+    assert provenance.of(again) == known

@@ -1,0 +1,58 @@
+"""COCO-trained weights in models with attention, and what is left of them before any training."""
+
+import pytest
+import torch
+from hand_made import inserted, shipped, write
+from support import ROOT
+from test_real_data import borrowed
+from ultralytics import YOLO
+from ultralytics.nn.tasks import DetectionModel
+
+import yolo_attn
+from yolo_attn.integration import pretrained, provenance
+
+yolo_attn.register()
+COUNTS = {"yolov8n": 355, "yolo11n": 499, "yolo26n": 708}
+FILES = sorted(f.stem for f in (ROOT / "model_yamls").glob("*.yaml"))
+BEHIND = {"yolov8n": (4, 6, 9, 15, 18, 21), "yolo11n": (4, 6, 10, 16, 19, 22), "yolo26n": (4, 6, 10, 16, 19, 22)}
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_all_weights_of_the_file(name, shared):
+    base = name.partition("-")[0] + "n"
+    source = YOLO(shared / "weights" / f"{base}.pt").model
+    target = DetectionModel(name.replace("-", "n-", 1) + ".yaml", verbose=False)
+    outcome = pretrained.load(target, source)
+    assert (outcome.transferred, outcome.tensors) == (COUNTS[base], COUNTS[base])
+    assert target.names[0] == "person"
+    assert provenance.of(target)["source"] == f"{base}.pt"
+
+
+@pytest.fixture(params=sorted(COUNTS))
+def with_identities(request, shared, tmp_path):
+    """A trained model, and one with attention in residual form behind six of its layers."""
+    base = request.param
+    model = shipped({"yolov8n": "v8/yolov8.yaml", "yolo11n": "11/yolo11.yaml", "yolo26n": "26/yolo26.yaml"}[base])
+    for layer in reversed(BEHIND[base]):
+        model = inserted(model, layer, [-1, 1, "EMA", [{"factor": 8, "residual": True}]])
+    source = YOLO(shared / "weights" / f"{base}.pt")
+    target = YOLO(write(tmp_path, f"{base}-own.yaml", model)).load(shared / "weights" / f"{base}.pt")
+    return source, target
+
+
+def test_the_output_is_the_same_bit_for_bit(with_identities):
+    source, target = with_identities
+    assert sum(type(m).__name__ == "EMA" for m in target.model.model) == 6
+    x = torch.rand(1, 3, 320, 256)
+    with torch.no_grad():
+        assert torch.equal(source.model.eval()(x)[0], target.model.eval()(x)[0])
+
+
+@pytest.mark.slow
+def test_map_is_the_same_before_any_training(with_identities, shared, tmp_path):
+    source, target = with_identities
+    data = borrowed(shared / "data" / "coco_val128", "coco_val128.yaml", tmp_path)
+    words = {"imgsz": 160, "batch": 16, "workers": 0, "plots": False, "device": "cpu", "verbose": False}
+    found = [m.val(data=str(data), project=str(tmp_path / "runs"), **words).box.map for m in (source, target)]
+    assert found[0] == found[1]
+    assert found[0] > 0.1

@@ -1,0 +1,186 @@
+"""``yolo-attn transfer``: an ordinary checkpoint that knows what in it is new; mistakes: one line, nothing written."""
+
+import subprocess
+import sys
+
+import pytest
+import torch
+from hand_made import inserted, shipped, write
+from support import tiny_data
+from ultralytics import YOLO
+from ultralytics.nn.tasks import DetectionModel
+
+import yolo_attn
+from yolo_attn.cli import words
+from yolo_attn.cli.main import main
+from yolo_attn.errors import WordError
+from yolo_attn.integration import provenance
+
+yolo_attn.register()
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """A folder with yolo11n.pt of three classes, half precision, and yolov8n.pt."""
+    folder = tmp_path_factory.mktemp("transfer")
+    model = YOLO("yolo11n.yaml")
+    model.model = DetectionModel("yolo11n.yaml", nc=3, verbose=False)
+    model.model.names = {0: "cat", 1: "dog", 2: "cow"}
+    model.save(folder / "yolo11n.pt")
+    YOLO("yolov8n.yaml").save(folder / "yolov8n.pt")
+    tiny_data(folder / "data", images=4)
+    (folder / "text.pt").write_text("no checkpoint")
+    torch.save({"model": torch.nn.Linear(2, 2)}, folder / "linear.pt")
+    torch.save({"weights": 3}, folder / "dict.pt")
+    write(folder, "yolo11n-double.yaml", inserted(shipped(), 6, [-1, 2, "C3k2", [512, True]], {13: [-1, 7]}))
+    (folder / "broken.yaml").write_text("backbone: 3\n")
+    return folder
+
+
+@pytest.fixture
+def inside(place, monkeypatch):
+    monkeypatch.chdir(place)
+    before = set(place.rglob("*"))
+    yield place
+    for file in set(place.rglob("*")) - before:
+        if file.is_file():
+            file.unlink()
+
+
+def test_the_checkpoint(inside, capsys):
+    assert main(["transfer", "yolo11n.pt", "yolo11n-ema.yaml", "-o", "out.pt"]) == 0
+    out, _ = capsys.readouterr()
+    assert out.splitlines()[-2:] == [
+        "transferred 499/499 tensors of the source (100 %); new: 18 tensors in layers 17, 21, 25 (EMA)",
+        "Written: out.pt",
+    ]
+    model = YOLO("out.pt")
+    assert model.names == {0: "cat", 1: "dog", 2: "cow"}
+    assert model.task == "detect"
+    assert model.model.model[-1].nc == 3
+    saved = torch.load("out.pt", weights_only=False)
+    assert next(saved["model"].parameters()).dtype == torch.float16
+    known = provenance.of(model.model)
+    assert known["source"] == "yolo11n.pt"
+    assert len(known["new"]) == 18
+    source = YOLO("yolo11n.pt").model.state_dict()
+    for name, tensor in source.items():
+        k = int(name.split(".")[1])
+        there = name.replace(f"model.{k}.", f"model.{known['layers'][k]}.", 1)
+        assert torch.equal(model.model.state_dict()[there], tensor)
+    assert not list(inside.glob(".*"))
+
+
+def test_it_is_an_ordinary_checkpoint(inside):
+    assert main(["transfer", "yolo11n.pt", "yolo11n-gsop.yaml", "--output", "gsop.pt"]) == 0
+    code = """
+import torch
+from ultralytics import YOLO
+model = YOLO("gsop.pt")
+print(type(model.model.model[11]).__name__, model.names[1])
+print(len(model.predict(torch.rand(1, 3, 64, 64), verbose=False)))
+"""
+    done = subprocess.run([sys.executable, "-W", "ignore", "-c", code], cwd=inside, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-2:] == ["GSoP dog", "1"]
+
+
+@pytest.mark.slow
+def test_training_from_it_knows_what_is_new(inside):
+    assert main(["transfer", "yolo11n.pt", "yolo11n-ema.yaml", "-o", "start.pt"]) == 0
+    model = YOLO("start.pt")
+    options = {"imgsz": 64, "batch": 2, "workers": 0, "device": "cpu", "plots": False, "verbose": False, "val": False}
+    model.train(data="data/data.yaml", epochs=1, freeze="transferred", project=str(inside / "runs"), **options)
+    frozen = model.trainer.args.freeze
+    assert {"0", "10", "16", "24", "26.cv2"} <= set(frozen)
+    assert not {"17", "21", "25", "26"} & set(frozen)
+    assert provenance.of(model.trainer.model)["source"] == "yolo11n.pt"
+
+
+def test_full_precision_stays(inside):
+    model = DetectionModel("yolo11n.yaml", verbose=False)
+    torch.save({"model": model, "train_args": {"imgsz": 96}}, "full.pt")
+    assert main(["transfer", "full.pt", "yolo11n-ema.yaml", "-o", "full-ema.pt"]) == 0
+    saved = torch.load("full-ema.pt", weights_only=False)["model"]
+    assert torch.equal(saved.state_dict()["model.24.cv1.conv.weight"], model.state_dict()["model.22.cv1.conv.weight"])
+    assert YOLO("full-ema.pt").overrides["imgsz"] == 96
+
+
+def test_given_pairs_partial_and_force(inside, capsys):
+    assert main(["transfer", "yolo11n.pt", "yolo11n-double.yaml", "-o", "double.pt", "--map", "6=7"]) == 0
+    assert "new: 54 tensors in layer 6 (C3k2)" in capsys.readouterr().out
+    assert main(["transfer", "yolov8n.pt", "yolo11n-ema.yaml", "-o", "partial.pt", "--partial"]) == 0
+    assert "transferred 221/355" in capsys.readouterr().out
+    assert main(["transfer", "yolo11n.pt", "yolo11s-ema.yaml", "-o", "partial.pt", "--force", "--partial"]) == 0
+    assert YOLO("partial.pt").names == {0: "cat", 1: "dog", 2: "cow"}
+
+
+def test_from_python(inside):
+    line = yolo_attn.transfer("yolo11n.pt", "yolo11n-double.yaml", "python.pt", layers={6: 6})
+    assert line.endswith("new: 54 tensors in layer 7 (C3k2)")
+    assert (inside / "python.pt").is_file()
+
+
+ORDER = ["yolo11n.pt", "yolo11n-ema.yaml", "-o", "new.pt"]
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ([], None),
+        (["yolo11n.pt", "-o", "new.pt"], "transfer takes a checkpoint and a model YAML; got 1 paths"),
+        (["yolo11n.pt", "yolo11n-ema.yaml"], "where to? give -o OUT.pt"),
+        (["nowhere.pt", *ORDER[1:]], "checkpoint 'nowhere.pt' does not exist"),
+        (["text.pt", *ORDER[1:]], "text.pt is no checkpoint that Ultralytics can load: "),
+        (["dict.pt", *ORDER[1:]], "dict.pt is no checkpoint of a model built from a model YAML"),
+        (["linear.pt", *ORDER[1:]], "linear.pt is no checkpoint of a model built from a model YAML"),
+        (["broken.yaml", *ORDER[1:]], "broken.yaml: the weights must be a checkpoint (.pt)"),
+        (["yolo11n.pt", "yolo11n-emma.yaml", "-o", "new.pt"], "Did you mean 'yolo11n-ema.yaml'"),
+        (["yolo11n.pt", "broken.yaml", "-o", "new.pt"], "broken.yaml: a model YAML needs the lists"),
+        (["yolo11n.pt", "yolov8n.pt", "-o", "new.pt"], "model 'yolov8n.pt' must be a model YAML"),
+        (["yolov8n.pt", *ORDER[1:]], "only 101 of 355 tensors (28 %) fit yolo11n-ema.yaml"),
+        (["yolov8n.pt", *ORDER[1:]], "same family and scale, or --partial"),
+        (["yolov8n.pt", "yolo11n.yaml", "-o", "new.pt"], "of 355 tensors"),
+        (
+            ["yolo11n.pt", "yolo11n-double.yaml", "-o", "new.pt"],
+            "source layer 6 (C3k2) could be layer 6 or 7; say which",
+        ),
+        ([*ORDER, "--map", "6"], "map=6 must be pairs source=target"),
+        ([*ORDER, "--map", "6=99"], "yolo11n.pt: 6=99: the target has no layer 99; it has 0 to 26"),
+        ([*ORDER[:3], "yolov8n.pt"], "output 'yolov8n.pt' exists; give another name, or --force"),
+        ([*ORDER[:3], "new.onnx"], "output 'new.onnx' must end in .pt"),
+        ([*ORDER[:3], "nowhere/new.pt"], "the folder 'nowhere' does not exist"),
+        ([*ORDER, "--parcial"], "unknown word '--parcial'. Did you mean 'partial'?"),
+        ([*ORDER, "mop=6=7"], "unknown word 'mop'. Did you mean 'map'?"),
+        ([*ORDER, "--map"], "word '--map' has no value"),
+        ([*ORDER, "-o", "again.pt"], "word 'output' is given twice"),
+        ([*ORDER, "--force=yes"], "word 'force' takes no value, got 'yes'"),
+    ],
+)
+def test_mistakes(given, words, inside, capsys):
+    before = sorted(inside.rglob("*"))
+    status = main(["transfer", *given])
+    out, err = capsys.readouterr()
+    assert sorted(inside.rglob("*")) == before
+    if words is None:
+        assert status == 0
+        assert "usage: yolo-attn transfer SRC.pt MODEL.yaml -o OUT.pt" in out
+        return
+    assert status == 2
+    lines = [line for line in err.splitlines() if line.startswith("yolo-attn:")]
+    assert len(lines) == 1
+    assert words in lines[0]
+    assert "Traceback" not in err
+
+
+def test_paths_and_words():
+    known, flags = ["output", "map", "force"], ["force"]
+    given = ["a.pt", "--force", "./b=1.yaml", "-o", "c.pt", "map=1=2"]
+    found = words.with_paths(given, known, flags=flags, short={"o": "output"})
+    assert found == (["a.pt", "./b=1.yaml"], {"force": "True", "output": "c.pt", "map": "1=2"})
+    assert words.with_paths(["-o=c.pt", "--force=False"], known, flags=flags, short={"o": "output"})[1] == {
+        "output": "c.pt",
+        "force": "False",
+    }
+    with pytest.raises(WordError, match=r"unknown word '--target'\. Words: --output, --map, --force"):
+        words.with_paths(["--target", "x"], known, flags=flags)
