@@ -2,12 +2,13 @@
 
     python benchmarks/pretrained.py transfer yolo11n.pt [...]
     python benchmarks/pretrained.py validate yolo11n.pt [...] --data coco.yaml [--imgsz 640]
-    python benchmarks/pretrained.py train yolo11n.pt --data bccd.yaml [--epochs 5] [--imgsz 320] [--folder runs/pretrained]
+    python benchmarks/pretrained.py train yolo11n.pt --data bccd.yaml [--epochs 5] [--imgsz 320]
 
-``transfer`` counts tensors for several insertions. ``validate`` inserts a block at every named place of the model, as the
-identity (``residual=true``) and in its plain form, and validates without training. ``train`` fine-tunes three models
-with one recipe: the base, the base with EMA attention loaded by number, and the same loaded layer by layer; it goes on
-where it was interrupted. Weights are named as their model YAML: yolo11n.pt, yolo11n.yaml.
+``transfer`` counts tensors for several insertions. ``validate`` inserts a block at every named place of the model, as
+the identity (``residual=true``) and in its plain form, and validates without training. ``train`` fine-tunes three
+models with one recipe: the base, the base with EMA attention loaded by number, and the same loaded layer by layer; it
+goes on where it was interrupted. Weights are named as their model YAML: yolo11n.pt, yolo11n.yaml. Runs are kept in
+``--folder`` (runs/pretrained).
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import json
 import logging
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,7 @@ from yolo_attn import Insertion, place
 from yolo_attn.integration import graph, pretrained
 from yolo_attn.model_yaml import places
 
+QUIET = {"plots": False, "verbose": False}
 BACKBONE = ("backbone.P3", "backbone.P4", "backbone.P5")
 INSERTIONS = {
     "nn.Identity behind layer 4": Insertion("nn.Identity", ("layer:4",)),
@@ -152,15 +154,13 @@ def validate(arguments: argparse.Namespace, console: Console, folder: Path) -> N
 
 def metric(model: Any, arguments: argparse.Namespace) -> float:
     """Return mAP50-95 on the val split."""
-    found = model.val(
-        data=arguments.data, imgsz=arguments.imgsz or 640, batch=16, device="cpu", workers=1, plots=False, verbose=False,
-        project=str(arguments.folder), name="val", exist_ok=True,
-    )  # fmt: skip
+    words = {"imgsz": arguments.imgsz or 640, "batch": 16, "device": arguments.device, "workers": 1, **QUIET}
+    found = model.val(data=arguments.data, project=str(arguments.folder), name="val", exist_ok=True, **words)
     return float(found.box.map)
 
 
 def train(arguments: argparse.Namespace, console: Console, folder: Path) -> None:
-    """Fine-tune the base, EMA attention loaded by number and EMA attention loaded layer by layer; print the test split."""
+    """Fine-tune the base, EMA attention loaded by number and the same loaded layer by layer; print the test split."""
     (weights,) = arguments.weights
     ema = str(folder / f"{weights.stem}-ema.yaml")
     place(f"{weights.stem}.yaml", [INSERTIONS["EMA on the neck's P3, P4, P5"]], output=ema)
@@ -181,30 +181,22 @@ def train(arguments: argparse.Namespace, console: Console, folder: Path) -> None
 
 def fine_tune(yaml: str, weights: Path, run: Path, arguments: argparse.Namespace, *, naive: bool) -> dict[str, Any]:
     """Train one model; return mAP50 of each epoch on val, and mAP50 and mAP50-95 of the best epoch on test."""
-    recipe = {
-        "data": arguments.data, "epochs": arguments.epochs, "imgsz": arguments.imgsz or 320, "batch": 8, "seed": 0,
-        "optimizer": "AdamW", "lr0": 0.001, "device": arguments.device, "workers": 1, "plots": False, "verbose": False,
-    }  # fmt: skip
-    last = run / "weights" / "last.pt"
-    with by_number() if naive else _nothing():
-        if last.exists():
+    imgsz = arguments.imgsz or 320
+    words = {"data": arguments.data, "imgsz": imgsz, "device": arguments.device, "workers": 1, **QUIET}
+    recipe = {"epochs": arguments.epochs, "batch": 8, "seed": 0, "optimizer": "AdamW", "lr0": 0.001}
+    last, table = run / "weights" / "last.pt", run / "results.csv"
+    with by_number() if naive else nullcontext():
+        if not last.exists():
+            where = {"project": str(run.parent), "name": run.name, "exist_ok": True}
+            YOLO(yaml).train(pretrained=str(weights), **where, **words, **recipe)
+        elif len(table.read_text().splitlines()) <= arguments.epochs:
             YOLO(str(last)).train(resume=True)
-        else:
-            YOLO(yaml).train(pretrained=str(weights), project=str(run.parent), name=run.name, exist_ok=True, **recipe)
-    rows = (run / "results.csv").read_text().splitlines()
-    column = [c.strip() for c in rows[0].split(",")].index("metrics/mAP50(B)")
+    rows = [row.split(",") for row in table.read_text().splitlines()]
+    column = [c.strip() for c in rows[0]].index("metrics/mAP50(B)")
     best = YOLO(str(run / "weights" / "best.pt"))
-    found = best.val(data=arguments.data, imgsz=recipe["imgsz"], split="test", device=arguments.device, workers=1, plots=False,
-                     project=str(run), name="test", exist_ok=True)  # fmt: skip
-    return {
-        "val": [float(r.split(",")[column]) for r in rows[1:]],
-        "test": [float(found.box.map50), float(found.box.map)],
-    }
-
-
-@contextmanager
-def _nothing() -> Iterator[None]:
-    yield
+    found = best.val(split="test", project=str(run), name="test", exist_ok=True, **words)
+    test = [float(found.box.map50), float(found.box.map)]
+    return {"val": [float(row[column]) for row in rows[1:]], "test": test}
 
 
 def main() -> None:

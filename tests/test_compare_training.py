@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -11,6 +12,7 @@ import time
 import numpy as np
 import pytest
 from comparison import quiet
+from ultralytics import YOLO
 
 from yolo_attn.compare import Plan, coco, compare, records, runs
 from yolo_attn.errors import DataError, UserError
@@ -122,8 +124,10 @@ def start(plan):
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="kills a process by signal")
 def test_a_killed_training_goes_on_and_a_finished_one_is_kept(tmp_path, rectangles):
-    words = {"epochs": 5, "imgsz": 64, "batch": 8, "device": "cpu"}
-    plan = Plan.make("yolo11n.yaml", ["yolov8n.yaml"], str(rectangles), seed=3, train=words, folder=tmp_path / "c")
+    YOLO("yolo11n.yaml").save(tmp_path / "weights.pt")
+    weights = str(tmp_path / "weights.pt")
+    words = {"epochs": 5, "imgsz": 64, "batch": 8, "device": "cpu", "pretrained": weights}
+    plan = Plan.make("yolo11n.yaml", ["yolo11n-ema.yaml"], str(rectangles), seed=3, train=words, folder=tmp_path / "c")
     plan.claim()
     first, second = plan.runs
     process = start(plan)
@@ -147,7 +151,7 @@ def test_a_killed_training_goes_on_and_a_finished_one_is_kept(tmp_path, rectangl
     process = start(plan)
     output, _ = process.communicate(timeout=240)
     assert process.returncode == 0, output[-3000:]
-    assert "[2/2] yolov8n.yaml: finished before, kept" in output
+    assert "[2/2] yolo11n-ema.yaml: finished before, kept" in output
     assert second.record.stat().st_mtime_ns == kept
     assert f"going on after {trained} of 5 epochs" in output
 
@@ -155,6 +159,8 @@ def test_a_killed_training_goes_on_and_a_finished_one_is_kept(tmp_path, rectangl
     assert [row["epoch"] for row in record["epochs"]] == list(range(1, 6))
     assert record["epochs"][0] == first_epoch  # its time too: not trained again
     assert record["sessions"] == 2
+    arrived = re.match(r"transferred (\d+)/499 tensors of the source", record["transferred"])
+    assert int(arrived[1]) > 440  # all but the class branch, in the run that was resumed too
     assert record["seed"] == record["arguments"]["seed"] == 3
     assert record["train_seconds"] > 0
     assert record["peak_memory"]["resident_bytes"] > 10**7
@@ -180,6 +186,9 @@ def test_a_killed_training_goes_on_and_a_finished_one_is_kept(tmp_path, rectangl
     assert variant["latency_ms"] > 0
     assert variant["difference"]["parameters"] == pytest.approx(variant["parameters"] / base["parameters"])
     assert "Interrupted and resumed: yolo11n" in " ".join(results["caption"])
+    said = next(line for line in results["caption"] if line.startswith("Weights at the start"))
+    assert f"yolo11n-ema {arrived[0]}" in said
+    assert "in layers 17, 21, 25 (EMA)" in said
     assert not list(plan.folder.rglob("*.part"))
 
 

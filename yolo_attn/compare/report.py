@@ -251,6 +251,9 @@ def _caption(results: dict[str, Any], plan: Plan, records: list[dict[str, Any]],
         f"{records[0]['versions'].get('ultralytics', '?')} (as yolo val prints them), AP-S, AP-M, AP-L (COCO's sizes) "
         f"by faster-coco-eval {records[0]['versions'].get('faster-coco-eval', '?')}.",
     ]
+    loaded = [f"{title(r['model'])} {r['transferred']}" for r in records if r.get("transferred")]
+    if loaded:
+        lines.append(f"Weights at the start: {'. '.join(loaded)}.")
     latency = results["latency"]
     if latency:
         threads = f", {latency['threads']} threads" if latency["threads"] else ""

@@ -161,6 +161,7 @@ def perform(plan: Plan, run: Run) -> None:
         "started": _moment(sessions[0]["started"]),
         "ended": _moment(time.time()),
         "sessions": len(sessions),
+        "transferred": read_json(run.folder / "transfer.json"),
         "train_seconds": round(sum(s["ended"] - s["started"] for s in sessions), 1),
         "peak_memory": environment.peak_memory(),
         "epochs": read_epochs(run.folder / "results.csv"),
@@ -175,7 +176,7 @@ def train(plan: Plan, run: Run) -> None:
     Raises:
         UserError: If the checkpoint would be continued in another folder, as this one has been moved.
     """
-    from yolo_attn.integration import evaluation
+    from yolo_attn.integration import evaluation, pretrained
 
     words: dict[str, Any]
     checkpoint, stopped = find_checkpoint(run)
@@ -194,13 +195,16 @@ def train(plan: Plan, run: Run) -> None:
         if (run.folder / "weights").exists():
             sys.stderr.write(f"{run.folder}: no checkpoint can be read, the training starts anew\n")
         shutil.rmtree(run.folder / "weights", ignore_errors=True)
-        for leftover in ("results.csv", "sessions.json"):
+        for leftover in ("results.csv", "sessions.json", "transfer.json"):
             (run.folder / leftover).unlink(missing_ok=True)
         model, words = evaluation.open_model(run.model), {"plots": False, **plan.train}
         words |= {"data": _data(plan), "seed": run.seed}
         words |= {"project": str(run.folder.parent.resolve()), "name": run.name, "exist_ok": True}
     _open_session(run)
-    model.train(**words)
+    with pretrained.watched() as loaded:
+        if "resume" not in words:  # by then the model has its weights
+            model.add_callback("on_train_start", lambda _: write_json(run.folder / "transfer.json", loaded()))
+        model.train(**words)
     _close_sessions(run, time.time())
 
 

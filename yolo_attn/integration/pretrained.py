@@ -108,6 +108,16 @@ def load(target: Any, source: Any) -> Outcome:
     return outcome
 
 
+@contextmanager
+def watched() -> Iterator[Callable[[], str | None]]:
+    """Within this context, have a function that returns the line about the last load in it, None before any."""
+    token = _latest.set(None)
+    try:
+        yield lambda: None if (outcome := _latest.get()) is None else line(outcome)
+    finally:
+        _latest.reset(token)
+
+
 def describe(model: Any) -> list[Layer]:
     """Return the layers of a model that was built from a model YAML."""
     yaml = getattr(model, "yaml", None) or {}
