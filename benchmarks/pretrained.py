@@ -22,6 +22,7 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
+import torch
 from rich import box
 from rich.console import Console
 from rich.table import Table
@@ -60,6 +61,7 @@ def placed(weights: Path, insertion: Insertion, folder: Path, name: str) -> tupl
     base = f"{weights.stem}.yaml"
     result = place(base, [insertion], output=folder / f"{weights.stem}-{name}.yaml")
     new = {row.index for row in result.inserted}
+    torch.manual_seed(0)  # of the new layers' first weights
     model = YOLO(str(folder / f"{weights.stem}-{name}.yaml"))
     return model, [k for k in range(len(model.model.model)) if k not in new]
 
@@ -130,7 +132,10 @@ def validate(arguments: argparse.Namespace, console: Console, folder: Path) -> N
     for weights in arguments.weights:
         base = graph.build(graph.load(f"{weights.stem}.yaml"))
         table = Table(
-            box=box.SIMPLE_HEAD, pad_edge=False, title=f"{weights.stem}: mAP50-95 untrained", title_justify="left"
+            box=box.SIMPLE_HEAD,
+            pad_edge=False,
+            title=f"{weights.stem}: mAP50-95 before any training",
+            title_justify="left",
         )
         for column in ("block", "place", "residual=true", "equal", "plain form"):
             table.add_column(column, justify="left" if column in ("block", "place") else "right")
