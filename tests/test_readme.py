@@ -62,6 +62,17 @@ def test_the_commands_on_model_yamls_run(page, tmp_path, monkeypatch):
     assert next(tmp_path.glob("*.svg")).stat().st_size > 10_000
 
 
+def test_the_picture_is_of_the_model_as_it_is(tmp_path):
+    command = ["diagram", "yolo11n-ema.yaml", "--engine", "matplotlib", "-o", str(tmp_path / "now.svg")]
+    assert main(command) == 0
+    ids = [
+        re.findall(r'id="((?:layer|edge)-[\w-]+)"', file.read_text(encoding="utf-8"))
+        for file in (tmp_path / "now.svg", ROOT / "docs" / "yolo11n-ema.svg")
+    ]
+    assert ids[0] == ids[1]
+    assert {"layer-17", "edge-16-17", "edge-17-26"} <= set(ids[0])
+
+
 def test_the_page_of_model_yamls_has_python_that_runs():
     text = (ROOT / "docs" / "models.md").read_text(encoding="utf-8")
     (code,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
