@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from support import run
 from ultralytics import YOLO
 
 import yolo_attn
@@ -173,6 +174,23 @@ def test_the_result_is_an_ordinary_file(tmp_path, monkeypatch):
     assert [type(m).__name__ for m in model.model if layers.spec_of(type(m))] == ["GSoP"]
     again = place("yolo11-own.yaml", "EMA", at="neck.P3").text  # a result is a base like any other
     assert len(where(again, "GSoP")) == len(where(again, "EMA")) == 1
+
+
+def test_from_python_without_the_start_up_hook(tmp_path):
+    """``register()`` need not be called first."""
+    out = run(
+        """
+        import yolo_attn
+        print(len(yolo_attn.place("yolo11.yaml", "EMA", at="before_head").inserted))
+        from ultralytics import YOLO
+        YOLO("yolo11n.yaml").save("source.pt")
+        print(yolo_attn.transfer("source.pt", "yolo11n-ema.yaml", "out.pt"))
+        """,
+        tmp_path,
+        YOLO_ATTN_AUTOLOAD="0",
+    )
+    assert "3" in out.splitlines()
+    assert "transferred 499/499 tensors" in out
 
 
 def test_the_head_has_the_command(tmp_path, monkeypatch):

@@ -19,7 +19,7 @@ from typing import Any
 
 from .. import __version__
 from ..errors import LayerError
-from . import files, layers, parser, rows
+from . import files, install, layers, parser, rows
 
 IMAGE = -1  # number of the image among the layers that a row reads
 SIZE = 256  # side of the image; a multiple of every model's largest stride
@@ -91,6 +91,7 @@ def load(name: str | Path) -> dict[str, Any]:
     """
     from . import yolo
 
+    install()
     yolo.check_model(str(name))
     from ultralytics.nn import tasks
 
@@ -108,6 +109,7 @@ def locate(name: str | Path) -> Path:
 
     if Path(name).suffix not in (".yaml", ".yml"):
         raise LayerError(f"{str(name)!r} is no model YAML; give a path or a name such as yolo11.yaml")
+    install()
     yolo.check_model(str(name))
     from ultralytics.utils.checks import check_yaml
 
@@ -158,6 +160,7 @@ def build(model: dict[str, Any], scale: str = "", file: str = "", *, until: int 
     Raises:
         LayerError: If a row cannot be built, or cannot read what it reads.
     """
+    install()
     file = file or Path(str(model.get("yaml_file") or "model YAML")).name
     content = copy.deepcopy({k: v for k, v in model.items() if k != "scale"})
     content["yaml_file"] = file

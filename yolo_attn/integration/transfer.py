@@ -11,7 +11,7 @@ from typing import Any
 from .. import output_files
 from ..errors import CheckpointError, LayerError, UserError
 from ..pretrained.report import line
-from . import pretrained, yolo
+from . import install, pretrained, yolo
 
 
 def transfer(
@@ -44,6 +44,7 @@ def transfer(
         LayerError: If the model is missing or cannot be built.
         WordError: If ``out`` cannot be written.
     """
+    install()
     written = output_files.check(out, [".pt"], force=force)
     if Path(model).suffix not in (".yaml", ".yml"):
         raise LayerError(f"model {str(model)!r} must be a model YAML: the weights are loaded into a new model")
