@@ -5,6 +5,7 @@ import shlex
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 from support import run
 from ultralytics import YOLO
@@ -174,6 +175,29 @@ def test_the_result_is_an_ordinary_file(tmp_path, monkeypatch):
     assert [type(m).__name__ for m in model.model if layers.spec_of(type(m))] == ["GSoP"]
     again = place("yolo11-own.yaml", "EMA", at="neck.P3").text  # a result is a base like any other
     assert len(where(again, "GSoP")) == len(where(again, "EMA")) == 1
+
+
+def test_line_ends_and_what_is_not_text(tmp_path):
+    base = graph.locate("yolo11.yaml").read_text(encoding="utf-8")
+    (tmp_path / "yolo11-dos.yaml").write_bytes(base.replace("\n", "\r\n").encode())
+    place(tmp_path / "yolo11-dos.yaml", "EMA", at="neck.P3", output=tmp_path / "yolo11-out.yaml")
+    made = (tmp_path / "yolo11-out.yaml").read_bytes()
+    assert made.count(b"\r\n") == made.count(b"\n") > base.count("\n")
+    assert b"\r\r" not in made
+    (tmp_path / "yolo11-latin.yaml").write_bytes(base.encode() + "# Gr\u00f6\u00dfe".encode("latin-1"))
+    with pytest.raises(UserError, match=r"yolo11-latin\.yaml"):
+        place(tmp_path / "yolo11-latin.yaml", "EMA", at="neck.P3")
+
+
+def test_looking_at_a_model_leaves_nothing_behind():
+    from ultralytics.nn.modules import Conv
+
+    before, act = torch.get_rng_state(), Conv.default_act
+    for base in ("yolov6.yaml", "yolo11n-pmfs.yaml"):  # one has an activation of its own, one runs on zeros in part
+        graph.build(graph.load(base))
+    place("yolov6.yaml", "EMA", at="neck.P4")
+    assert Conv.default_act is act
+    assert torch.equal(torch.get_rng_state(), before)
 
 
 def test_from_python_without_the_start_up_hook(tmp_path):

@@ -182,10 +182,12 @@ def build(model: dict[str, Any], scale: str = "", file: str = "", *, until: int 
 def _built(serialised: str, file: str, scale: str) -> Graph:
     import torch
     from ultralytics.nn import tasks
+    from ultralytics.nn.modules import Conv
 
     content = json.loads(serialised)
     table = [(part, row) for part in ("backbone", "head") for row in content[part]]
     channels = int(content.get("channels") or 3)
+    activation = Conv.default_act  # an `activation:` of the YAML is for this model
     with _quiet(), torch.no_grad():
         try:
             with torch.device("meta"):
@@ -193,6 +195,8 @@ def _built(serialised: str, file: str, scale: str) -> Graph:
                 shapes = _shapes(modules.eval(), channels, file, table)
         except OSError as error:  # TorchVision rows fetch weights
             raise LayerError(f"{file}: cannot be built: {error}") from error
+        finally:
+            Conv.default_act = activation
     built = []
     for i, ((part, row), module, shape) in enumerate(zip(table, modules, shapes, strict=True)):
         f = list(row[0]) if isinstance(row[0], list | tuple) else [row[0]]

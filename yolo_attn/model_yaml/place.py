@@ -110,7 +110,7 @@ def place(
         raise WordError("place: no block; name one, e.g. place('yolo11.yaml', 'EMA', at='neck.P3')")
     target = None if output is None else output_files.check(output, (".yaml", ".yml"), force=force)
     file = graph.locate(base)
-    original = file.read_text(encoding="utf-8")
+    original = _read(file)
     result, inserted = original, list[Inserted]()
     numbers: dict[int, int] = {}
     name = Path(output).name if output is not None else file.name
@@ -118,14 +118,23 @@ def place(
         result, new, numbers = _insert(result, insertion, file.name, name, numbers)
         shifted = [Inserted(_among(i.index, [n.index for n in new]), i.block, i.comment) for i in inserted]
         inserted = sorted([*shifted, *new], key=lambda i: i.index)
-    result = heading(file, original, insertions, (i.block for i in inserted), name) + result
+    head = heading(file, original, insertions, (i.block for i in inserted), name)
+    result = (head.replace("\n", "\r\n") if "\r\n" in original else head) + result
     if target is not None:
         output_files.write(target, lambda path: _save(path, result))
     return Placed(result, tuple(inserted))
 
 
+def _read(file: Path) -> str:
+    try:
+        with file.open(encoding="utf-8", newline="") as opened:  # line ends stay as they are
+            return opened.read()
+    except (OSError, UnicodeDecodeError) as error:
+        raise LayerError(f"{file}: cannot be read: {error}") from error
+
+
 def _save(path: Path, content: str) -> None:
-    with path.open("w", encoding="utf-8", newline="") as file:  # line ends as the base has them
+    with path.open("w", encoding="utf-8", newline="") as file:
         file.write(content)
 
 
