@@ -4,7 +4,8 @@ import re
 
 import pytest
 
-from yolo_attn.cli import blocks, docstrings, main
+from yolo_attn import docstrings
+from yolo_attn.cli import blocks, main
 from yolo_attn.integration import layers
 
 

@@ -16,6 +16,7 @@ from yolo_attn.errors import LayerError, WordError
 from yolo_attn.integration import graph as graphs
 from yolo_attn.model_yaml import diagram, diagram_dot, diagram_layout
 from yolo_attn.model_yaml.diagram_parts import COLOURS, size
+from yolo_attn.registry import BLOCKS
 
 yolo_attn.register()
 
@@ -238,7 +239,7 @@ def test_the_dot_text_is_the_graph(name):
         assert (a, b) == (a_, b_)
         assert a == "image" or label == size(graph.layers[int(a)], 640)
     thick = re.findall(rf'^ *(\d+) \[.*fillcolor="{COLOURS["attended"]}".*penwidth=2.6\]', text, re.MULTILINE)
-    assert [int(k) for k in thick] == [la.index for la in graph.layers if graphs.is_ours(la.name)]
+    assert [int(k) for k in thick] == [la.index for la in graph.layers if la.name in BLOCKS]
     assert text == diagram_dot.dot_text(built(name), 640)
 
 

@@ -5,6 +5,7 @@ import shlex
 from pathlib import Path
 
 import pytest
+import shipped
 import torch
 import ultralytics
 import yaml
@@ -60,19 +61,12 @@ def test_builds_and_runs_forward_and_backward(file, scale):
     ours = ours_in(model.model)
     assert [type(m).__name__ for m in ours] == ROWS[split(file)[1]]
     out = model(torch.rand(2, 3, 64, 64))
-    tensors = [t for t in flatten(out) if t.requires_grad]
+    tensors = [t for t in shipped.tensors(out) if t.requires_grad]
     sum(t.float().square().mean() for t in tensors).backward()
     for module in ours:
         grads = [p.grad for p in module.parameters()]
         assert all(g is not None and g.isfinite().all() for g in grads)
         assert not grads or any(g.abs().sum() > 0 for g in grads)
-
-
-def flatten(out):
-    if isinstance(out, torch.Tensor):
-        return [out]
-    parts = out.values() if isinstance(out, dict) else out if isinstance(out, list | tuple) else []
-    return [t for part in parts for t in flatten(part)]
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda f: f.stem)

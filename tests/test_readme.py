@@ -9,8 +9,8 @@ import yaml
 from ultralytics import YOLO
 
 import yolo_attn
-from yolo_attn import registry
-from yolo_attn.cli import blocks, docstrings, main, words
+from yolo_attn import docstrings, registry
+from yolo_attn.cli import blocks, main, words
 from yolo_attn.cli.main import COMMANDS as OWN_COMMANDS
 from yolo_attn.cli.main import PASSED_THROUGH
 from yolo_attn.integration import layers, yolo

@@ -12,9 +12,9 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from .. import docstrings
 from ..errors import WordError
 from ..registry import BROKEN_ENTRY_POINTS, BlockSpec, nearest
-from . import docstrings
 
 # Channels of P3, P4 and P5 in a model of scale n (YOLOv8, YOLO11 and YOLO26 alike).
 CHANNELS_AT_N = (64, 128, 256)

@@ -26,6 +26,11 @@ SIZE = 256  # side of the image; a multiple of every model's largest stride
 _TEXT = (1, 80, 512)  # the text features that open-vocabulary models are given beside the image
 
 
+def level(stride: float | None) -> str:
+    """Return ``P3`` for stride 8, and so on; empty for what is no map, or has the image's size."""
+    return f"P{round(math.log2(stride))}" if stride and stride >= 2 else ""
+
+
 @dataclass(frozen=True, slots=True)
 class Layer:
     """One row of a model YAML, built.
@@ -209,11 +214,6 @@ def _built(serialised: str, file: str, scale: str) -> Graph:
 
 
 _of_stock_layers = functools.lru_cache(maxsize=64)(_built)  # base models are looked at again and again
-
-
-def is_ours(name: str) -> bool:
-    """Say whether ``name`` is a layer type of the registry."""
-    return name in layers.installed()
 
 
 def _shapes(modules: Any, channels: int, file: str, table: list[Any]) -> list[Any]:

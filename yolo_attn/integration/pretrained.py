@@ -88,7 +88,7 @@ def following_layers(original: Callable[..., Any]) -> Callable[..., Any]:
         provenance.record(self, source, facts.alignment.pairs, facts.new_parameters)
         _latest.set(outcome)
         if verbose and found is not None:
-            _say(line(outcome))
+            say(line(outcome))
             if _is_fused(source) and not _is_fused(self):
                 _warn(FUSED)
         return result
@@ -384,7 +384,8 @@ def _take_names(target: Any, source: Any, facts: _Facts) -> None:
         target.names = dict(names)
 
 
-def _say(text: str) -> None:
+def say(text: str) -> None:
+    """Log a line as Ultralytics does."""
     from ultralytics.utils import LOGGER
 
     LOGGER.info(text)

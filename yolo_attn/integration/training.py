@@ -56,7 +56,9 @@ def prepared(original: Callable[..., Any]) -> Callable[..., Any]:
                 checkpoint = original(self, *args, **kwargs)
             if getattr(self, "resume", False):
                 provenance.restore(self.model, checkpoint)
-            _say(freezing.resolve(self))
+            frozen = freezing.resolve(self)
+            if frozen is not None:
+                pretrained.say(frozen)
             if learning_rates.factor_of(self, checkpoint) is not None:
                 learning_rates.check_source(self)
         return checkpoint
@@ -72,7 +74,7 @@ def with_groups_of_new_parameters(original: Callable[..., Any]) -> Callable[...,
         freezing.freeze_the_rest(self, model)
         optimizer = original(self, model, *args, **kwargs)
         if learning_rates.factor_of(self) is not None:
-            _say(learning_rates.split(self, model, optimizer))
+            pretrained.say(learning_rates.split(self, model, optimizer))
         return optimizer
 
     return build_optimizer
@@ -111,11 +113,3 @@ def remove_unused_folder(trainer: Any) -> None:
     found = {p.relative_to(folder).as_posix() for p in folder.rglob("*")}
     if found <= {"args.yaml", "weights"}:
         shutil.rmtree(folder)
-
-
-def _say(text: str | None) -> None:
-    if text is None:
-        return
-    from ultralytics.utils import LOGGER
-
-    LOGGER.info(text)

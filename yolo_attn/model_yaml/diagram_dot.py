@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import LayerError
+from ..integration.graph import level
 from .diagram_parts import (
     COLOURS,
     LEGEND,
     Style,
     caption,
     is_attention,
-    level_name,
     part_of,
     parts_in,
     size,
@@ -110,7 +110,7 @@ def _cluster(number: int, run: list[Layer], graph: Graph, imgsz: int) -> list[st
     if not stride:
         return nodes
     side = round(imgsz / stride)
-    words = [f"{part_of(run[0], graph)} {level_name(stride)}".strip(), f"stride {stride}", f"{side}x{side}"]
+    words = [f"{part_of(run[0], graph)} {level(stride)}".strip(), f"stride {stride}", f"{side}x{side}"]
     text = "".join(f"{w}\\l" for w in words)
     first = run[0].index  # the name stands left of it, where no line goes
     return [

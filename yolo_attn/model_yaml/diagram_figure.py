@@ -6,6 +6,7 @@ import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..integration.graph import level
 from . import diagram_layout as geometry
 from .diagram_parts import (
     COLOURS,
@@ -13,7 +14,6 @@ from .diagram_parts import (
     Style,
     caption,
     is_attention,
-    level_name,
     parts_in,
     size,
     style,
@@ -81,7 +81,7 @@ def _bands(axes: Any, layout: geometry.Layout, width: float, imgsz: int) -> None
         axes.add_patch(Rectangle((0, band.top), width, band.bottom - band.top, facecolor=shade, zorder=0))
         y = (band.top + band.bottom) / 2
         side = round(imgsz / band.stride)
-        axes.text(0.12, y, level_name(band.stride), fontsize=11, weight="bold", va="center", family=FONT)
+        axes.text(0.12, y, level(band.stride), fontsize=11, weight="bold", va="center", family=FONT)
         axes.text(0.5, y, f"stride {band.stride:g}\n{side}x{side}", fontsize=7, va="center", family=FONT)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -93,11 +92,6 @@ def size(layer: Layer, imgsz: int) -> str:
         channels = "+".join(str(c) for c, _ in layer.maps)
         return f"{channels if len(layer.maps) > 1 else layer.maps[0][0]}x{side}x{side}"
     return f"{len(layer.maps)} maps: " + ", ".join(str(c) for c, _ in layer.maps) if layer.maps else ""
-
-
-def level_name(stride: float) -> str:
-    """Return ``P3`` for stride 8; empty for the image's own size."""
-    return f"P{round(math.log2(stride))}" if stride >= 2 else ""
 
 
 def title(graph: Graph) -> str:

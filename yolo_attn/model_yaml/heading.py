@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from .. import docstrings
+
 if TYPE_CHECKING:
     from .place import Insertion
 
@@ -36,8 +38,9 @@ def heading(base: Path, original: str, insertions: Sequence[Insertion], new: Ite
     for block in dict.fromkeys(new):
         spec = layers.installed().get(block)
         if spec is not None and spec.inputs != "pyramid":
-            summary = (spec.cls.__doc__ or "").strip().splitlines()[0].rstrip(".")
-            lines += textwrap.wrap(f"# {block}: {summary}. {spec.paper}", 120, subsequent_indent="#   ")
+            lines += textwrap.wrap(
+                f"# {block}: {docstrings.summary(spec.cls)} {spec.paper}", 120, subsequent_indent="#   "
+            )
     if "summary:" in original:
         lines.append("# Layer and parameter counts below are the base model's.")
     return "\n".join(lines) + "\n\n"

@@ -13,12 +13,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ..errors import LayerError
+from ..integration.graph import level
 from ..registry import nearest
 
 if TYPE_CHECKING:
@@ -54,16 +54,16 @@ def named(graph: Graph) -> dict[str, list[Place]]:
     last = max(layer.index for layer in layers if layer.part == "backbone")
     found: dict[str, list[Place]] = {}
     for layer in layers[: last + 1]:
-        if _level(layer):
-            found[f"backbone.{_level(layer)}"] = [_behind(layer, f"backbone.{_level(layer)}")]
+        if level(layer.stride):
+            found[f"backbone.{level(layer.stride)}"] = [_behind(layer, f"backbone.{level(layer.stride)}")]
     if layers[last].channels and layers[last] is not graph.head:
         found["backbone.end"] = [_behind(layers[last], "backbone.end")]
         if last + 1 < graph.head.index:
             found["before_neck"] = [Place("before_neck", last, last, last + 1, "head", "the backbone's last map")]
     maps = [layers[x] for x in graph.head.reads if x >= 0 and layers[x].channels]
-    necks = [layer for layer in maps if layer.part == "head" and _level(layer)]
+    necks = [layer for layer in maps if layer.part == "head" and level(layer.stride)]
     for layer in sorted(necks, key=lambda n: n.stride or 0):
-        found.setdefault(f"neck.{_level(layer)}", []).append(_behind(layer, f"neck.{_level(layer)}"))
+        found.setdefault(f"neck.{level(layer.stride)}", []).append(_behind(layer, f"neck.{level(layer.stride)}"))
     if maps:
         at, part = graph.head.index, graph.head.part
         found["before_head"] = [Place("before_head", m.index, at - 1, at, part, _title(graph, m)) for m in maps]
@@ -129,13 +129,6 @@ def _behind(layer: Layer, name: str) -> Place:
     return Place(name, layer.index, layer.index, None, layer.part, title)
 
 
-def _level(layer: Layer) -> str:
-    """Return ``P3`` for a map of stride 8, and so on; empty for what is no map, or has the image's size."""
-    if not layer.channels or not layer.stride or layer.stride < 2:
-        return ""
-    return f"P{round(math.log2(layer.stride))}"
-
-
 def _part(layer: Layer) -> str:
     return "backbone." if layer.part == "backbone" else "neck."
 
@@ -143,4 +136,4 @@ def _part(layer: Layer) -> str:
 def _title(graph: Graph, layer: Layer) -> str:
     """Return the name under which the head reads a map."""
     part = "backbone" if layer.part == "backbone" else "neck"
-    return f"{part}.{_level(layer)}, for {graph.head.name} alone"
+    return f"{part}.{level(layer.stride)}, for {graph.head.name} alone"

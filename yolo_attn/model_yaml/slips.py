@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from ..integration.graph import level
 from ..registry import BLOCKS
 from .written import Twice
 
@@ -51,8 +52,8 @@ def shape(layer: Layer) -> str:
     """Return ``64 channels, stride 8 = P3``."""
     if layer.channels is None or layer.stride is None:
         return f"{len(layer.maps)} maps" if layer.maps else "no map"
-    level = f" = P{layer.stride.bit_length() - 1}" if layer.stride >= 2 else ""
-    return f"{layer.channels} channels, stride {layer.stride}{level}"
+    name = level(layer.stride)
+    return f"{layer.channels} channels, stride {layer.stride}{f' = {name}' if name else ''}"
 
 
 def stands_for(layer: Layer, graph: Graph) -> Layer | None:

@@ -1,4 +1,4 @@
-"""The sections of a layer's docstring: what ``yolo-attn blocks`` shows of it."""
+"""The sections of a layer's docstring: what ``yolo-attn blocks`` and placed model YAMLs show of it."""
 
 from __future__ import annotations
 
