@@ -296,6 +296,8 @@ def test_what_cannot_be_told_apart_is_not_guessed(bases, tmp_path, said):
             target.load(bases["yolo11n"])
         assert same(tensors(target, place), tensors(bases["yolo11n"], 6))
         assert said[-1].endswith(f"(100 %); new: 54 tensors in layer {13 - place} (C3k2)")
+    asked = YOLO(str(file)).load(bases["yolo11n"], map="6=7").model
+    assert same(tensors(asked, 7), tensors(bases["yolo11n"], 6))
     told = built(write(tmp_path, "yolo11n-told.yaml", inserted(shipped(), 6, double, {13: [-1, 6]})))
     told.load(bases["yolo11n"])
     assert provenance.of(told)["layers"][6] == 6
