@@ -6,99 +6,197 @@ import json
 import random
 
 import pytest
-from comparison import ORDER
+from scenes import pycocotools_figures, pycocotools_per_class, random_scene
 
-from yolo_attn.compare import coco
+from yolo_attn.errors import DataError
+from yolo_attn.figures import FIGURES, columns, figures, ground_truth, per_class, rows
 
-
-def random_scene(seed, images=12, classes=4, objects=9):
-    """Ground truth, and predictions that hit some of it."""
-    rng = random.Random(seed)
-    boxes, predictions = [], []
-    for image in range(1, images + 1):
-        for _ in range(rng.randint(0, objects)):
-            side = rng.choice([12, 20, 50, 80, 120, 200])
-            box = [rng.uniform(0, 400), rng.uniform(0, 300), side * rng.uniform(0.6, 1.4), side * rng.uniform(0.6, 1.4)]
-            category = rng.randrange(classes)
-            boxes.append((image, category, box))
-            for _ in range(rng.randint(0, 2)):
-                moved = [value + rng.gauss(0, 0.06) * side for value in box]
-                predictions.append((image, category if rng.random() < 0.9 else rng.randrange(classes), moved))
-        predictions.append((image, rng.randrange(classes), [5.0, 5.0, rng.uniform(5, 90), rng.uniform(5, 90)]))
-    truth = coco.ground_truth([(i, f"{i}.jpg", 480, 640) for i in range(1, images + 1)], boxes, list("abcd")[:classes])
-    scores = rng.sample(range(1, 100000), len(predictions))  # no ties: their order is not defined
-    found = [
-        {"image_id": i, "category_id": c, "bbox": [round(x, 3) for x in b], "score": s / 1e5}
-        for (i, c, b), s in zip(predictions, scores, strict=True)
-    ]
-    return truth, found
+SCENES = {
+    "plain": {},
+    "crowd and areas of segments": {"crowd": 0.2},
+    "equal scores": {"ties": True, "crowd": 0.1},
+    "more than 100 of a class": {"many": 130},
+    "much of everything": {"classes": 8, "images": 30, "crowd": 0.15, "ties": True, "many": 140, "conjure": 5},
+}
 
 
-def pycocotools_figures(truth, predictions):
-    api = pytest.importorskip("pycocotools.coco")
-    from pycocotools.cocoeval import COCOeval
-
-    reference = api.COCO()
-    reference.dataset = truth
-    reference.createIndex()
-    evaluation = COCOeval(reference, reference.loadRes(predictions), "bbox")
-    evaluation.evaluate()
-    evaluation.accumulate()
-    evaluation.summarize()
-    return dict(zip(ORDER, (None if value < 0 else value for value in evaluation.stats), strict=True))
+def same(found, expected):
+    assert list(found) == list(expected)
+    assert [name for name in found if found[name] is None] == [name for name in found if expected[name] is None]
+    assert {k: v or 0 for k, v in found.items()} == pytest.approx({k: v or 0 for k, v in expected.items()}, abs=1e-12)
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2])
-def test_figures_are_those_of_pycocotools(seed):
-    truth, predictions = random_scene(seed)
-    expected = pycocotools_figures(json.loads(json.dumps(truth)), json.loads(json.dumps(predictions)))
-    found = coco.figures(truth, predictions)
-    assert list(found) == ORDER
-    assert found == pytest.approx(expected, abs=1e-12)
-    assert 0.05 < found["AP"] < 0.95
+@pytest.mark.parametrize("scene", SCENES)
+def test_figures_are_those_of_pycocotools(scene, seed):
+    truth, predictions = random_scene(seed, **SCENES[scene])
+    found = figures(truth, predictions)
+    assert list(found) == list(FIGURES)
+    same(found, pycocotools_figures(truth, predictions))
+    assert 0.02 < found["AP"] < 0.95
+    classes, expected = per_class(truth, predictions), pycocotools_per_class(truth, predictions)
+    assert list(classes) == list(expected)
+    for name in classes:
+        same(classes[name], expected[name])
+
+
+def test_the_mean_over_the_classes_is_the_figure():
+    truth, predictions = random_scene(1, crowd=0.1)
+    found, classes = figures(truth, predictions), per_class(truth, predictions)
+    for name in ("AP", "AP50", "AR100"):
+        values = [figure[name] for figure in classes.values() if figure[name] is not None]
+        assert sum(values) / len(values) == pytest.approx(found[name], abs=1e-12)
+
+
+def jittered(bbox, rng):
+    x, y, w, h = bbox
+    shares = [rng.gauss(0, 0.08) for _ in range(4)]
+    return [x + w * shares[0], y + h * shares[1], w * (1 + shares[2]), h * (1 + shares[3])]
+
+
+@pytest.mark.parametrize(
+    ("folder", "file"),
+    [
+        ("coco_val128", "instances_val.json"),
+        ("coco_val128", "instances_val_coco91.json"),
+        ("bccd", "instances_test.json"),
+    ],
+)
+def test_figures_are_those_of_pycocotools_on_real_ground_truth(shared, folder, file):
+    path = shared / "data" / folder / "annotations" / file
+    if not path.is_file():
+        pytest.skip(f"needs {path}")
+    truth = json.loads(path.read_text(encoding="utf-8"))
+    rng = random.Random(0)
+    numbers = [category["id"] for category in truth["categories"]]
+    predictions = [
+        {
+            "image_id": annotation["image_id"],
+            "category_id": annotation["category_id"] if rng.random() < 0.8 else rng.choice(numbers),
+            "bbox": jittered(annotation["bbox"], rng),
+            "score": round(rng.random(), 2),  # many are equal
+        }
+        for annotation in truth["annotations"]
+        for _ in range(rng.randint(0, 3))
+    ]
+    found = figures(truth, predictions)
+    same(found, pycocotools_figures(truth, predictions))
+    assert 0.1 < found["AP"] < 0.9
+    expected = pycocotools_per_class(truth, predictions)
+    for name, values in per_class(truth, predictions).items():
+        same(values, expected[name])
 
 
 def test_figures_are_those_of_faster_coco_eval():
     from faster_coco_eval import COCO, COCOeval_faster
 
     truth, predictions = random_scene(3)
-    ours = coco.figures(truth, predictions)
+    ours = figures(truth, predictions)
     reference = COCO(truth)
     evaluation = COCOeval_faster(
         reference, reference.loadRes(predictions), iouType="bbox", print_function=lambda *_: None
     )
     evaluation.run()
-    assert [ours[name] for name in ORDER] == pytest.approx(list(evaluation.stats[:12]), abs=1e-12)
+    assert [ours[name] for name in FIGURES] == pytest.approx(list(evaluation.stats[:12]), abs=1e-12)
+
+
+def test_columns_and_rows_are_the_same_predictions():
+    truth, predictions = random_scene(2)
+    kept = json.loads(json.dumps(columns(predictions)))
+    assert list(kept) == ["image_id", "category_id", "score", "bbox"]
+    assert rows(kept) == rows(predictions) == predictions
+    assert columns(kept) == kept
+    assert figures(truth, kept) == figures(truth, predictions)
+    assert per_class(truth, kept) == per_class(truth, predictions)
+    assert columns([]) == {"image_id": [], "category_id": [], "score": [], "bbox": []}
+
+
+def test_columns_that_do_not_fit_are_refused():
+    good = {"image_id": [1], "category_id": [0], "score": [0.5], "bbox": [[0, 0, 1, 1]]}
+    with pytest.raises(DataError, match=r"in equal length; they have image_id 1, category_id 1, score 2, bbox 1"):
+        rows({**good, "score": [0.5, 0.1]})
+    with pytest.raises(DataError, match=r"need the columns image_id, .*; they have image_id 1, category_id 1, bbox 1"):
+        rows({k: v for k, v in good.items() if k != "score"})
 
 
 def test_figures_do_not_change_what_they_are_given():
     truth, predictions = random_scene(4)
-    before = json.dumps([truth, predictions])
-    assert coco.figures(truth, predictions) == coco.figures(truth, predictions)
-    assert json.dumps([truth, predictions]) == before
+    kept = columns(predictions)
+    before = json.dumps([truth, predictions, kept])
+    assert figures(truth, predictions) == figures(truth, kept)
+    per_class(truth, predictions)
+    assert json.dumps([truth, predictions, kept]) == before
 
 
 def test_no_predictions_is_zero_where_there_is_something_to_find():
-    truth = coco.ground_truth([(1, "a.jpg", 99, 99), (2, "b.jpg", 99, 99)], [(1, 0, [5, 5, 10, 10])], ["x", "y"])
-    found = coco.figures(truth, [])
+    truth = ground_truth([(1, "a.jpg", 99, 99), (2, "b.jpg", 99, 99)], [(1, 0, [5, 5, 10, 10])], ["x", "y"])
+    found = figures(truth, [])
     assert found["AP"] == found["AP_small"] == found["AR100"] == 0
     assert found["AP_medium"] is None
     assert found["AP_large"] is None
+    same(found, pycocotools_figures(truth, []))
+    assert per_class(truth, []) == {
+        "x": {"AP": 0, "AP50": 0, "AR100": 0},
+        "y": {"AP": None, "AP50": None, "AR100": None},
+    }
 
 
 def test_images_without_labels_and_absent_classes():
     images = [(1, "a.jpg", 99, 99), (2, "b.jpg", 99, 99)]
     hit = {"image_id": 1, "category_id": 0, "bbox": [5, 5, 50, 50], "score": 0.5}
     stray = {"image_id": 2, "category_id": 1, "bbox": [5, 5, 50, 50], "score": 0.9}
-    truth = coco.ground_truth(images, [(1, 0, [5, 5, 50, 50])], ["x", "y"])
-    assert coco.figures(truth, [hit])["AP"] == pytest.approx(1)
-    assert coco.figures(truth, [hit, stray])["AP"] == pytest.approx(1)  # class y is not in the split
+    truth = ground_truth(images, [(1, 0, [5, 5, 50, 50])], ["x", "y"])
+    assert figures(truth, [hit])["AP"] == pytest.approx(1)
+    assert figures(truth, [hit, stray])["AP"] == pytest.approx(1)  # class y is not in the split
     on_empty = {**stray, "category_id": 0}
-    assert coco.figures(truth, [hit, on_empty])["AP"] == pytest.approx(0.5)  # a false find on an image without labels
-    assert set(coco.figures(coco.ground_truth(images, [], ["x", "y"]), [hit]).values()) == {None}
+    assert figures(truth, [hit, on_empty])["AP"] == pytest.approx(0.5)  # a false find on an image without labels
+    nothing = ground_truth(images, [], ["x", "y"])
+    assert set(figures(nothing, [hit]).values()) == {None}
+    assert per_class(nothing, [hit])["x"] == {"AP": None, "AP50": None, "AR100": None}
+
+
+def test_sizes_are_by_the_area_of_the_annotation():
+    truth = ground_truth([(1, "a.jpg", 99, 99)], [(1, 0, [5, 5, 50, 50])], ["x"])
+    hit = {"image_id": 1, "category_id": 0, "bbox": [5, 5, 50, 50], "score": 0.5}
+    assert figures(truth, [hit])["AP_small"] is None
+    truth["annotations"][0]["area"] = 900  # a segment that fills a part of its box
+    assert figures(truth, [hit])["AP_small"] == pytest.approx(1)
+
+
+def test_what_is_found_in_a_crowd_counts_for_nothing():
+    truth = ground_truth([(1, "a.jpg", 99, 99)], [(1, 0, [5, 5, 20, 20]), (1, 0, [40, 40, 50, 50])], ["x"])
+    hit = {"image_id": 1, "category_id": 0, "bbox": [5, 5, 20, 20], "score": 0.5}
+    inside = {"image_id": 1, "category_id": 0, "bbox": [45, 45, 10, 10], "score": 0.9}
+    assert figures(truth, [hit, inside])["AP"] == pytest.approx(51 / 101 * 0.5)
+    truth["annotations"][1]["iscrowd"] = 1
+    assert figures(truth, [hit, inside])["AP"] == pytest.approx(1)
+
+
+def test_classes_of_one_name_are_kept_apart():
+    truth = ground_truth([(1, "a.jpg", 99, 99)], [(1, 0, [5, 5, 50, 50])], ["x", "x"])
+    hit = {"image_id": 1, "category_id": 0, "bbox": [5, 5, 50, 50], "score": 0.5}
+    found = per_class(truth, [hit])
+    assert list(found) == ["x", "x (1)"]
+    assert found["x"]["AP"] == pytest.approx(1)
+    assert found["x (1)"]["AP"] is None
 
 
 def test_predictions_of_unknown_images_are_refused():
-    truth = coco.ground_truth([(1, "a.jpg", 99, 99)], [(1, 0, [5, 5, 50, 50])], ["x"])
-    with pytest.raises(ValueError, match="predictions of 1 images without ground truth, as of image 7"):
-        coco.figures(truth, [{"image_id": 7, "category_id": 0, "bbox": [0, 0, 1, 1], "score": 1.0}])
+    truth = ground_truth([(1, "a.jpg", 99, 99)], [(1, 0, [5, 5, 50, 50])], ["x"])
+    for function in (figures, per_class):
+        with pytest.raises(DataError, match="predictions of 1 images without ground truth, as of image 7"):
+            function(truth, [{"image_id": 7, "category_id": 0, "bbox": [0, 0, 1, 1], "score": 1.0}])
+
+
+def test_figures_need_neither_torch_nor_ultralytics():
+    import subprocess
+    import sys
+
+    code = (
+        "import sys; sys.modules['torch'] = sys.modules['ultralytics'] = None\n"
+        "from yolo_attn.figures import error_kinds, figures, ground_truth, per_class\n"
+        "truth = ground_truth([(1, 'a.jpg', 9, 9)], [(1, 0, [1, 1, 5, 5])], ['x'])\n"
+        "found = [{'image_id': 1, 'category_id': 0, 'bbox': [1, 1, 5, 5], 'score': 0.5}]\n"
+        "assert figures(truth, found)['AP50'] > 0.99 < error_kinds(truth, found).ap50\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -78,7 +78,12 @@ def test_what_is_written(tree):
     assert (tree.out / "labels/train/sub/b.txt").read_text() == "0 0.5 0.5 1 1\n"
     text = (tree.out / "data.yaml").read_text()
     assert "# No val split yet: val: is the images of train" in text
-    assert yaml.safe_load(text) == {"train": "images/train", "val": "images/train", "names": {0: "dog", 1: "cat"}}
+    assert yaml.safe_load(text) == {
+        "train": "images/train",
+        "val": "images/train",
+        "annotations": {"train": "annotations/instances_train.json", "val": "annotations/instances_train.json"},
+        "names": {0: "dog", 1: "cat"},
+    }
     written = json.loads((tree.out / "annotations/instances_train.json").read_text())
     assert [(c["id"], c["name"], c["source_id"]) for c in written["categories"]] == [(1, "dog", 3), (2, "cat", 7)]
     assert written["annotations"][0] == {
@@ -230,8 +235,40 @@ def test_splits_are_added_one_by_one(tree):
     tree.run("test")
     data = yaml.safe_load((tree.out / "data.yaml").read_text())
     assert data == {
-        "train": "images/train", "val": "images/val", "test": "images/test", "names": {0: "dog", 1: "cat"},
+        "train": "images/train", "val": "images/val", "test": "images/test",
+        "annotations": {split: f"annotations/instances_{split}.json" for split in ("train", "val", "test")},
+        "names": {0: "dog", 1: "cat"},
     }  # fmt: skip
+
+
+def test_a_json_that_the_user_names_for_a_split_stays(tree):
+    tree.run("val")  # train borrows it
+    file = tree.out / "data.yaml"
+    file.write_text(file.read_text().replace("val: annotations/instances_val.json", "val: mine.json"))
+    tree.run("train")
+    annotations = yaml.safe_load(file.read_text())["annotations"]
+    assert annotations == {"train": "annotations/instances_train.json", "val": "mine.json"}
+
+
+def test_a_borrowed_split_takes_the_lenders_json(tree):
+    tree.run("test")
+    tree.run("train")
+    data = yaml.safe_load((tree.out / "data.yaml").read_text())
+    assert data["val"] == "images/train"
+    assert data["annotations"] == {
+        "train": "annotations/instances_train.json",
+        "val": "annotations/instances_train.json",
+        "test": "annotations/instances_test.json",
+    }
+
+
+def test_a_split_without_a_json_gets_none(tree):
+    tree.run("val")
+    (tree.out / "annotations/instances_val.json").unlink()
+    file = tree.out / "data.yaml"
+    file.write_text(file.read_text().partition("annotations:")[0] + "names: {0: dog, 1: cat}\n")
+    tree.run("test")
+    assert yaml.safe_load(file.read_text())["annotations"] == {"test": "annotations/instances_test.json"}
 
 
 def test_keys_the_user_added_stay(tree):

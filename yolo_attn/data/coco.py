@@ -100,7 +100,7 @@ def from_coco(
         _write_json(reading, instances, build / "annotations" / f"instances_{split}.json")
         if reading.bad:
             _write_bad(reading.bad, build / f"bad_boxes_{split}.csv")
-        _write_data(there, names, _splits(out) | {split}, build / "data.yaml")
+        _write_data(there, names, _splits(out) | {split}, split, build / "data.yaml")
         _publish(build, out, split)
     finally:
         shutil.rmtree(build, ignore_errors=True)
@@ -301,21 +301,36 @@ def _write_bad(bad: list[Bad], file: Path) -> None:
         writer.writerows(_cells(one) for one in bad)
 
 
-def _write_data(there: dict[str, Any] | None, names: list[str], splits: set[str], file: Path) -> None:
+def _write_data(there: dict[str, Any] | None, names: list[str], splits: set[str], split: str, file: Path) -> None:
     """The data YAML; Ultralytics wants both train and val, so a missing one borrows another split."""
     notes = ""
-    keys = {split: f"images/{split}" for split in SPLITS if split in splits}
+    lenders = {one: one for one in SPLITS if one in splits}
     for wanted in ("train", "val"):
         if wanted not in splits:
-            lender = next(split for split in ("val", "train", "test") if split in splits)
-            keys[wanted] = f"images/{lender}"
-            notes += f"# No {wanted} split yet: {wanted}: is the images of {lender}; --split {wanted} adds one.\n"
-    data = {split: keys[split] for split in SPLITS if split in keys}
+            lenders[wanted] = next(one for one in ("val", "train", "test") if one in splits)
+            notes += (
+                f"# No {wanted} split yet: {wanted}: is the images of {lenders[wanted]}; --split {wanted} adds one.\n"
+            )
+    data: dict[str, Any] = {one: f"images/{lenders[one]}" for one in SPLITS if one in lenders}
     data |= {key: value for key, value in (there or {}).items() if key not in data and key != "names"}
+    data["annotations"] = _annotations(data.pop("annotations", None), lenders, split, file.parent.parent)
     text = yaml.safe_dump(
         data | {"names": dict(enumerate(names))}, sort_keys=False, allow_unicode=True, default_flow_style=False
     )
     file.write_text(HEADER + notes + text, encoding="utf-8", newline="\n")
+
+
+def _annotations(there: Any, lenders: dict[str, str], split: str, out: Path) -> dict[str, str]:
+    """The JSON of each split, by which a comparison evaluates; what the user named for an earlier split stays."""
+    kept = there if isinstance(there, dict) else {}
+    found: dict[str, str] = {}
+    for one in (one for one in SPLITS if one in lenders):
+        path = f"annotations/instances_{lenders[one]}.json"
+        if one in kept and lenders[one] == one != split:
+            found[one] = kept[one]
+        elif lenders[one] == split or (out / path).is_file():
+            found[one] = path
+    return found
 
 
 def _publish(build: Path, out: Path, split: str) -> None:

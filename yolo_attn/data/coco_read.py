@@ -83,7 +83,7 @@ def read_coco(
     Raises:
         DataError: If it is no COCO JSON, or not one image of it is usable.
     """
-    content = _load(instances)
+    content = load_json(instances)
     if not images.is_dir():
         raise DataError(
             f"{images} is no folder; give the folder that the file_names of {instances.name} are relative to"
@@ -135,7 +135,12 @@ def read_coco(
     return reading
 
 
-def _load(instances: Path) -> dict[str, list[Any]]:
+def load_json(instances: Path) -> dict[str, list[Any]]:
+    """Return the content of a COCO JSON; its lists are there, what they hold is not checked.
+
+    Raises:
+        DataError: If it is no file, no JSON, or lacks one of the lists.
+    """
     if not instances.is_file():
         raise DataError(f"{instances} is no file; give a COCO instances JSON")
     try:
@@ -165,6 +170,17 @@ def _categories(instances: Path, entries: list[Any]) -> list[tuple[int, str]]:
     return sorted(found.items())
 
 
+def read_size(image: Path) -> tuple[int, int, bool]:
+    """Return width and height as training reads them, pixels, and whether EXIF data turn the image for that."""
+    from PIL import Image as Pillow
+
+    with Pillow.open(image) as picture:
+        width, height = picture.size
+        jpeg = picture.format in ("JPEG", "MPO")  # elsewhere Ultralytics looks at no EXIF data either
+        turned = jpeg and picture.getexif().get(EXIF_ORIENTATION, 1) in (5, 6, 7, 8)
+    return (height, width, True) if turned else (width, height, False)
+
+
 def _image(entry: dict[str, Any], images: Path) -> Image | str:
     """The image of one entry, or what is wrong with it."""
     from PIL import Image as Pillow
@@ -182,14 +198,9 @@ def _image(entry: dict[str, Any], images: Path) -> Image | str:
     try:
         with Pillow.open(source) as picture:
             picture.verify()
-        with Pillow.open(source) as picture:  # again: verify() closes a PNG
-            width, height = picture.size
-            jpeg = picture.format in ("JPEG", "MPO")  # elsewhere Ultralytics looks at no EXIF data either
-            turned = jpeg and picture.getexif().get(EXIF_ORIENTATION, 1) in (5, 6, 7, 8)
+        width, height, turned = read_size(source)  # opens it again: verify() closes a PNG
     except Exception as error:  # Pillow names no narrower set for damaged files
         return f"cannot be read as an image ({type(error).__name__})"
-    if turned:
-        width, height = height, width
     if min(width, height) < 10:
         return f"is {width}x{height}; Ultralytics needs 10x10 at least"
     said = (entry.get("width", width), entry.get("height", height))
