@@ -1,0 +1,186 @@
+"""The intervals, the verdict and the power against worlds in which the true difference is known.
+
+In a world, the difference that seed i shows is ``d + s_i + mean over the images of (a + e_i)``: the seed's own part,
+the part of the test images that all seeds share, and the rest.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from yolo_attn.statistics import paired as over_seeds
+from yolo_attn.statistics.combined import combined, half_width, image_noise, shared_variance
+from yolo_attn.statistics.image_bootstrap import draw
+from yolo_attn.statistics.paired import LEVEL, bca, paired
+from yolo_attn.statistics.power import detectable, power, seeds_for
+
+SIMULATIONS = 2_000
+MANY = 20_000  # where it takes no time: a rate near 5 % is off by up to a point over 2,000, by 0.3 over these
+IMAGES = 100
+SEEDS = (3, 5, 10)
+DIFFERENCES = (0.0, 0.5, 2.0)  # points
+# standard deviations, in points: of the seeds, of what the images share, of the rest
+WORLDS = {
+    "seeds": (0.7, 0.0, 0.0),
+    "rest": (0.2, 0.0, 0.7),
+    "some images": (1.0, 0.3, 0.0),
+    "both": (0.5, 0.5, 0.3),
+    "images": (0.2, 0.7, 0.2),
+}
+
+
+def world(name, n, difference, simulations, rng):
+    """Differences of the seeds ``(simulations, n)``, and the variance of the images as an endless bootstrap sees it."""
+    seeds, shared, rest = WORLDS[name]
+    covariance = np.full((n, n), shared**2) + np.eye(n) * (rest**2 + 1e-12)
+    images = rng.multivariate_normal(np.zeros(n), covariance, simulations, method="cholesky")
+    values = difference + rng.normal(size=(simulations, n)) * seeds + images
+    if shared == rest == 0:
+        return values, np.zeros(simulations)
+    measured = stats.wishart.rvs(IMAGES - 1, covariance / (IMAGES - 1), simulations, rng)
+    return values, shared_variance(measured)
+
+
+def halves(values, shared, level=LEVEL):
+    n = values.shape[1]
+    return half_width(values.std(axis=1, ddof=1) / np.sqrt(n), n - 1, shared, IMAGES, level)
+
+
+@pytest.mark.parametrize("n", SEEDS)
+@pytest.mark.parametrize("name", WORLDS)
+def test_combined_interval_covers_the_truth(name, n):
+    rng = np.random.default_rng(1)
+    for difference in DIFFERENCES:
+        values, shared = world(name, n, difference, MANY, rng)
+        covered = np.abs(values.mean(axis=1) - difference) <= halves(values, shared)
+        assert 0.94 <= covered.mean() <= 0.965
+
+
+@pytest.mark.parametrize("n", [2, *SEEDS])
+@pytest.mark.parametrize("name", WORLDS)
+def test_false_alarms(name, n):
+    values, shared = world(name, n, 0.0, MANY, np.random.default_rng(2))
+    alarms = np.abs(values.mean(axis=1)) > halves(values, shared)
+    assert alarms.mean() <= 0.05 + 3 * np.sqrt(0.05 * 0.95 / MANY)
+
+
+def test_the_seeds_alone_would_give_false_alarms_where_images_are_few():
+    values, shared = world("images", 10, 0.0, SIMULATIONS, np.random.default_rng(3))
+    assert (np.abs(values.mean(axis=1)) > halves(values, 0.0)).mean() > 0.5
+    assert (np.abs(values.mean(axis=1)) > halves(values, shared)).mean() <= 0.065
+
+
+def test_adding_both_variances_would_count_the_rest_twice():
+    rng = np.random.default_rng(4)
+    seeds, rest, n = 0.2, 0.7, 10
+    values = rng.normal(size=(SIMULATIONS, n)) * np.hypot(seeds, rest)
+    twice = half_width(values.std(axis=1, ddof=1) / np.sqrt(n), n - 1, rest**2 / n, IMAGES)
+    assert (np.abs(values.mean(axis=1)) <= twice).mean() > 0.985
+
+
+@pytest.mark.parametrize("n", [3, 5, 7])
+def test_t_interval_of_the_seeds_covers(n):
+    values = np.random.default_rng(5).normal(0.5, 0.7, (SIMULATIONS, n))
+    found = [paired(row, exact_up_to=0) for row in values[:40]]
+    assert {item.method for item in found} == {"t"}
+    for row, item in zip(values, found, strict=False):
+        assert item.high - item.mean == pytest.approx(halves(row[None], 0.0)[0])
+    covered = np.abs(values.mean(axis=1) - 0.5) <= halves(values, 0.0)
+    assert 0.93 <= covered.mean() <= 0.97
+
+
+@pytest.mark.parametrize("n", [8, 10, 20])
+def test_bca_interval_of_the_seeds_covers(n, monkeypatch):
+    monkeypatch.setattr(over_seeds, "BOOTSTRAPS", 1_999)
+    values = np.random.default_rng(6).normal(0.5, 0.7, (SIMULATIONS, n))
+    low, high = bca(values)
+    assert 0.93 <= ((low <= 0.5) & (high >= 0.5)).mean() <= 0.97
+
+
+def test_at_its_nominal_level_bca_would_not_cover():
+    values = np.random.default_rng(7).normal(size=(SIMULATIONS, 8))
+    rng = {k: np.random.default_rng(0) for k in over_seeds._generator(stats.bootstrap)}
+    found = stats.bootstrap((values,), np.mean, axis=-1, n_resamples=999, method="BCa", **rng).confidence_interval
+    assert ((found.low <= 0) & (found.high >= 0)).mean() < 0.92
+
+
+def test_image_interval_and_combined_interval_by_resampling():
+    """Through the bootstrap itself, of a figure that is a mean over images."""
+    rng = np.random.default_rng(8)
+    n, difference, (seeds, shared, rest) = 5, 0.5, WORLDS["both"]
+    weights = draw(IMAGES, 1_000, 0).T / IMAGES
+    covered = np.zeros((SIMULATIONS, 2), dtype=bool)
+    zero = np.zeros((n, 1_000))
+    for k in range(SIMULATIONS):
+        own = difference + rng.normal(size=(n, 1)) * seeds
+        images = own + (rng.normal(size=IMAGES) * shared + rng.normal(size=(n, IMAGES)) * rest) * np.sqrt(IMAGES)
+        noise = image_noise(images @ weights, zero, IMAGES, paired=True)
+        covered[k, 0] = noise.interval.low <= own.mean() <= noise.interval.high  # these models, other images
+        values = images.mean(axis=1)
+        both = half_width(values.std(ddof=1) / np.sqrt(n), n - 1, noise.shared, IMAGES)
+        covered[k, 1] = abs(values.mean() - difference) <= both
+        if k == 0:
+            whole = combined(paired(values), noise.shared, IMAGES)
+            assert whole.high - values.mean() == pytest.approx(float(both))
+            assert stats.t.isf(LEVEL / 2, whole.df) * whole.se == pytest.approx(float(both), rel=1e-6)
+    assert (covered.mean(axis=0) >= 0.93).all()
+    assert (covered.mean(axis=0) <= 0.97).all()
+
+
+@pytest.mark.parametrize(("n", "level"), [(3, 0.05), (5, 0.05), (5, 0.05 / 3), (10, 0.05)])
+@pytest.mark.parametrize("name", ["seeds", "both"])
+def test_power_is_the_rate_at_which_the_difference_is_found(name, n, level):
+    rng = np.random.default_rng(9)
+    seeds, shared, rest = WORLDS[name]
+    se = np.hypot(seeds, rest) / np.sqrt(n)
+    edge = detectable(se, n - 1, shared**2, IMAGES, level)
+    assert power(edge, se, n - 1, shared**2, IMAGES, level) == pytest.approx(0.8, abs=1e-3)
+    for difference in (0.0, 0.5 * edge, edge):
+        values, measured = world(name, n, difference, MANY, rng)
+        found = (np.abs(values.mean(axis=1)) > halves(values, measured, level)).mean()
+        assert found == pytest.approx(power(difference, se, n - 1, shared**2, IMAGES, level), abs=0.02)
+
+
+def test_what_images_share_in_two_groups_that_are_not_paired():
+    rng = np.random.default_rng(12)
+    common, ours, theirs = (rng.normal(size=(k, 50_000)) for k in (1, 3, 4))
+    noise = image_noise(common + ours + 0.5 * rng.normal(size=(1, 50_000)), common + theirs, IMAGES, paired=False)
+    assert noise.shared == pytest.approx(0.25, abs=0.05)  # what all runs share cancels
+    assert noise.interval.se == pytest.approx(np.sqrt(0.25 + 1 / 3 + 1 / 4), rel=0.02)
+
+
+def test_power_with_a_little_of_the_images_is_that_of_the_noncentral_t():
+    for df, level in ((2, 0.05), (4, 0.01), (20, 0.05)):
+        for difference in (0.5, 2.0, 6.0):
+            exact = power(difference, 1.0, df, 0.0, IMAGES, level)
+            limit = stats.t.isf(level / 2, df)
+            by_scipy = stats.nct.sf(limit, df, difference) + stats.nct.cdf(-limit, df, difference)
+            assert exact == pytest.approx(by_scipy, abs=1e-9)
+            assert power(difference, 1.0, df, 1e-12, IMAGES, level) == pytest.approx(by_scipy, abs=2e-3)
+
+
+def test_seeds_that_are_planned_are_just_enough():
+    for sd, shared, difference in ((0.6, 0.0, 0.3), (1.0, 0.0, 0.5), (0.6, 0.004, 0.3)):
+        n = seeds_for(difference, sd, shared, IMAGES, LEVEL)
+        rates = [power(difference, sd / np.sqrt(k), k - 1, shared, IMAGES, LEVEL) for k in (n - 1, n)]
+        assert rates[0] < 0.8 <= rates[1]
+    assert seeds_for(0.3, 0.6, 0.0, IMAGES, LEVEL) == 34
+    assert seeds_for(0.3, 0.6, 0.0, IMAGES, LEVEL / 5) > 34
+    apart = seeds_for(0.5, 0.6, 0.0, IMAGES, LEVEL, paired=False)
+    rates = [power(0.5, 0.6 / np.sqrt(k), 2 * (k - 1), 0.0, IMAGES, LEVEL) for k in (apart - 1, apart)]
+    assert rates[0] < 0.8 <= rates[1]
+    assert apart < seeds_for(0.5, 0.6, 0.0, IMAGES, LEVEL)  # at one spread, twice the runs measure it better
+
+
+def test_extreme_designs_stay_sensible():
+    assert seeds_for(0.3, 30.0, 0.0, IMAGES, LEVEL) is None
+    assert seeds_for(0.3, 0.1, 1.0, IMAGES, LEVEL) is None  # the images alone hide it
+    assert detectable(0.0, 4, 0.0, IMAGES, LEVEL) is None
+    for level in (LEVEL, LEVEL / 20):
+        with_two = detectable(1.0, 1, 0.0, IMAGES, level)
+        assert 10 < with_two < 2_000
+        assert detectable(1.0, 1, 0.3, IMAGES, level) >= 0.95 * with_two
+    assert detectable(1e-6, 4, 0.0, IMAGES, LEVEL) < 1e-5
+    assert power(1e6, 0.1, 1, 0.0, IMAGES, LEVEL) == pytest.approx(1.0)
