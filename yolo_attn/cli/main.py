@@ -6,6 +6,7 @@ import importlib
 import os
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from .. import __version__
 from ..errors import WordError, user_error_in
@@ -23,6 +24,7 @@ usage: yolo-attn COMMAND [word=value ...]
   check     what a model's attention layers read and who reads them, and slips
   transfer  the weights of a checkpoint in another model, each layer's in that layer wherever it is now
   compare   train a base model and variants with one recipe, validate them, print one table
+  report    the report of a comparison, made again from its records
   data      from-coco: a data set with COCO JSON labels to one that YOLO trains on
   train val predict export track benchmark
             Ultralytics' own, with its own words, knowing the layers even where the start-up hook is off
@@ -48,7 +50,7 @@ examples that run as they stand, on a CPU:
 
 
 # Each command is the module of its name beside this one, which has run(words).
-COMMANDS = ("blocks", "info", "place", "diagram", "check", "transfer", "compare", "data")
+COMMANDS = ("blocks", "info", "place", "diagram", "check", "transfer", "compare", "report", "data")
 PASSED_THROUGH = ("train", "val", "predict", "export", "track", "benchmark")
 
 
@@ -88,6 +90,11 @@ def _line(error: BaseException) -> str | None:
     mistake = user_error_in(error)
     if mistake is not None:
         return " ".join(str(mistake).split())
+    from ..compare.records import disk_full
+
+    full = disk_full(error, Path.cwd())
+    if full is not None:
+        return str(full)
     from ..integration.mistakes import line_of
 
     return line_of(error)

@@ -1,0 +1,413 @@
+"""The page: parsed, looked at for what it must and must not hold, and opened in a headless Chromium."""
+
+from __future__ import annotations
+
+import base64
+import html.parser
+import io
+import itertools
+import json
+import re
+import shutil
+import subprocess
+import xml.etree.ElementTree as ET
+
+import made_up_experiment
+import pytest
+from PIL import Image
+from rich.console import Console
+
+from yolo_attn import report
+from yolo_attn.compare.records import read_json, write_json
+from yolo_attn.report.charts import pareto
+from yolo_attn.report.charts.draw import Scale, scale, shortened
+from yolo_attn.report.differing import find
+from yolo_attn.report.pictures import thumbnail
+
+SCRIPT = "<script>document.title='run'</script>"
+NAMES = (SCRIPT, "a|b", "\"'><img src=x onerror=\"document.title='run'\">", "&amp;", "\x00 odd", "cat")
+MODELS = ("yolo11n-ema.yaml", "yolo11n-<b>bold.yaml")
+VOID = {"meta", "link", "br", "img", "hr", "input"}
+
+
+class Page(html.parser.HTMLParser):
+    """Collects tags, ids, texts, and what an element refers to."""
+
+    def __init__(self, text):
+        super().__init__(convert_charrefs=True)
+        self.tags, self.ids, self.refs, self.texts, self.open = [], [], [], [], []
+        self.tables = []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        attrs = dict(attrs)
+        self.tags.append((tag, attrs))
+        if "id" in attrs:
+            self.ids.append(attrs["id"])
+        self.refs += [attrs[name] for name in ("href", "src", "xlink:href", "srcset", "data") if name in attrs]
+        if tag not in VOID:
+            self.open.append(tag)
+        if tag == "table":
+            self.tables.append([])
+        if tag == "tr":
+            self.tables[-1].append([])
+        if tag in ("th", "td"):
+            self.tables[-1][-1].append("")
+
+    def handle_startendtag(self, tag, attrs):
+        self.handle_starttag(tag, attrs)
+        if tag not in VOID:
+            self.open.pop()
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.texts.append(data)
+        if self.open and self.open[-1] in ("th", "td"):
+            self.tables[-1][-1][-1] += data
+
+    def all(self, tag):
+        return [attrs for name, attrs in self.tags if name == tag]
+
+
+@pytest.fixture(scope="module")
+def hostile(tmp_path_factory):
+    """An experiment with names that want to be markup, with pictures."""
+    plan = made_up_experiment.write(
+        tmp_path_factory.mktemp("page") / "e", models=MODELS, names=NAMES, data="<i>cells.yaml", pictures=True,
+        skills={"yolo11n-ema": 0.95}, controls=("repeat",),
+    )  # fmt: skip
+    results = report.make(plan.folder, Console(file=io.StringIO()))
+    return plan, results, (plan.folder / "report.html").read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def parsed(hostile):
+    page = Page(hostile[2])
+    assert page.open == []
+    return page
+
+
+def test_nothing_is_fetched_and_nothing_runs(parsed):
+    assert all(ref.startswith(("#", "data:")) for ref in parsed.refs)
+    assert not {tag for tag, _ in parsed.tags} & {"script", "iframe", "object", "embed", "form", "base", "img", "i"}
+    assert not [name for _, attrs in parsed.tags for name in attrs if name.startswith("on")]
+    policy = next(attrs for attrs in parsed.all("meta") if attrs.get("http-equiv") == "Content-Security-Policy")
+    assert policy["content"].startswith("default-src 'none';")
+
+
+def test_the_style_sheet_fetches_nothing(hostile):
+    style = re.search(r"<style>(.*?)</style>", hostile[2], re.S)[1]
+    assert not re.search(r"url\(|@import|http", style)
+
+
+def test_names_are_shown(parsed):
+    text = " ".join("".join(parsed.texts).split())
+    for name in (SCRIPT, "a|b", "<img src=x", "&amp;", "yolo11n-<b>bold", "<i>cells", "\ufffd odd"):
+        assert name in text
+
+
+def test_ids_are_unique_and_referred_to(parsed):
+    assert len(parsed.ids) == len(set(parsed.ids))
+    wanted = {ref[1:] for ref in parsed.refs if ref.startswith("#")}
+    wanted |= {name for _, attrs in parsed.tags for name in (attrs.get("aria-labelledby") or "").split()}
+    assert wanted
+    assert wanted <= set(parsed.ids)
+
+
+def test_it_can_be_read_aloud(parsed):
+    assert parsed.all("html")[0]["lang"] == "en"
+    charts = [attrs for attrs in parsed.all("svg") if attrs["class"] == "chart"]
+    assert len(charts) > 10
+    assert all(attrs["role"] == "img" and attrs["aria-labelledby"] for attrs in charts)
+    assert {attrs.get("scope") for attrs in parsed.all("th")} == {"col", "row"}
+    assert len(parsed.all("caption")) == len(parsed.all("table"))
+    assert [attrs for attrs in parsed.all("meta") if attrs.get("name") == "viewport"]
+
+
+def test_verdicts_come_first(parsed):
+    ids = [name for name in parsed.ids if name in ("verdicts", "result", "differences", "cost", "training", "classes",
+                                                   "errors", "images", "made", "reading")]  # fmt: skip
+    assert ids == ["verdicts", "result", "differences", "cost", "training", "classes", "errors", "images", "made",
+                   "reading"]  # fmt: skip
+
+
+def test_every_table_is_rectangular_and_numbers_are_those_of_the_results(hostile, parsed):
+    _, results, _ = hostile
+    for table in parsed.tables:
+        assert len({len(row) for row in table}) == 1
+    accuracy = parsed.tables[0]
+    mean = results["models"][1]["figures"]["AP"]
+    assert accuracy[2][:3] == ["yolo11n-ema", "3", f"{100 * mean['mean']:.1f} ± {100 * mean['sd']:.1f}"]
+    shown = {row[0] for table in parsed.tables for row in table}
+    assert {"torch", "fingerprint", "imgsz", "cpu", "missed", "AP small", "a|b"} <= shown
+
+
+def test_twelve_images_at_most_each_with_three_pictures(hostile, parsed):
+    pictures = [attrs for attrs in parsed.all("svg") if attrs["class"] == "picture"]
+    sources = [ref for ref in parsed.refs if ref.startswith("data:image/jpeg")]
+    assert 1 <= len(sources) <= 12
+    assert len(pictures) == 3 * len(sources)
+    assert len(hostile[2]) < 3e6
+
+
+def test_each_picture_is_a_small_jpeg_of_the_right_image(hostile, parsed):
+    plan, _, text = hostile
+    name = re.search(r"<h3>1\. (\d+\.png)</h3>", text)[1]
+    source = next(ref for ref in parsed.refs if ref.startswith("data:image/jpeg"))
+    shown = Image.open(io.BytesIO(base64.b64decode(source.split(",")[1])))
+    with Image.open(plan.folder / "images" / name) as image:
+        expected = image.getpixel((5, 5))
+    assert shown.size == (320, 320)
+    assert all(abs(a - b) < 6 for a, b in zip(shown.getpixel((5, 5)), expected, strict=True))
+
+
+def test_images_are_those_with_the_largest_difference_in_mistakes(hostile):
+    plan, _, text = hostile
+    truth = read_json(plan.folder / "ground_truth.json")
+    columns = {title: read_json(plan.folder / f"{title}-seed0" / "record.json")["predictions"]
+               for title in ("yolo11n", "yolo11n-ema", "yolo11n-_b_bold")}  # fmt: skip
+
+    def mistakes(title, image):
+        rows = zip(*(columns[title][key] for key in ("image_id", "category_id", "score", "bbox")), strict=True)
+        rows = sorted((row for row in rows if row[0] == image and row[2] >= 0.25), key=lambda row: -row[2])
+        left = [entry for entry in truth["annotations"] if entry["image_id"] == image]
+        wrong = 0
+        for _, category, _, box in rows:
+            fits = [o for o in left if o["category_id"] == category and overlap(o["bbox"], box) >= 0.5]
+            if fits:
+                left.remove(max(fits, key=lambda o: overlap(o["bbox"], box)))
+            else:
+                wrong += 1
+        return wrong + len(left)
+
+    changes = []
+    for image in truth["images"]:
+        base = mistakes("yolo11n", image["id"])
+        changes.append(max(abs(base - mistakes(title, image["id"])) for title in columns if title != "yolo11n"))
+    shown = [int(number) for number in re.findall(r": (\d+) mistakes? (?:fewer|more)", text)]
+    assert shown == sorted((change for change in changes if change), reverse=True)[:12]
+
+
+def overlap(one, other):
+    width = min(one[0] + one[2], other[0] + other[2]) - max(one[0], other[0])
+    height = min(one[1] + one[3], other[1] + other[3]) - max(one[1], other[1])
+    shared = max(width, 0) * max(height, 0)
+    return shared / (one[2] * one[3] + other[2] * other[3] - shared)
+
+
+def test_absent_images_are_said_and_the_rest_is_kept(tmp_path):
+    plan = made_up_experiment.write(tmp_path / "e", seeds=(0,), controls=())
+    report.make(plan.folder, Console(file=io.StringIO()))
+    text = (plan.folder / "report.html").read_text()
+    assert "so not shown" in text
+    assert "001.png" in text or "002.png" in text
+    assert "data:image/jpeg" not in text
+    assert 'id="errors"' in text
+
+
+def test_pictures_that_are_none(tmp_path):
+    (tmp_path / "broken.jpg").write_bytes(b"\xff\xd8\xff\xe0 not an image")
+    Image.new("I;16", (20, 10)).save(tmp_path / "deep.png")
+    Image.new("RGBA", (2000, 900)).save(tmp_path / "wide.png")
+    assert thumbnail(tmp_path / "broken.jpg") is None
+    assert thumbnail(tmp_path / "absent.jpg") is None
+    assert thumbnail(tmp_path) is None
+    assert thumbnail(tmp_path / "deep.png").startswith("data:image/jpeg;base64,")
+    wide = Image.open(io.BytesIO(base64.b64decode(thumbnail(tmp_path / "wide.png").split(",")[1])))
+    assert max(wide.size) == 420
+
+
+def test_what_is_right_wrong_and_missed():
+    def box(category, x, **rest):
+        return {"category_id": category, "bbox": [x, 0.0, 10.0, 10.0], **rest}
+
+    objects = [box(0, 0), box(0, 20), box(1, 40), box(1, 100, iscrowd=1)]
+    predictions = [
+        box(0, 1, score=0.5),  # right
+        box(0, 0, score=0.4),  # the object is taken by a surer one
+        box(1, 20, score=0.9),  # the wrong class
+        box(1, 101, score=0.9),  # in a crowd: neither
+    ]
+    found = find(objects, predictions, {0: "a", 1: "b"})
+    assert (found.right, found.wrong, found.missed) == (1, 2, 2)
+    states = [(item.name, item.score, item.state) for item in found.boxes]
+    assert states == [("b", 0.9, "wrong"), ("a", 0.5, "right"), ("a", 0.4, "wrong"), ("a", None, "missed"),
+                      ("b", None, "missed")]  # fmt: skip
+    assert find([], [], {}).mistakes == 0
+
+
+def test_front_is_what_no_other_model_beats():
+    def model(title, x, y):
+        spread = {"median": x, "p10": x, "p90": x}
+        return {
+            "title": title,
+            "role": "variant",
+            "cost": {"latency_ms": spread},
+            "figures": {"AP": {"mean": y, "sd": None}},
+        }
+
+    models = [model("a", 1, 0.3), model("b", 2, 0.4), model("c", 3, 0.35), model("d", 2, 0.4), model("e", 1.5, 0.3)]
+    models.append({**model("f", 1, 0.9), "cost": None})
+    assert {item["title"] for item in pareto.placed(models, "AP") if item["front"]} == {"a", "b", "d"}
+    assert len(pareto.placed(models, "AP")) == 5
+
+
+@pytest.mark.parametrize(("low", "high"), [(0, 1), (-3.2, 7.9), (52.1, 52.4), (1e-5, 3e-5), (0, 4000)])
+def test_ticks_are_round_and_inside(low, high):
+    ticks = Scale(low, high, 0, 100).ticks(6)
+    assert 2 <= len(ticks) <= 7
+    assert all(low - 1e-9 <= value <= high + 1e-9 for value in ticks)
+    steps = {round((b - a) / (high - low), 9) for a, b in itertools.pairwise(ticks)}
+    assert len(steps) == 1
+
+
+def test_scales_show_every_value_even_a_single_one():
+    found = scale([5.0], 0.0, 100.0)
+    assert found(5.0) == pytest.approx(50.0)
+    found = scale([-1.0, 3.0], 100.0, 0.0)
+    assert 0 < found(3.0) < found(-1.0) < 100
+
+
+def test_long_names_lose_their_middle():
+    text = "yolo11n-ema-in-the-neck-at-P3-and-P4"
+    assert shortened(text, 1000) == text
+    assert shortened(text, 120).startswith("yolo")
+    assert shortened(text, 120).endswith("P4")
+    assert len(shortened(text, 120)) <= 120 / (0.56 * 13)
+
+
+def test_the_forest_stands_alone(hostile):
+    plan, results, _ = hostile
+    root = ET.parse(plan.folder / "forest.svg").getroot()
+    space = "{http://www.w3.org/2000/svg}"
+    assert root.tag == f"{space}svg"
+    assert root.find(f"{space}style") is not None
+    text = " ".join(root.itertext())
+    for model in results["models"][1:]:
+        assert model["title"] in text
+    squares = [item for item in root.iter(f"{space}polygon") if "variant" in item.get("class")]
+    assert len(squares) == 2 * 2  # two variants, AP and AP50
+
+
+def test_many_variants_and_classes_stay_readable(tmp_path):
+    truth = made_up_experiment.truth(40, [f"class {i}" for i in range(80)])
+    plan = made_up_experiment.write(
+        tmp_path / "e", models=[f"variant-{i}.yaml" for i in range(10)], seeds=(0,), controls=(), found=truth
+    )
+    report.make(plan.folder, Console(file=io.StringIO()))
+    text = (plan.folder / "report.html").read_text()
+    assert len(text) < 2e6
+    drawn = re.findall(r'<svg[^>]*aria-labelledby="changes-0-title.*?</svg>', text, re.S)[0]
+    assert len(set(re.findall(r">(class \d+)<", drawn))) == 10
+    known = [c for c in truth["categories"] if any(a["category_id"] == c["id"] for a in truth["annotations"])]
+    assert f"Of {len(known)} classes the 10" in text
+    table = next(table for table in Page(text).tables if table[1][0] == "class 0" or table[0][0] == "")
+    assert len(table[0]) == 12
+
+
+def test_a_long_training_and_a_missing_column(tmp_path):
+    plan = made_up_experiment.write(tmp_path / "e", seeds=(0, 1), controls=(), epochs=300)
+    run = plan.runs[0]
+    record = read_json(run.record)
+    for line in record["epochs"][:2]:
+        line["metrics/mAP50-95(B)"] = None
+    write_json(run.record, record)
+    report.make(plan.folder, Console(file=io.StringIO()))
+    page = Page((plan.folder / "report.html").read_text())
+    curves = next(table for table in page.tables if table[0][0] == "epoch")
+    assert len(curves) == 301
+    assert curves[1][1] == "–"  # noqa: RUF001 - one seed has no figure there
+    assert curves[3][1] != "–"  # noqa: RUF001
+
+
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+chromium = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on PATH; on Debian: apt-get install chromium")
+
+
+def browse(folder, *words, width=1200):
+    """Run a headless Chromium; returns what it printed."""
+    command = [
+        CHROMIUM,
+        "--headless",
+        "--no-sandbox",
+        "--disable-gpu",
+        "--hide-scrollbars",
+        f"--window-size={width},900",
+    ]
+    command += [f"--user-data-dir={folder / 'profile'}", "--allow-file-access-from-files", "--virtual-time-budget=3000"]
+    done = subprocess.run([*command, *words], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+# Opens the page in a frame as wide as a phone, and says what it finds there.
+LOOK = """<!DOCTYPE html><iframe src="%s" style="width:%dpx;height:800px;border:0"></iframe><script>
+onload = () => {
+  const page = document.querySelector("iframe").contentDocument, root = page.documentElement, view = page.defaultView;
+  const visible = name => [...page.querySelectorAll(name)].filter(item => item.getBoundingClientRect().width > 0);
+  const beyond = [...page.querySelectorAll("body *")].filter(item => !item.closest(".scroll") && !item.closest("svg")
+    && item.getBoundingClientRect().right > root.clientWidth + 1);
+  const sizes = visible(".chart text").map(item => item.getBoundingClientRect().height);
+  document.title = JSON.stringify({title: page.title, width: root.scrollWidth, beyond: beyond.length,
+    charts: visible(".chart").length, wide: visible(".wide").length, narrow: visible(".narrow").length,
+    images: visible(".picture image").length, text: Math.min(...sizes),
+    ground: view.getComputedStyle(page.body).backgroundColor, color: view.getComputedStyle(page.body).color,
+    panels: view.getComputedStyle(page.querySelector(".panels")).gridTemplateColumns.split(" ").length});
+}
+</script>"""
+
+
+def look(hostile, tmp_path, *words, width):
+    plan, _, _ = hostile
+    frame = tmp_path / "frame.html"
+    frame.write_text(LOOK % ((plan.folder / "report.html").as_uri(), width))
+    dom = browse(tmp_path, *words, "--dump-dom", frame.as_uri(), width=max(width + 20, 600))
+    return json.loads(html.unescape(re.search(r"<title>(.*?)</title>", dom)[1]))
+
+
+@chromium
+@pytest.mark.parametrize(("width", "wide", "panels"), [(390, False, 1), (1200, True, 3)])
+def test_browser_at_a_width(hostile, tmp_path, width, wide, panels):
+    found = look(hostile, tmp_path, width=width)
+    assert found["title"].startswith("yolo11n against yolo11n-ema, yolo11n-<b>bold on <i>cells")
+    assert found["width"] == width
+    assert found["beyond"] == 0
+    assert (found["wide"] > 0, found["narrow"] > 0) == (wide, not wide)
+    assert found["charts"] > 8
+    assert found["images"] > 3
+    assert found["panels"] == panels
+    assert found["text"] >= 9  # px, the lowest line of text in a chart
+
+
+@chromium
+def test_browser_in_light_and_dark(hostile, tmp_path):
+    light = look(hostile, tmp_path, "--blink-settings=preferredColorScheme=1", width=800)
+    dark = look(hostile, tmp_path, "--blink-settings=preferredColorScheme=0", width=800)
+    assert brightness(light["ground"]) > 200 > 60 > brightness(light["color"])
+    assert brightness(dark["ground"]) < 60 < 200 < brightness(dark["color"])
+
+
+def brightness(color):
+    return sum(map(int, re.findall(r"\d+", color)[:3])) / 3
+
+
+@chromium
+def test_browser_runs_nothing(hostile, tmp_path):
+    plan, _, _ = hostile
+    dom = browse(tmp_path, "--dump-dom", (plan.folder / "report.html").as_uri())
+    assert "<title>yolo11n against" in dom
+    assert SCRIPT not in dom
+
+
+@chromium
+def test_browser_prints_and_draws(hostile, tmp_path):
+    plan, _, _ = hostile
+    address = (plan.folder / "report.html").as_uri()
+    browse(tmp_path, f"--print-to-pdf={tmp_path / 'page.pdf'}", address)
+    assert (tmp_path / "page.pdf").read_bytes().startswith(b"%PDF")
+    browse(tmp_path, f"--screenshot={tmp_path / 'page.png'}", address)
+    with Image.open(tmp_path / "page.png") as image:
+        assert image.size[0] == 1200
+        assert len(image.convert("RGB").getcolors(2**24)) > 20

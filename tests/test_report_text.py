@@ -1,0 +1,227 @@
+"""The report in the terminal, in Markdown and as CSV, and ``yolo-attn report``."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+import subprocess
+import sys
+
+import made_up_experiment
+import numpy as np
+import pytest
+from rich.console import Console
+
+from yolo_attn import report
+from yolo_attn.cli import main
+from yolo_attn.compare import children
+from yolo_attn.report import markdown, numbers
+
+LONG = "yolo11n-with-a-name-that-takes-more-room-than-there-is-in-a-table.yaml"
+HOSTILE = ("<script>alert(1)</script>", "a|b", "=1+1", 'say "x", please', "line\nbreak", "*bold*")
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A folder, what was printed at 80 columns, and the results."""
+    models = ("yolo11n-ema.yaml", "yolo11n-[red]gsop|x.yaml", LONG)
+    plan = made_up_experiment.write(
+        tmp_path_factory.mktemp("text") / "e", models=models, names=HOSTILE, controls=("repeat",)
+    )
+    console = Console(file=io.StringIO(), width=80)
+    results = report.make(plan.folder, console)
+    return plan.folder, console.file.getvalue(), results
+
+
+def rows(path):
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def row(text, start):
+    return next(line for line in text.splitlines() if line.strip().startswith(start)).split()
+
+
+def test_80_columns_are_enough(finished):
+    _, text, _ = finished
+    tables = text[: text.index("Report:")]  # a path is not folded: it is to be copied
+    assert max(map(len, tables.splitlines())) <= 80
+    assert "…" not in text
+    assert "\x1b" not in text
+    assert LONG.removesuffix(".yaml") in "".join(text.split())
+    assert "[red]gsop|x" in text
+
+
+def test_terminal_gives_mean_deviation_difference_interval_and_p(finished):
+    _, text, results = finished
+    base, ema = results["models"][:2]
+    assert row(text, "yolo11n ")[1] == f"{100 * base['figures']['AP']['mean']:.1f}"
+    assert row(text, "± sd")[2] == f"{100 * base['figures']['AP']['sd']:.1f}"
+    effect = ema["effect"]["figures"]["AP"]
+    assert row(text, "difference")[1] == numbers.signed(effect["seeds"]["mean"])
+    assert row(text, "95 % from")[3] == numbers.signed(effect["combined"]["low"])
+    assert row(text, "to")[1] == numbers.signed(effect["combined"]["high"])
+    assert row(text, "p (Holm)")[2] == numbers.probability(ema["effect"]["verdict"]["p_holm"])
+    assert text.index("yolo11n ") < text.index("yolo11n-ema") < text.index("yolo11n-repeat")
+
+
+def test_terminal_says_verdicts_then_captions(finished):
+    _, text, results = finished
+    flat = " ".join(text.split())
+    places = [flat.index(" ".join(model["effect"]["verdict"]["text"].split())) for model in results["models"][1:]]
+    places += [flat.index(line) for line in results["caption"]]
+    assert places == sorted(places)
+    assert "cells, test split (no epoch was chosen on it): 12 images" in flat
+    assert "by faster-coco-eval 1.8.0; mAP50 and mAP50-95 by Ultralytics 8.4.190" in flat
+
+
+def test_markdown_tables_hold_whatever_a_class_is_called(finished):
+    folder, _, _ = finished
+    lines = (folder / "results.md").read_text(encoding="utf-8").splitlines()
+    head = None
+    for line in lines:
+        cells = re.findall(r"(?<!\\)\|", line)
+        if line.startswith("|"):
+            head = head or len(cells)
+            assert len(cells) == head
+        else:
+            assert not cells
+            head = None
+    text = "\n".join(lines)
+    assert "<script" not in text
+    assert r"a\|b" in text
+    assert r"\*bold\*" in text
+    assert "line break" in text
+    assert "![Differences to the baseline" in text
+
+
+def test_markdown_of_special_characters():
+    assert markdown.text("<b>&amp;|`_[x](y)\\\n\x00") == "&lt;b&gt;&amp;amp;\\|\\`\\_\\[x\\](y)\\\\ �"
+
+
+def test_csv_holds_a_row_for_each_model_and_figure(finished):
+    folder, _, results = finished
+    found = rows(folder / "results.csv")
+    keys = [(line["title"], line["figure"]) for line in found]
+    assert len(keys) == len(set(keys))
+    mine = next(line for line in found if (line["title"], line["figure"]) == ("yolo11n-ema", "AP"))
+    effect = results["models"][1]["effect"]
+    assert float(mine["mean"]) == results["models"][1]["figures"]["AP"]["mean"]
+    assert float(mine["difference"]) == effect["figures"]["AP"]["seeds"]["mean"]
+    assert float(mine["combined_low"]) == effect["figures"]["AP"]["combined"]["low"]
+    assert float(mine["image_high"]) == effect["figures"]["AP"]["images"]["high"]
+    assert float(mine["p_holm"]) == effect["verdict"]["p_holm"]
+    assert {f"AP[{' '.join(name.split())}]" for name in HOSTILE} <= {" ".join(f.split()) for _, f in keys}
+    latency = next(line for line in found if (line["title"], line["figure"]) == ("yolo11n-ema", "latency_ms"))
+    assert (float(latency["mean"]), float(latency["ratio"]), latency["difference"]) == (11.0, 1.1, "")
+
+
+def test_csv_by_seed_averages_to_the_summary(finished):
+    folder, _, results = finished
+    found = [
+        line for line in rows(folder / "results_by_seed.csv")
+        if line["title"] == "yolo11n-repeat" and line["figure"] == "AP50"
+    ]  # fmt: skip
+    assert [(line["seed"], line["base_seed"]) for line in found] == [("1000", "0"), ("1001", "1"), ("1002", "2")]
+    effect = results["models"][-1]["effect"]["figures"]["AP50"]["seeds"]
+    assert np.mean([float(line["difference"]) for line in found]) == pytest.approx(effect["mean"])
+
+
+def test_csv_is_read_by_pandas(finished):
+    pandas = pytest.importorskip("pandas")
+    folder, _, results = finished
+    found = pandas.read_csv(folder / "results_by_seed.csv")
+    mean = found[found["figure"] == "AP"].groupby("title")["value"].mean()
+    assert mean["yolo11n"] == pytest.approx(results["models"][0]["figures"]["AP"]["mean"])
+
+
+def test_no_cell_is_a_formula(tmp_path):
+    plan = made_up_experiment.write(tmp_path / "e", models=("=cmd().yaml",), seeds=(0,), controls=())
+    report.make(plan.folder, Console(file=io.StringIO()))
+    assert {line["title"] for line in rows(plan.folder / "results.csv")} == {"yolo11n", "'=cmd()"}
+
+
+@pytest.mark.parametrize(
+    ("write", "value", "text"),
+    [
+        (numbers.signed, -0.04, "0.0"),
+        (numbers.signed, 0.96, "+1.0"),
+        (numbers.signed, None, numbers.NONE),
+        (numbers.ratio, 1.0, "0.0%"),
+        (numbers.ratio, 0.9, "-10.0%"),
+        (numbers.ratio, 2.0, "×2.0"),  # noqa: RUF001
+        (numbers.ratio, None, numbers.NONE),
+        (numbers.probability, 0.0004, "<0.001"),
+        (numbers.duration, 90.0, "90.0 s"),
+        (numbers.duration, 7300.0, "2.0 h"),
+        (numbers.interval, {"low": -1.0, "high": 0.04}, "-1.0 to 0.0"),
+        (numbers.interval, {"low": None, "high": None}, numbers.NONE),
+        (numbers.memory, 2**31, "2.00 GiB"),
+    ],
+)
+def test_how_numbers_are_written(write, value, text):
+    assert write(value) == text
+
+
+NO_TORCH = """
+import sys
+class Refuse:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in ("torch", "torchvision", "ultralytics", "cv2"):
+            raise ImportError(f"{name} is not there")
+sys.meta_path.insert(0, Refuse())
+from yolo_attn.cli import main
+sys.exit(main(["report", sys.argv[1]]))
+"""
+
+
+def test_the_command_needs_neither_torch_nor_ultralytics(tmp_path):
+    plan = made_up_experiment.write(tmp_path / "e", controls=(), pictures=True)
+    done = subprocess.run(
+        [sys.executable, "-c", NO_TORCH, str(plan.folder)],
+        capture_output=True, text=True, timeout=120, env=children.environment(),
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "yolo11n-ema" in done.stdout
+    assert "data:image/jpeg;base64," in (plan.folder / "report.html").read_text()
+    assert all((plan.folder / name).is_file() for name in report.FILES)
+
+
+def spoil_record(folder):
+    next(folder.glob("*/record.json")).write_text("{")
+
+
+def spoil_plan(folder):
+    (folder / "plan.json").write_text("{}")
+
+
+@pytest.mark.parametrize(
+    ("spoil", "words"), [(spoil_record, "record.json cannot be read"), (spoil_plan, "plan.json cannot be read")]
+)
+def test_the_command_says_one_line(tmp_path, capsys, spoil, words):
+    plan = made_up_experiment.write(tmp_path / "e", seeds=(0,), controls=())
+    spoil(plan.folder)
+    assert main(["report", str(plan.folder)]) == 2
+    error = capsys.readouterr().err
+    assert words in error
+    assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        (["nowhere"], "nowhere: no comparison here"),
+        (["a", "b"], "report takes one folder, got 2: a b"),
+        (["a", "--open"], "unknown word '--open'"),
+    ],
+)
+def test_bad_words(given, words, capsys, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    assert main(["report", *given]) == 2
+    assert words in capsys.readouterr().err
+
+
+def test_help(capsys):
+    assert main(["report", "--help"]) == 0
+    assert "usage: yolo-attn report DIR" in capsys.readouterr().out

@@ -1,0 +1,169 @@
+"""A drawing in SVG with title and description, and the scales of its axes.
+
+Written here rather than by a plotting library so that colours can be the page's CSS variables, labels stay text that
+is read aloud and found by a search, and every mark carries its numbers as a tooltip.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import xml.etree.ElementTree as ET
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+LETTER = 0.56  # mean width of a letter of a sans-serif font, in its size
+SIZE = 13.0  # px, of text
+CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff\ufffe\uffff]")  # XML has none of these
+
+# What the page's style sheet says, for a drawing that stands alone.
+ALONE = """
+svg { font-family: system-ui, sans-serif; background: #fff }
+text { fill: #1f2328; font-size: 13px } .muted { fill: #59636e } .strong { font-weight: 600 } .small { font-size: 11px }
+.axis { stroke: #d1d9e0 } .zero { stroke: #59636e; stroke-dasharray: 4 3 } .thick { stroke-width: 5 }
+.base { stroke: #59636e; fill: #59636e } .variant { stroke: #0a58ca; fill: #0a58ca }
+.better { stroke: #0a58ca; fill: #0a58ca } .worse { stroke: #b5420b; fill: #b5420b }
+.control { stroke: #7a4fb5; fill: #7a4fb5 } .hollow { fill: #fff }
+"""
+
+
+class Drawing:
+    """An SVG image.
+
+    Args:
+        name: Its id on the page, from which those of its title and description are made.
+        width: px.
+        height: px.
+        title: What it shows, in a few words.
+        description: What there is to see, in a sentence.
+    """
+
+    def __init__(self, name: str, width: float, height: float, title: str, description: str) -> None:
+        self.width, self.height = width, height
+        self.root = ET.Element(
+            "svg",
+            {"viewBox": f"0 0 {_number(width)} {_number(height)}", "role": "img", "class": "chart"},
+        )
+        self.root.set("aria-labelledby", f"{name}-title {name}-desc")
+        for tag, text in (("title", title), ("desc", description)):
+            ET.SubElement(self.root, tag, {"id": f"{name}-{tag}"}).text = clean(text)
+
+    def line(self, x1: float, y1: float, x2: float, y2: float, style: str, tip: str = "") -> None:
+        self._add("line", style, tip, x1=x1, y1=y1, x2=x2, y2=y2)
+
+    def text(self, x: float, y: float, text: str, style: str = "", *, anchor: str = "start", full: str = "") -> None:
+        """Write ``text``; ``full`` is the tooltip of a shortened one."""
+        element = self._add("text", style, "", x=x, y=y)
+        element.text = clean(text)
+        if anchor != "start":
+            element.set("text-anchor", anchor)
+        if full and full != text:
+            ET.SubElement(element, "title").text = clean(full)
+
+    def polyline(self, points: Sequence[tuple[float, float]], style: str, tip: str = "") -> None:
+        self._add("polyline", f"open {style}", tip, points=_points(points))
+
+    def polygon(self, points: Sequence[tuple[float, float]], style: str, tip: str = "") -> None:
+        self._add("polygon", style, tip, points=_points(points))
+
+    def rectangle(self, x: float, y: float, width: float, height: float, style: str, tip: str = "") -> None:
+        self._add("rect", style, tip, x=x, y=y, width=max(width, 0.0), height=max(height, 0.0))
+
+    def marker(self, x: float, y: float, shape: str, style: str, tip: str = "", *, size: float = 5.0) -> None:
+        """Draw a ``circle``, ``square``, ``diamond``, ``up`` or ``down`` (triangles) around a point."""
+        if shape == "circle":
+            self._add("circle", style, tip, cx=x, cy=y, r=size)
+            return
+        corners = {
+            "square": [(-0.9, -0.9), (0.9, -0.9), (0.9, 0.9), (-0.9, 0.9)],
+            "diamond": [(0, -1.25), (1.25, 0), (0, 1.25), (-1.25, 0)],
+            "up": [(0, -1.2), (1.15, 0.9), (-1.15, 0.9)],
+            "down": [(0, 1.2), (1.15, -0.9), (-1.15, -0.9)],
+        }[shape]
+        self.polygon([(x + size * dx, y + size * dy) for dx, dy in corners], style, tip)
+
+    def inline(self) -> str:
+        """Return the drawing for a page in HTML."""
+        return ET.tostring(self.root, encoding="unicode")
+
+    def standalone(self) -> str:
+        """Return the drawing as a file of its own, on a light ground."""
+        root = ET.fromstring(self.inline())
+        root.set("xmlns", "http://www.w3.org/2000/svg")
+        root.set("width", _number(self.width))
+        root.set("height", _number(self.height))
+        style = ET.Element("style")
+        style.text = ALONE + "line, polyline { fill: none; stroke-width: 1.5 }\n"
+        root.insert(2, style)
+        return ET.tostring(root, encoding="unicode") + "\n"
+
+    def _add(self, tag: str, style: str, tip: str, **attributes: float | str) -> ET.Element:
+        words = {key: value if isinstance(value, str) else _number(value) for key, value in attributes.items()}
+        element = ET.SubElement(self.root, tag, {"class": style, **words} if style else words)
+        if tip:
+            ET.SubElement(element, "title").text = clean(tip)
+        return element
+
+
+@dataclass(frozen=True)
+class Scale:
+    """Maps ``low`` to ``high`` onto pixels ``start`` to ``end``."""
+
+    low: float
+    high: float
+    start: float
+    end: float
+
+    def __call__(self, value: float) -> float:
+        return self.start + (value - self.low) / (self.high - self.low) * (self.end - self.start)
+
+    def ticks(self, most: int = 6) -> list[float]:
+        """Return round values, ``most`` at most, that lie in the range."""
+        step = _round_step((self.high - self.low) / max(most - 1, 1))
+        first, last = math.ceil(self.low / step - 1e-9), math.floor(self.high / step + 1e-9)
+        return [index * step for index in range(first, last + 1)]
+
+
+def scale(values: Sequence[float], start: float, end: float, *, margin: float = 0.06, least: float = 0.2) -> Scale:
+    """Return a scale on which all values are seen, ``least`` wide at least."""
+    low, high = min(values), max(values)
+    room = max((high - low) * margin, (least - (high - low)) / 2, 1e-9)
+    return Scale(low - room, high + room, start, end)
+
+
+def tick(value: float) -> str:
+    """Return a value of :meth:`Scale.ticks` as it stands at the axis."""
+    return f"{value:.10g}" if abs(value) < 1e-12 or abs(value) >= 1e-4 else "0"
+
+
+def clean(text: str) -> str:
+    """Return ``text`` on one line, without characters that XML does not know."""
+    return CONTROL.sub("\ufffd", " ".join(str(text).split()))
+
+
+def shortened(text: str, width: float, size: float = SIZE) -> str:
+    """Return ``text`` with its middle left out where it is wider than ``width`` px."""
+    room = max(int(width / (LETTER * size)), 5)
+    text = clean(text)
+    if len(text) <= room:
+        return text
+    tail = (room - 1) // 2
+    return f"{text[: room - 1 - tail]}…{text[-tail:]}"
+
+
+def width_of(text: str, size: float = SIZE) -> float:
+    """Return about how wide ``text`` is, px."""
+    return LETTER * size * len(text)
+
+
+def _round_step(step: float) -> float:
+    power = 10.0 ** math.floor(math.log10(step))
+    return next(factor * power for factor in (1, 2, 5, 10) if factor * power >= step * (1 - 1e-9))
+
+
+def _points(points: Sequence[tuple[float, float]]) -> str:
+    return " ".join(f"{_number(x)},{_number(y)}" for x, y in points)
+
+
+def _number(value: float) -> str:
+    return f"{value:.2f}".rstrip("0").rstrip(".")
