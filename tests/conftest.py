@@ -34,6 +34,35 @@ def shared():
 
 
 @pytest.fixture
+def rectangles(tmp_path):
+    """A data set of coloured rectangles, 64 px, with a test split in two folders that share their file names."""
+    import cv2
+    import numpy as np
+
+    rng = np.random.default_rng(0)
+    root = tmp_path / "rectangles"
+    for folder, count in (("train", 16), ("val", 6), ("test/a", 4), ("test/b", 4)):
+        for kind in ("images", "labels"):
+            (root / kind / folder).mkdir(parents=True)
+        for number in range(count):
+            image = np.full((48, 64, 3), 30, np.uint8)
+            lines = []
+            for category in range(2 if number else 0):  # the first image of each folder is empty
+                w, h = (int(side) for side in rng.integers(14, 28, 2))
+                x, y = int(rng.integers(0, 64 - w)), int(rng.integers(0, 48 - h))
+                image[y : y + h, x : x + w] = ((250, 40, 40), (40, 250, 40))[category]
+                lines.append(f"{category} {(x + w / 2) / 64} {(y + h / 2) / 48} {w / 64} {h / 48}")
+            cv2.imwrite(str(root / "images" / folder / f"{number:03d}.png"), image)
+            (root / "labels" / folder / f"{number:03d}.txt").write_text("\n".join(lines))
+    data = root / "rectangles.yaml"
+    data.write_text(
+        f"path: {root}\ntrain: images/train\nval: images/val\ntest: [images/test/a, images/test/b]\n"
+        "names: {0: red, 1: green}\n"
+    )
+    return data
+
+
+@pytest.fixture
 def own_layers():
     """The registry; what a test registers or takes out is undone afterwards."""
     from yolo_attn import registry

@@ -1,10 +1,17 @@
-"""Parameters, GFLOPs and latency."""
+"""Parameters, GFLOPs, latency and throughput, and the file they are kept in."""
 
 from __future__ import annotations
 
-import pytest
+import json
+import subprocess
+import sys
 
-from yolo_attn.compare import cost
+import pytest
+import torch
+from torch import nn
+
+from yolo_attn.compare import Plan, cost, environment
+from yolo_attn.errors import UserError
 
 
 @pytest.mark.parametrize("name", ["yolo11n.yaml", "yolov8n.yaml"])
@@ -20,46 +27,35 @@ def test_costs_agree_with_ultralytics(name):
     assert ours < theirs
 
 
-def test_attention_is_counted():
-    import torch
-    from torch import nn
+class Spy(nn.Module):
+    """Keeps in ``order`` what it was called with; ``fail`` may raise."""
 
-    class Attention(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.one = nn.Conv2d(3, 8, 1, bias=False)
+    def __init__(self, name, order, fail=lambda batch: None):
+        super().__init__()
+        self.name, self.order, self.fail, self.layer = name, order, fail, nn.Conv2d(3, 4, 1)
 
-        def forward(self, x):
-            x = self.one(x).flatten(2).transpose(1, 2)
-            return torch.nn.functional.scaled_dot_product_attention(x, x, x)
-
-    tokens = 16 * 16
-    multiply_adds = tokens * 3 * 8 + 2 * tokens * tokens * 8
-    assert cost.gflops(Attention().eval(), 16) == pytest.approx(2 * multiply_adds / 1e9)
+    def forward(self, x):
+        self.fail(len(x))
+        self.order.append((self.name, tuple(x.shape), torch.is_grad_enabled()))
+        return self.layer(x)
 
 
-def test_latencies_are_taken_in_turn():
-    from torch import nn
-
+def test_models_are_timed_in_turn():
     order = []
-
-    class Spy(nn.Module):
-        def __init__(self, name):
-            super().__init__()
-            self.name, self.layer = name, nn.Conv2d(3, 4, 1)
-
-        def forward(self, x):
-            order.append((self.name, tuple(x.shape), self.training))
-            return self.layer(x)
-
-        def __deepcopy__(self, memo):
-            return Spy(self.name)
-
-    models = {name: Spy(name) for name in "abc"}
-    times = cost.latencies(models, 32, min_rounds=4, max_rounds=4, seconds=0)
-    assert {name: len(values) for name, values in times.items()} == {"a": 4, "b": 4, "c": 4}
+    found = cost.times({name: Spy(name, order) for name in "abc"}, 32, batch=2, rounds=(4, 4), seconds=0)
+    assert {name: len(values) for name, values in found.items()} == {"a": 4, "b": 4, "c": 4}
     assert "".join(name for name, *_ in order[3 * cost.WARMUP :]) == "abccbaabccba"
-    assert {(shape, training) for _, shape, training in order} == {((1, 3, 32, 32), False)}
+    assert {(shape, grad) for _, shape, grad in order} == {((2, 3, 32, 32), False)}
+
+
+def test_rounds_end_with_the_time(monkeypatch):
+    order = []
+    assert len(cost.times({"a": Spy("a", order)}, 32, rounds=(3, 50), seconds=0)["a"]) == 3
+    assert len(cost.times({"a": Spy("a", order)}, 32, rounds=(3, 50), seconds=60)["a"]) == 50
+    order.clear()
+    monkeypatch.setattr(cost, "WARMUP_SECONDS", 0.0)
+    cost.times({"a": Spy("a", order)}, 32, rounds=(1, 1), seconds=0)
+    assert len(order) == 2  # one to warm up
 
 
 def test_ratio_is_taken_round_by_round():
@@ -68,6 +64,51 @@ def test_ratio_is_taken_round_by_round():
     assert cost.ratios(mine, base)["median"] == pytest.approx(1.1)
     assert cost.ratios(mine, base)["p90"] == pytest.approx(1.1)
     assert cost.spread([1.0, 2.0, 3.0])["median"] == 2
+    assert cost.rates([100.0, 200.0], 8) == [80, 40]
+
+
+def test_a_batch_that_takes_too_long_is_halved():
+    order = []
+    models = {"a": Spy("a", order)}
+    assert cost.batch_times(models, 32, 16, slowest=10.0)[1:] == (16, None)
+    assert cost.batch_times(models, 32, 16, slowest=200.0)[1:] == (4, "time")
+    assert cost.batch_times(models, 32, 16, slowest=60_000.0)[1:] == (1, "time")
+    assert {shape[0] for _, shape, _ in order} == {16, 4, 1}
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory."),
+        RuntimeError("[enforce fail] can't allocate memory"),
+        MemoryError(),
+    ],
+)
+def test_a_batch_that_does_not_fit_is_halved_for_all_models(error):
+    def full(batch):
+        if batch > 3:
+            raise error
+
+    order = []
+    models = {"a": Spy("a", order), "b": Spy("b", order, full)}
+    found, batch, limit = cost.batch_times(models, 32, 16, slowest=1.0)
+    assert (batch, limit) == (2, "memory")
+    assert set(found) == {"a", "b"}
+    assert len(found["a"]) == len(found["b"])
+
+
+def test_what_is_no_lack_of_memory_is_not_hidden():
+    def broken(batch):
+        raise RuntimeError("shapes do not match")
+
+    with pytest.raises(RuntimeError, match="shapes do not match"):
+        cost.batch_times({"a": Spy("a", [], broken)}, 32, 4, slowest=1.0)
+
+    def full(batch):
+        raise torch.OutOfMemoryError("CUDA out of memory.")
+
+    with pytest.raises(UserError, match="one image of 32 px with 1 models does not fit into memory"):
+        cost.batch_times({"a": Spy("a", [], full)}, 32, 4, slowest=1.0)
 
 
 def test_device_and_size_as_ultralytics_reads_them():
@@ -75,3 +116,102 @@ def test_device_and_size_as_ultralytics_reads_them():
     assert cost.torch_device(0) == cost.torch_device("0,1") == cost.torch_device("cuda:0") == "cuda:0"
     assert cost.torch_device([1, 2]) == "cuda:1"
     assert cost.largest([320, 640]) == cost.largest(640) == 640
+
+
+@pytest.fixture
+def comparison(tmp_path):
+    """A comparison of two seeds with made-up records; the variant's first run is not finished."""
+    from ultralytics import YOLO
+
+    plan = Plan.make(
+        "yolov8n.yaml", ["yolo11n.yaml"], "d.yaml", seeds=(0, 1), train={"device": "cpu"}, folder=tmp_path / "c"
+    )
+    plan.save()
+    for run in plan.runs:
+        if (run.title, run.seed) != ("yolo11n", 0):
+            run.folder.mkdir(parents=True)
+            model = YOLO(run.model).model
+            record = {"checkpoint": "best.pt", "arguments": {"imgsz": 50, "batch": 2}, "model_yaml": model.yaml}
+            run.record.write_text(json.dumps(record))
+    return plan
+
+
+def test_each_model_is_measured_once(comparison, monkeypatch):
+    from ultralytics import YOLO
+
+    from yolo_attn.integration import evaluation
+
+    monkeypatch.setattr(cost, "SECONDS", 0.0)
+    monkeypatch.setattr(cost, "WARMUP_SECONDS", 0.0)
+    monkeypatch.setattr(cost, "FLOPS_IMGSZ", 64)
+    monkeypatch.setattr(cost, "MAX_THREADS", 1)  # several on a busy core wait for each other
+    built = []
+    original = evaluation.build
+    monkeypatch.setattr(evaluation, "build", lambda content: built.append(content["yaml_file"]) or original(content))
+
+    assert not cost.is_measured(comparison)
+    threads = torch.get_num_threads()
+    try:
+        assert cost.main([str(comparison.folder)]) == 0
+    finally:
+        torch.set_num_threads(threads)
+    assert len(built) == 2  # there are no checkpoints here
+    assert cost.is_measured(comparison)
+    found = json.loads((comparison.folder / "cost.json").read_text())
+    assert found["runs"] == {"yolov8n": "yolov8n-seed0", "yolo11n": "yolo11n-seed1"}
+    assert list(found["models"]) == ["yolov8n", "yolo11n"]
+    assert found["gflops_imgsz"] == 64
+    place = {"imgsz": 64, "dtype": "float32", "device": environment.cpu_name()}
+    assert found["latency"].items() >= {**place, "batch": 1, "rounds": 5}.items()
+    limits = {"batch": 2, "batch_wanted": 2, "batch_limit": None, "rounds": 3}
+    assert found["throughput"].items() >= {**place, **limits}.items()
+    for title, values in found["models"].items():
+        assert values["parameters"] == cost.parameters(YOLO(f"{title}.yaml").model)
+        assert 0.95 < values["gflops"] / values["gflops_thop"] < 1
+        assert values["latency_ms"]["p10"] <= values["latency_ms"]["median"] <= values["latency_ms"]["p90"]
+        assert values["images_per_s"]["median"] > 0
+    assert found["models"]["yolov8n"]["latency_ratio"] == {"median": 1, "p10": 1, "p90": 1}
+    assert found["models"]["yolov8n"]["throughput_ratio"] == {"median": 1, "p10": 1, "p90": 1}
+    assert found["models"]["yolo11n"]["throughput_ratio"]["median"] > 0
+
+    next(run for run in comparison.runs if run.name == "yolo11n-seed0").folder.mkdir(parents=True)
+    next(run for run in comparison.runs if run.name == "yolo11n-seed0").record.write_text("{}")
+    assert not cost.is_measured(comparison)  # the model's first run is another one now
+
+
+def test_a_model_without_its_checkpoint_is_built_from_its_record(tmp_path):
+    from ultralytics import YOLO
+
+    from yolo_attn.integration import evaluation
+
+    model = YOLO("yolo11n.yaml").model
+    rebuilt = evaluation.build(json.loads(json.dumps({**model.yaml, "nc": 3})))
+    assert not rebuilt.training
+    assert rebuilt.model[-1].nc == 3
+    assert [type(m) for m in rebuilt.model] == [type(m) for m in model.model]
+    same = evaluation.build(model.yaml)
+    assert {k: v.shape for k, v in same.state_dict().items()} == {k: v.shape for k, v in model.state_dict().items()}
+
+
+def test_nothing_to_measure_is_said(tmp_path):
+    plan = Plan.make("yolov8n.yaml", ["yolo11n.yaml"], "d.yaml", folder=tmp_path / "c")
+    plan.save()
+    assert cost.main([str(plan.folder)]) == 2
+    assert "no run is finished" in json.loads((plan.folder / "error.json").read_text())["message"]
+    assert not (plan.folder / "cost.json").exists()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="Linux hands the peak of the starting process on")
+def test_the_peak_memory_is_this_processs():
+    code = (
+        "from yolo_attn.compare import environment; before = environment.peak_memory()\n"
+        "block = bytearray(b'x' * 2**26); del block; print(before['resident_bytes'],"
+        " environment.peak_memory()['resident_bytes'], before['gpu_bytes'])"
+    )
+    large = bytearray(b"x" * 2**29)  # resident in this process when it starts the other
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    del large
+    before, after, gpu = done.stdout.split()
+    assert gpu == "None"
+    assert 2**22 < int(before) < 2**28
+    assert 0.9 * 2**26 < int(after) - int(before) < 3 * 2**26

@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 from comparison import make
 
-from yolo_attn.compare import Plan
+from yolo_attn.compare.plan import Control, Plan, read_seeds
 from yolo_attn.errors import WordError
 
 
 def test_plan_comes_back_as_it_was_saved(tmp_path):
-    plan = make(tmp_path / "c", train={"epochs": 3, "lr0": 0.01, "device": [0, 1], "optimizer": "SGD"}, seed=7)
-    assert plan.claim() is False
+    plan = make(tmp_path / "c", train={"epochs": 3, "lr0": 0.01, "device": [0, 1], "optimizer": "SGD"}, seeds="7,0-2")
+    plan = dataclasses.replace(
+        plan, controls=(Control("identity", "x-identity", ("yolov8n.yaml",), "nc: 1\n", "a note"),)
+    )
+    assert plan.claim() is None
     assert Plan.load(tmp_path / "c") == plan
-    assert plan.claim() is True
+    assert plan.claim() == []
+    assert (tmp_path / "c" / "controls" / "x-identity.yaml").read_text() == "nc: 1\n"
 
 
 def test_default_folder_says_what_is_compared_and_differs_with_it():
     plans = [
         make(None),
-        make(None, seed=1),
         make(None, train={"epochs": 4}),
         make(None, train={"epochs": 3, "lr0": 0.1}),
         make(None, split="val"),
@@ -28,8 +33,8 @@ def test_default_folder_says_what_is_compared_and_differs_with_it():
         make(None, models=[f"a-model-with-a-long-name-{i}.yaml" for i in range(8)]),
     ]
     folders = [plan.folder.as_posix() for plan in plans]
-    assert folders[0] == "runs/compare/d-yolo11n-vs-yolov8n-seed0-epochs3"
-    assert folders[5] == "runs/compare/d-yolo11n-vs-a+b-seed0-epochs3"
+    assert folders[0] == "runs/compare/d-yolo11n-vs-yolov8n-epochs3"
+    assert folders[4] == "runs/compare/d-yolo11n-vs-a+b-epochs3"
     assert len(set(folders)) == len(folders)
     assert max(len(plan.folder.name) for plan in plans) < 128
 
@@ -39,8 +44,9 @@ def test_default_folder_says_what_is_compared_and_differs_with_it():
     [
         ({"train": {"epochs": 5}}, "epochs was 3, now 5"),
         ({"train": {"epochs": 3, "imgsz": 64}}, "imgsz was not given, now 64"),
-        ({"seed": 4}, "seed was 0, now 4"),
-        ({"models": ["yolov8n.yaml", "b.yaml"]}, "models was yolov8n.yaml, now yolov8n.yaml,b.yaml"),
+        ({"seeds": "1-2"}, "seeds was 0, now 1,2"),
+        ({"models": ["b.yaml"]}, "models was yolov8n.yaml, now b.yaml"),
+        ({"base": "yolo11s.yaml"}, "base was yolo11n.yaml, now yolo11s.yaml"),
         ({"split": "val"}, "split was auto, now val"),
     ],
 )
@@ -56,7 +62,7 @@ def test_a_changed_model_file_is_another_comparison(tmp_path):
     model = tmp_path / "mine.yaml"
     model.write_text("nc: 1\n")
     make(tmp_path / "c", models=[str(model)]).claim()
-    assert make(tmp_path / "c", models=[str(model)]).claim()
+    assert make(tmp_path / "c", models=[str(model)]).claim() == []
     model.write_text("nc: 2\n")
     with pytest.raises(WordError, match=r"mine\.yaml has changed"):
         make(tmp_path / "c", models=[str(model)]).claim()
@@ -80,8 +86,16 @@ def test_a_folder_with_something_else_is_left_alone(tmp_path):
         ({"train": {"resume": True}}, "resume= cannot be given"),
         ({"train": {"lr0": object()}}, "must be numbers, text or lists"),
         ({"split": "train"}, "split='train' must be one of auto, val, test"),
-        ({"seed": -1}, "seed=-1 must be a whole number"),
-        ({"seed": True}, "seed=True must be a whole number"),
+        ({"train": {"seed": 1}}, "seed= cannot be given .* use seeds="),
+        ({"train": {"epochs": "many"}}, "epochs='many' must be a whole number from 1"),
+        ({"seeds": -1}, "seeds=-1: '-1' is no whole number"),
+        ({"seeds": True}, "'True' is no whole number"),
+        ({"seeds": "0,one"}, "seeds=0,one: 'one' is no whole number from 0; e.g. seeds=0-4"),
+        ({"seeds": "4-0"}, "4-0 runs backwards"),
+        ({"seeds": "0-2,2"}, "seed 2 is named twice"),
+        ({"seeds": ""}, "'nothing' is no whole number"),
+        ({"seeds": []}, "no seeds given"),
+        ({"seeds": "0-99999"}, "too many or too large"),
     ],
 )
 def test_words_that_cannot_be_used(tmp_path, changes, match):
@@ -90,5 +104,51 @@ def test_words_that_cannot_be_used(tmp_path, changes, match):
 
 
 def test_models_of_one_name_get_folders_of_their_own(tmp_path):
-    names = [run.name for run in make(tmp_path, models=["a/yolo11n.yaml", "b/yolo11n.yaml"]).runs]
-    assert names == ["yolo11n-seed0", "yolo11n-seed0-2", "yolo11n-seed0-3"]
+    plan = make(tmp_path, models=["a/yolo11n.yaml", "b/yolo11n.yaml"])
+    assert [run.name for run in plan.runs] == ["yolo11n-seed0", "yolo11n-2-seed0", "yolo11n-3-seed0"]
+    assert [entry.title for entry in plan.entries] == ["yolo11n", "yolo11n-2", "yolo11n-3"]
+
+
+def test_every_model_is_trained_with_every_seed_one_seed_after_the_other(tmp_path):
+    plan = make(tmp_path, models=["a.yaml"], seeds="3,5", controls=[Control("repeat", "yolo11n-repeat")])
+    assert [(run.name, run.role, run.seed) for run in plan.runs] == [
+        ("yolo11n-seed3", "baseline", 3),
+        ("a-seed3", "variant", 3),
+        ("yolo11n-repeat-seed1003", "control", 1003),
+        ("yolo11n-seed5", "baseline", 5),
+        ("a-seed5", "variant", 5),
+        ("yolo11n-repeat-seed1005", "control", 1005),
+    ]
+    assert {run.model for run in plan.runs if run.role != "variant"} == {"yolo11n.yaml"}
+    assert plan.run("a-seed5").record == tmp_path / "a-seed5" / "record.json"
+
+
+@pytest.mark.parametrize(
+    ("seeds", "expected"),
+    [("0-4", (0, 1, 2, 3, 4)), ("[7, 1]", (7, 1)), ([2, 3], (2, 3)), (5, (5,)), ("0-1,9", (0, 1, 9))],
+)
+def test_seeds_are_read(seeds, expected):
+    assert read_seeds(seeds) == expected
+
+
+def test_a_comparison_grows_by_seeds_models_and_controls_and_keeps_its_id(tmp_path):
+    first = make(tmp_path / "c", seeds="0-1")
+    first.claim()
+    more = make(tmp_path / "c", seeds="0-3", models=["yolov8n.yaml", "b.yaml"], controls=[Control("repeat", "r")])
+    assert more.claim() == ["seeds 2,3", "models b.yaml", "controls r"]
+    assert Plan.load(tmp_path / "c") == more
+    assert more.id == first.id
+    assert {run.name for run in first.runs} < {run.name for run in more.runs}
+    assert make(tmp_path / "c", train={"epochs": 4}).id != first.id
+    with pytest.raises(WordError, match=r"seeds was 0,1,2,3, now 0,1; models was .*; control was r, now none"):
+        first.claim()
+
+
+def test_a_plan_that_cannot_be_read_is_one_line(tmp_path):
+    make(tmp_path).claim()
+    (tmp_path / "plan.json").write_text("{")
+    with pytest.raises(WordError, match=r"plan\.json cannot be read .*; use another folder= or delete it"):
+        Plan.load(tmp_path)
+    (tmp_path / "plan.json").write_text('{"plan": {"seed": 0}}')
+    with pytest.raises(WordError, match=r"plan\.json cannot be read"):
+        Plan.load(tmp_path)

@@ -10,7 +10,7 @@ import time
 import pytest
 from comparison import make
 
-from yolo_attn.compare import records, runs, worker
+from yolo_attn.compare import children, records, training, worker
 from yolo_attn.errors import UserError
 
 
@@ -59,16 +59,16 @@ def test_a_checkpoint_torn_while_written_is_not_the_end(tmp_path):
     run = make(tmp_path).runs[0]
     weights = run.folder / "weights"
     weights.mkdir(parents=True)
-    assert worker.find_checkpoint(run)[1] is None
+    assert training.find_checkpoint(run)[1] is None
     arguments = {"epochs": 9, "save_dir": "x"}
     torch.save({"epoch": 4, "optimizer": {}, "train_args": arguments}, weights / "best.pt")
     torch.save({"epoch": 6, "optimizer": {}, "train_args": arguments}, weights / "last.pt")
-    assert worker.find_checkpoint(run) == (weights / "last.pt", Stopped(7, 9, False, "x"))
+    assert training.find_checkpoint(run) == (weights / "last.pt", Stopped(7, 9, False, "x"))
     whole = (weights / "last.pt").read_bytes()
     (weights / "last.pt").write_bytes(whole[: len(whole) // 2])
-    assert worker.find_checkpoint(run) == (weights / "best.pt", Stopped(5, 9, False, "x"))
+    assert training.find_checkpoint(run) == (weights / "best.pt", Stopped(5, 9, False, "x"))
     (weights / "best.pt").write_bytes(b"")
-    assert worker.find_checkpoint(run)[1] is None
+    assert training.find_checkpoint(run)[1] is None
 
 
 @pytest.mark.parametrize(
@@ -87,15 +87,47 @@ def test_a_training_that_has_ended_is_not_resumed(tmp_path, checkpoint):
     assert read_stop(tmp_path / "last.pt") == Stopped(9, 9, True, "x")
 
 
-def test_time_of_a_killed_process_counts_up_to_its_last_epoch(tmp_path):
+def test_the_previous_checkpoint_is_there_while_the_next_is_written(tmp_path):
+    import torch
+
     run = make(tmp_path).runs[0]
-    now = time.time()
-    records.write_json(run.folder / "sessions.json", [{"started": now - 100, "ended": None}])
-    (run.folder / "results.csv").write_text("epoch\n1\n")
-    os.utime(run.folder / "results.csv", (now - 60, now - 60))
-    worker._close_sessions(run)
-    (session,) = worker.read_sessions(run)
-    assert session["ended"] - session["started"] == pytest.approx(40, abs=0.1)
+    weights = run.folder / "weights"
+    weights.mkdir(parents=True)
+    training.keep_previous(run)  # the first epoch: there is none
+    torch.save({"epoch": 0, "optimizer": {}, "train_args": {"epochs": 9}}, weights / "best.pt")
+    torch.save({"epoch": 3, "optimizer": {}, "train_args": {"epochs": 9}}, weights / "last.pt")
+    training.keep_previous(run)
+    assert training.find_checkpoint(run)[1].epoch == 4  # killed before the next was begun
+    (weights / "last.pt").write_bytes(b"half")
+    path, stopped = training.find_checkpoint(run)
+    assert (path.name, stopped.epoch) == ("previous.pt", 4)  # not best.pt, which is three epochs back
+    torch.save({"epoch": 4, "optimizer": {}, "train_args": {"epochs": 9}}, weights / "last.pt")
+    assert training.find_checkpoint(run)[0].name == "last.pt"
+
+
+def test_sessions_keep_time_and_memory_up_to_the_last_epoch_of_a_killed_process(tmp_path):
+    run = make(tmp_path).runs[0]
+    training._open_session(run)
+    (session,) = training.read_sessions(run)
+    assert session["ended"] is None
+    assert session["versions"]["ultralytics"]
+    training._close_session(run, session["started"] + 40)  # after an epoch; then the process is killed
+    training._close_session(run)
+    training._open_session(run)
+    training._close_session(run, time.time() + 5)
+    first, second = training.read_sessions(run)
+    assert first["ended"] - first["started"] == pytest.approx(40)
+    assert first["peak_memory"]["resident_bytes"] > 10**7
+    assert second["ended"] - second["started"] == pytest.approx(5, abs=0.5)
+    peaks = [{"peak_memory": {"resident_bytes": 7, "gpu_bytes": None}}, {"peak_memory": {"resident_bytes": 9}}, {}]
+    assert training.peak_memory(peaks) == {"resident_bytes": 9, "gpu_bytes": None}
+
+
+def test_time_of_an_epoch_is_not_confused_by_a_resumption():
+    times = [20.0, 30.0, 41.0, 12.0, 22.0]  # the fourth epoch is the first of a second session
+    assert training.epoch_seconds([{"epoch": i, "time": t} for i, t in enumerate(times)]) == 10.0
+    assert training.epoch_seconds([{"epoch": 1, "time": 20.0}]) is None
+    assert training.epoch_seconds([{"epoch": 1}, {"epoch": 2}]) is None
 
 
 def test_a_run_is_trained_by_one_process_at_a_time(tmp_path):
@@ -110,13 +142,20 @@ def test_a_run_is_trained_by_one_process_at_a_time(tmp_path):
         pass
 
 
-@pytest.mark.parametrize("module", ["", ".plan", ".report", ".coco", ".cost", ".runs", ".worker"])
+TORCHLESS = [
+    "compare", "compare.plan", "compare.runs", "compare.engine", "compare.engines", "compare.live", "compare.records",
+    "compare.cost", "compare.worker", "compare.training", "compare.trackers", "compare.experiment_file",
+    "figures", "figures.error_kinds", "statistics", "report", "cli.report",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("module", TORCHLESS)
 def test_reading_and_drawing_import_no_torch(module):
     code = (
-        f"import sys, yolo_attn.compare{module}; "
-        "print([m for m in ('torch', 'ultralytics', 'matplotlib', 'pandas') if m in sys.modules])"
+        f"import sys, yolo_attn.{module}; from yolo_attn.compare import Plan, compare; "
+        "print([m for m in ('torch', 'ultralytics') if m in sys.modules])"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=runs._environment()
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=children.environment()
     )
     assert done.stdout.strip() == "[]"

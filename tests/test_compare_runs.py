@@ -1,15 +1,21 @@
-"""Running a comparison, with children that only pretend to train."""
+"""Performing a comparison, with children that only pretend to train."""
 
 from __future__ import annotations
 
 import json
+import re
+import subprocess
 import sys
+import time
 
+import psutil
 import pytest
-from comparison import drawn, made_up_record, make, quiet
+from comparison import make, quiet
 
-from yolo_attn.compare import compare, report, runs
-from yolo_attn.errors import DataError, WordError
+from yolo_attn import report
+from yolo_attn.compare import children, compare, engine, records, worker
+from yolo_attn.compare.plan import Control
+from yolo_attn.errors import DataError, DiskFullError, WordError
 
 PRETENDER = """
 import json, os, signal, sys, time
@@ -23,15 +29,24 @@ behaviour = json.loads(os.environ["BEHAVIOUR"])
 what = behaviour.get(name[0] if name else module.rsplit(".", 1)[1] + "!", "good")
 target = folder / name[0] if name else folder
 target.mkdir(exist_ok=True)
+print("printed by", *name)
 if what == "good" and name:
-    (target / "record.json").write_text(json.dumps(RECORD | {"model": name[0].split("-")[0] + ".yaml"}))
+    plan = json.loads((folder / "plan.json").read_text())
+    (target / "record.json").write_text(json.dumps({"format": 2, "experiment": plan["id"], "title": name[0]}))
 elif what == "good" and module.endswith("cost"):
-    runs = {r.parent.name: json.loads(r.read_text())["ended"] for r in folder.glob("*/record.json")}
-    (folder / "cost.json").write_text(json.dumps({"runs": runs, "models": {}}))
+    (folder / "cost.json").write_text("{}")
 elif what == "killed":
     os.kill(os.getpid(), signal.SIGKILL)
 elif what == "interrupted":
     sys.exit(130)
+elif what == "silent":
+    sys.exit(3)
+elif what == "slow":
+    (target / "progress.json").write_text(json.dumps({"phase": "training", "epoch": 1, "batch": 3, "batches": 6}))
+    (target / "pid").write_text(str(os.getpid()))
+    from yolo_attn.compare import worker
+    worker.end_with_parent()
+    time.sleep(30)
 elif what != "good":
     kind, message = what
     (target / "error.json").write_text(json.dumps({"kind": kind, "message": message}))
@@ -43,8 +58,10 @@ elif what != "good":
 def pretend(tmp_path, monkeypatch):
     """Children that write a record, an error or nothing, as told; returns what tells them."""
     script = tmp_path / "pretender.py"
-    script.write_text(f"RECORD = {made_up_record()!r}\n{PRETENDER}")
-    monkeypatch.setattr(runs, "command", lambda *words: [sys.executable, str(script), *map(str, words)])
+    script.write_text(PRETENDER)
+    monkeypatch.setattr(children, "command", lambda *words: [sys.executable, str(script), *map(str, words)])
+    monkeypatch.setattr(engine, "POLL", 0.05)
+    monkeypatch.setattr(report, "make", lambda folder, console, *, failed: {"failed": failed})
 
     def tell(**behaviour):
         monkeypatch.setenv("BEHAVIOUR", json.dumps({key.replace("_", "-"): what for key, what in behaviour.items()}))
@@ -57,24 +74,43 @@ def log_of(plan):
     return (plan.folder / "log.txt").read_text().split("\n")[:-1]
 
 
-def test_every_model_is_trained_once_and_kept(tmp_path, pretend):
-    plan = make(tmp_path / "c", models=["a.yaml", "b.yaml"])
+def test_every_model_is_trained_once_with_every_seed_and_kept(tmp_path, pretend):
+    plan = make(tmp_path / "c", models=["a.yaml"], seeds="0-1")
     console = quiet()
-    results = compare(plan, console)
-    everything = ["worker", "worker yolo11n-seed0", "worker a-seed0", "worker b-seed0", "cost"]
+    assert compare(plan, console) == {"failed": {}}
+    everything = ["worker", "worker yolo11n-seed0", "worker a-seed0", "worker yolo11n-seed1", "worker a-seed1", "cost"]
     assert log_of(plan) == everything
-    assert results["failed"] == {}
-    assert "[1/3] yolo11n.yaml: training (3 epochs) ..." in console.file.getvalue()
-    assert compare(plan, console)["models"] == results["models"]
-    assert log_of(plan) == everything  # nothing was run again
-    assert "[3/3] b.yaml: finished before, kept" in console.file.getvalue()
+    assert "Comparison of 4 runs in" in console.file.getvalue()
+    assert "printed by a-seed1" in (plan.folder / "a-seed1" / "log.txt").read_text()
+    (plan.folder / "cost.json").unlink()
+    console = quiet()
+    compare(plan, console)
+    assert log_of(plan)[:6] == everything
+    assert "worker" not in " ".join(log_of(plan)[6:])  # nothing was run again
+    assert "4 of 4 runs are finished" in console.file.getvalue()
+
+
+def test_a_comparison_grows(tmp_path, pretend):
+    compare(make(tmp_path / "c"), quiet())
+    plan = make(tmp_path / "c", seeds="0-1", controls=[Control("repeat", "yolo11n-repeat")])
+    console = quiet()
+    compare(plan, console)
+    assert "2 of 6 runs are finished; new: seeds 1; controls yolo11n-repeat" in " ".join(
+        console.file.getvalue().split()
+    )
+    assert [line for line in log_of(plan) if " " in line] == [
+        f"worker {name}"
+        for name in ("yolo11n-seed0", "yolov8n-seed0", "yolo11n-repeat-seed1000", "yolo11n-seed1", "yolov8n-seed1",
+                     "yolo11n-repeat-seed1001")
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize(
     ("what", "reason"),
     [
-        ([None, "ValueError: odd"], "ValueError: odd (in full above)"),
+        ([None, "ValueError: odd"], r"ValueError: odd \(in full in .*a-seed0.log\.txt\)"),
         (["LayerError", "layer 3 cannot be built"], "layer 3 cannot be built"),
+        ("silent", r"its process ended with status 3 and no word; what it printed is in .*a-seed0.log\.txt"),
         pytest.param(
             "killed",
             "its process was ended by SIGKILL; the system may have run out of memory",
@@ -86,28 +122,22 @@ def test_a_failed_run_is_reported_and_the_others_go_on(tmp_path, pretend, what, 
     plan = make(tmp_path / "c", models=["a.yaml", "b.yaml"])
     console = quiet()
     pretend(a_seed0=what)
-    results = compare(plan, console)
-    assert results["failed"] == {"a.yaml": reason}
-    assert [model["model"] for model in results["models"]] == ["yolo11n.yaml", "b.yaml"]
-    assert results["models"][1]["difference"]["map"] == 0
-    assert f"a.yaml failed: {reason}" in " ".join(console.file.getvalue().split())
-    assert reason in (plan.folder / "results.md").read_text()
+    ((name, given),) = compare(plan, console)["failed"].items()
+    assert name == "a-seed0"
+    assert re.fullmatch(reason, given)
+    assert " ".join(given.split())[:30] in " ".join(console.file.getvalue().split())
     pretend()  # mended
     assert compare(plan, quiet())["failed"] == {}
-    assert log_of(plan)[5:] == ["worker", "worker a-seed0", "cost"]
+    assert [line for line in log_of(plan) if "-seed" in line] == [
+        "worker yolo11n-seed0", "worker a-seed0", "worker b-seed0", "worker a-seed0"
+    ]  # fmt: skip
 
 
-def test_without_the_baseline_there_are_no_differences(tmp_path, pretend):
-    pretend(yolo11n_seed0=["LayerError", "no"])
-    results = compare(make(tmp_path / "c"), quiet())
-    assert [model["role"] for model in results["models"]] == ["variant"]
-    assert results["models"][0]["difference"] is None
-
-
-def test_a_mistake_that_concerns_every_run_ends_the_comparison(tmp_path, pretend):
+@pytest.mark.parametrize("error", [DataError, DiskFullError])
+def test_a_mistake_that_concerns_every_run_ends_the_comparison(tmp_path, pretend, error):
     plan = make(tmp_path / "c")
-    pretend(yolo11n_seed0=["DataError", "data d.yaml: no labels"])
-    with pytest.raises(DataError, match=r"^data d\.yaml: no labels$"):
+    pretend(yolo11n_seed0=[error.__name__, "data d.yaml: no labels"])
+    with pytest.raises(error, match=r"^data d\.yaml: no labels$"):
         compare(plan, quiet())
     assert log_of(plan) == ["worker", "worker yolo11n-seed0"]
 
@@ -126,13 +156,113 @@ def test_an_interruption_says_how_to_go_on(tmp_path, pretend):
     with pytest.raises(KeyboardInterrupt):
         compare(plan, console)
     assert "Interrupted. The same command goes on where this stopped" in console.file.getvalue()
-    assert "v.yaml is not finished" in drawn(report.collect(plan.folder))
 
 
 def test_failed_measurement_leaves_the_accuracy(tmp_path, pretend):
     console = quiet()
     pretend(**{"cost!": [None, "RuntimeError: no"]})
-    results = compare(make(tmp_path / "c"), console)
+    assert compare(make(tmp_path / "c"), console) == {"failed": {}}
     assert "No costs: RuntimeError: no" in console.file.getvalue()
-    assert results["models"][0]["latency_ms"] is None
-    assert results["models"][0]["map50"] == 0.5
+
+
+@pytest.mark.parametrize(
+    ("content", "match"),
+    [
+        ('{"format": 2, "experiment": "0123456789ab"}', "is the record of another comparison .0123456789ab, here"),
+        ('{"format": 1}', r"record\.json has the form 1, not 2; delete it"),
+        ('{"format": 2, "exp', r"record\.json cannot be read .*; delete it, and the same command makes it again"),
+        ("[]", r"record\.json cannot be read"),
+    ],
+)
+def test_a_record_that_does_not_belong_here_is_refused_and_kept(tmp_path, pretend, content, match):
+    plan = make(tmp_path / "c")
+    plan.claim()
+    record = plan.runs[1].record
+    record.parent.mkdir()
+    record.write_text(content)
+    with pytest.raises(WordError, match=match):
+        compare(plan, quiet())
+    assert record.read_text() == content
+    assert not (plan.folder / "log.txt").exists()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="kills a process by signal")
+def test_a_run_ends_when_the_comparison_is_killed(tmp_path, pretend, monkeypatch):
+    """Nobody would know of it: the same command, given at once, would find its folder held."""
+    plan = make(tmp_path / "c")
+    pretend(yolo11n_seed0="slow")
+    code = (
+        "import sys; from yolo_attn.compare import Plan, children, compare; "
+        f"children.command = lambda *words: [sys.executable, {str(tmp_path / 'pretender.py')!r}, *map(str, words)]; "
+        f"compare(Plan.load({str(plan.folder)!r}))"
+    )
+    plan.claim()
+    process = subprocess.Popen([sys.executable, "-c", code], env=children.environment(), stdout=subprocess.DEVNULL)
+    pid = plan.runs[0].folder / "pid"
+    deadline = time.monotonic() + 30
+    while not pid.exists() or not pid.read_text():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    child = int(pid.read_text())
+    process.kill()
+    process.wait()
+    while psutil.pid_exists(child) and psutil.Process(child).status() != psutil.STATUS_ZOMBIE:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def test_progress_is_what_the_process_and_the_table_say(tmp_path):
+    plan = make(tmp_path / "c", train={"epochs": 4})
+    run = plan.runs[0]
+    assert engine.read_progress(plan, run) == engine.Progress("starting", 0, 4)
+    run.folder.mkdir(parents=True)
+    (run.folder / "results.csv").write_text("epoch,time\n1,5\n2,9\n")  # all that a training on several GPUs leaves
+    assert engine.read_progress(plan, run) == engine.Progress("training", 2, 4)
+    records.write_hint(run.progress, {"phase": "training", "epoch": 2, "batch": 5, "batches": 10})
+    told = engine.read_progress(plan, run)
+    assert told == engine.Progress("training", 2, 4, 5, 10)
+    assert told.fraction == pytest.approx(2.5 / 4)
+    run.progress.write_text("{")
+    assert engine.read_progress(plan, run) == engine.Progress("training", 2, 4)
+
+
+def test_a_full_disk_is_one_line_and_what_was_written_is_whole(tmp_path, monkeypatch, capsys):
+    import errno
+
+    from yolo_attn.cli.main import guarded
+
+    path = tmp_path / "record.json"
+    records.write_json(path, {"good": 1})
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(records.os, "fsync", full)
+    with pytest.raises(OSError, match="No space left") as caught:
+        records.write_json(path, {"good": 2})
+    assert records.read_json(path) == {"good": 1}
+    assert [entry.name for entry in tmp_path.iterdir()] == ["record.json"]
+    line = "no space left on the disk of here; free some, and the same command goes on where this stopped"
+    assert str(records.disk_full(caught.value, "here")) == line
+    wrapped = RuntimeError("[enforce fail at inline_container.cc:672] . PytorchStreamWriter failed writing file data/0")
+    assert str(records.disk_full(wrapped, "here")) == line  # torch's own writer
+    assert records.disk_full(ValueError("no"), "here") is None
+    assert guarded(lambda: records.write_json(path, {"good": 2})) == 2
+    assert capsys.readouterr().err.startswith("yolo-attn: no space left on the disk of ")
+
+
+def test_a_worker_on_a_full_disk_says_so(tmp_path, monkeypatch, capsys):
+    import errno
+
+    plan = make(tmp_path / "c")
+    plan.claim()
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(worker, "check", full)
+    assert worker.main([str(plan.folder)]) == 2
+    assert records.read_json(plan.folder / "error.json")["kind"] == "DiskFullError"
+    monkeypatch.setattr(records.os, "fsync", full)  # not even that can be written
+    assert worker.main([str(plan.folder)]) == 2
+    assert "no space left on the disk of" in capsys.readouterr().err

@@ -25,6 +25,7 @@ ROWS = {
     "gsop": ["GSoP"],
     "pmfs": ["PMFS"],
     "harm": ["HarmAttn"] * 3,
+    "soft": ["SoftAttn"] * 3,
     "gla": ["GlobalLocalAttention"],
     "gc": ["GlobalContext"] * 3,
     "aac": ["AttentionAugmentedConv"],
@@ -108,7 +109,7 @@ def test_the_block_is_where_the_readme_says(file):
     detect, end = model[-1], BACKBONE_END[base]
     ours = ours_in(model)
     where = [(m.i, m.f) for m in ours]
-    if kind in ("ema", "harm"):
+    if kind in ("ema", "harm", "soft"):
         assert [m.i for m in ours] == detect.f  # what Detect reads
         assert all(m.f == -1 for m in ours)
     elif kind in ("gsop", "gla", "aac"):

@@ -9,6 +9,7 @@ import sys
 from importlib import metadata
 from pathlib import Path
 
+import filelock
 import pytest
 from support import ROOT, TRAIN, gate_module, model_yaml, run, run_file, tiny_data
 
@@ -20,6 +21,7 @@ PLACES = {  # of the layers in a YOLO11 or YOLO26; in a YOLOv8 one before
     "gsop": (["GSoP"], [11]),
     "pmfs": (["PMFS"], [11]),
     "harm": (["HarmAttn"], [17, 21, 25]),
+    "soft": (["SoftAttn"], [17, 21, 25]),
     "gla": (["GlobalLocalAttention"], [11]),
     "gc": (["GlobalContext"], [5, 8, 13]),
     "aac": (["AttentionAugmentedConv"], [11]),
@@ -60,9 +62,10 @@ def version(request, tmp_path_factory):
     if request.param == "installed":
         return metadata.version("ultralytics"), env
     folder = Path(request.config.cache.mkdir(f"ultralytics-{request.param}"))
-    if not (folder / "complete").exists():
-        fetch(request.param, folder)
-        (folder / "complete").touch()
+    with filelock.FileLock(f"{folder}.lock"):  # the other test process may want the same one
+        if not (folder / "complete").exists():
+            fetch(request.param, folder)
+            (folder / "complete").touch()
     return request.param, {**env, "PYTHONPATH": str(folder)}
 
 

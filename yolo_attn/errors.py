@@ -24,6 +24,10 @@ class WordError(UserError, ValueError):
     """A word on the command line is unknown or misspelt."""
 
 
+class DiskFullError(UserError, OSError):
+    """There is no space left to write to; what was written before is whole."""
+
+
 class UnsupportedUltralyticsError(UserError, RuntimeError):
     """The installed Ultralytics is not built the way the integration knows how to extend."""
 

@@ -16,7 +16,7 @@ import yolo_attn
 def versions() -> dict[str, str]:
     """Return the versions of what computes: this package, Ultralytics, torch, numpy, faster-coco-eval, Python."""
     found = {"yolo-attn": yolo_attn.__version__}
-    for package in ("ultralytics", "torch", "torchvision", "numpy", "opencv-python", "faster-coco-eval"):
+    for package in ("ultralytics", "torch", "torchvision", "numpy", "opencv-python", "faster-coco-eval", "scipy"):
         try:
             found[package] = importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:
@@ -62,18 +62,36 @@ def hardware() -> dict[str, Any]:
 
 
 def peak_memory() -> dict[str, int | None]:
-    """Return the most memory this process has held, in bytes: resident, and on each GPU together as torch counts it."""
-    resident = None
-    if sys.platform != "win32":
-        import resource
+    """Return the most memory that this process has held since it started, in bytes.
 
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        resident = peak if sys.platform == "darwin" else peak * 1024
+    ``resident_bytes`` is the main memory of this process with the libraries it shares, on Windows None. Workers that
+    load data are processes of their own and are not in it: they hold images, the same for every model.
+    ``gpu_bytes`` is what torch's tensors took on all GPUs together, each at its own peak; not the memory that torch
+    keeps in reserve, nor the CUDA context. A batch size that Ultralytics finds by itself (``batch=-1``) is found by
+    filling the memory, and the peak shows it. Of a training over several GPUs, which Ultralytics starts in processes
+    of their own, nothing is seen: ``gpu_bytes`` is None, ``resident_bytes`` that of the waiting process.
+    """
     torch = sys.modules.get("torch")
     gpu = None
     if torch is not None and torch.cuda.is_available() and torch.cuda.is_initialized():
         gpu = sum(torch.cuda.max_memory_allocated(i) for i in range(torch.cuda.device_count()))
-    return {"resident_bytes": resident, "gpu_bytes": gpu}
+    return {"resident_bytes": _peak_resident(), "gpu_bytes": gpu}
+
+
+def _peak_resident() -> int | None:
+    try:  # getrusage would on Linux also tell of the process that started this one, up to the start
+        status = Path("/proc/self/status").read_text(encoding="ascii", errors="replace")
+    except OSError:
+        status = ""
+    for line in status.splitlines():
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) * 1024
+    if sys.platform == "win32":
+        return None
+    import resource
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
 
 
 def git_state() -> dict[str, Any] | None:

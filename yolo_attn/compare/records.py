@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import csv
+import errno
 import json
 import math
 import os
 from pathlib import Path
 from typing import Any
+
+from yolo_attn.errors import DiskFullError, WordError
+
+FORMAT = 2  # of record.json
 
 
 def finite(value: Any) -> Any:
@@ -47,6 +52,56 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return None
+
+
+def write_hint(path: Path, value: Any) -> None:
+    """Write ``value`` as JSON quickly, for whoever looks now; nothing depends on it, so that a failure is ignored."""
+    part = path.with_name(f".{path.name}.part")
+    try:
+        part.write_text(json.dumps(value), encoding="utf-8")
+        part.replace(path)
+    except OSError:
+        return
+
+
+def read_record(path: Path, experiment: str) -> dict[str, Any] | None:
+    """Return a run's record, or None if the run has none.
+
+    Args:
+        path: Its ``record.json``.
+        experiment: The ``id`` of the plan it must belong to.
+
+    Raises:
+        WordError: If it cannot be read, or belongs to another comparison or an earlier form of the records.
+    """
+    try:
+        record = read_json(path)
+        if record is None:
+            return None
+        form, of = record.get("format"), record.get("experiment")
+    except (ValueError, AttributeError, OSError) as error:
+        raise WordError(f"{path} cannot be read ({error}); delete it, and the same command makes it again") from None
+    if form != FORMAT:
+        raise WordError(f"{path} has the form {form}, not {FORMAT}; delete it, and the same command makes it again")
+    if of != experiment:
+        raise WordError(
+            f"{path} is the record of another comparison ({of}, here {experiment}); move its folder away, or delete it"
+        )
+    return dict(record)
+
+
+def disk_full(error: BaseException, folder: Path) -> DiskFullError | None:
+    """Return the line for a write that failed as the disk of ``folder`` is full; None if that is not what happened."""
+    cause: BaseException | None = error
+    while cause is not None:
+        full = isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT)
+        # torch's own file writer says it in words only
+        if full or "No space left on device" in str(cause) or "PytorchStreamWriter failed" in str(cause):
+            return DiskFullError(
+                f"no space left on the disk of {folder}; free some, and the same command goes on where this stopped"
+            )
+        cause = cause.__cause__ or cause.__context__
+    return None
 
 
 def read_epochs(path: Path) -> list[dict[str, float | None]]:

@@ -11,27 +11,30 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import errno
 import os
-import shutil
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from yolo_attn.compare import environment
-from yolo_attn.compare.coco import figures, ground_truth
+from yolo_attn.compare import training
 from yolo_attn.compare.plan import Plan, Run
-from yolo_attn.compare.records import cut_epochs, read_epochs, read_json, write_json
-from yolo_attn.errors import UserError, user_error_in
+from yolo_attn.compare.records import FORMAT, disk_full, read_epochs, read_json, write_json
+from yolo_attn.errors import DataError, UserError, user_error_in
+from yolo_attn.figures import coco
 
-if TYPE_CHECKING:
-    from yolo_attn.integration.evaluation import Stopped
+PATIENCE = 5.0  # seconds that a run's folder may still be held by a process that is ending
+# Arguments that say where on this machine a run lay, not what it was.
+PLACES = ("project", "name", "save_dir", "exist_ok", "resume")
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run the worker with ``[folder, run]`` or ``[folder]``; returns the exit status."""
     words = sys.argv[1:] if argv is None else argv
+    end_with_parent()
     plan = Plan.load(words[0])
     run = plan.run(words[1]) if len(words) > 1 else None
     report = run.error if run else plan.folder / "error.json"
@@ -46,7 +49,7 @@ def main(argv: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         return 130
     except Exception as error:
-        mistake = user_error_in(error)
+        mistake = disk_full(error, plan.folder) or user_error_in(error)
         if mistake is not None:
             write_mistake(report, mistake)
             return 2
@@ -56,10 +59,32 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
+def end_with_parent() -> None:
+    """End this process soon after the one that started it, however that ended: nobody would know of its run."""
+    parent = os.environ.get("YOLO_ATTN_PARENT")
+    if parent is None or sys.platform == "win32":  # a virtual environment's python.exe stands between the two there
+        return
+
+    def watch() -> None:
+        while os.getppid() == int(parent):
+            time.sleep(0.5)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
 def write_mistake(path: Path, error: UserError) -> None:
-    """Leave a user's mistake where the parent finds it: its words, and which class of ``errors`` it is."""
+    """Leave a user's mistake where the parent finds it: its words, and which class of ``errors`` it is.
+
+    On a full disk even that may fail; the words then stand in the log.
+    """
     kind = next(cls.__name__ for cls in type(error).__mro__ if cls.__module__ == UserError.__module__)
-    write_json(path, {"kind": kind, "message": " ".join(str(error).split())})
+    sys.stderr.write(f"{error}\n")
+    try:
+        write_json(path, {"kind": kind, "message": " ".join(str(error).split())})
+    except OSError as fault:
+        if fault.errno != errno.ENOSPC:
+            raise
 
 
 def announce_layers() -> None:
@@ -77,24 +102,51 @@ def bad_data_refused() -> contextlib.AbstractContextManager[None]:
 
 
 def check(plan: Plan) -> None:
-    """Refuse what would fail only after hours: a misspelt word, missing data, a model that is not there.
+    """Refuse what would fail only after hours: a misspelt word, missing or changed data, a model that is not there.
 
     Raises:
         UserError: The first thing that is wrong.
     """
-    from yolo_attn.integration import evaluation
+    from yolo_attn.integration import evaluation, pairing
 
     evaluation.check_training_words(plan.train)
     data = evaluation.check_data(plan.data)
     if plan.split != "auto" and not data.get(plan.split):
         raise UserError(f"data {plan.data} has no split {plan.split}; use split=auto or another")
-    for run in plan.runs:
+    check_unchanged(plan, data)
+    write_json(plan.folder / "pairing.json", {"paired": pairing.seeds_reach_workers(), "why": pairing.describe()})
+    for entry in plan.entries:
         try:
-            evaluation.open_model(run.model)
+            evaluation.open_model(entry.model)
         except UserError:
             raise
         except Exception as error:  # a fault of the layer: its own run shows it in full, the others go on
-            sys.stderr.write(f"{run.model} cannot be built ({type(error).__name__}: {error}); its run will say more\n")
+            why = f"{type(error).__name__}: {error}"
+            sys.stderr.write(f"{entry.model} cannot be built ({why}); its run will say more\n")
+
+
+def check_unchanged(plan: Plan, data: dict[str, Any]) -> str:
+    """Return the digest of the data set, and refuse one that has changed since the comparison began.
+
+    Args:
+        plan: Its ``data.json`` holds the fingerprint of the beginning, and is written if there is none.
+        data: The data YAML's content with absolute paths.
+
+    Raises:
+        DataError: If images or labels have changed; names the splits.
+    """
+    from yolo_attn.integration import fingerprint
+
+    now = fingerprint.fingerprint(data)
+    before = read_json(plan.folder / "data.json")
+    if before is None:
+        write_json(plan.folder / "data.json", now)
+    elif before["digest"] != now["digest"]:
+        raise DataError(
+            f"the data set {plan.data} has changed since the comparison in {plan.folder} began: "
+            f"{'; '.join(fingerprint.changes(before, now))}. Put it back, or use another folder="
+        )
+    return str(now["digest"])
 
 
 @contextlib.contextmanager
@@ -109,12 +161,17 @@ def alone(run: Run) -> Iterator[None]:
         if sys.platform != "win32":
             import fcntl
 
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # ends with the process, however it ends
-            except OSError:
-                file.seek(0)
-                who = f"process {file.read().strip() or '?'}"
-                raise UserError(f"{run.folder} is being trained by {who}; wait for it or end it") from None
+            end = time.monotonic() + PATIENCE
+            while True:
+                try:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # ends with the process, however it ends
+                    break
+                except OSError:
+                    if time.monotonic() > end:
+                        file.seek(0)
+                        who = f"process {file.read().strip() or '?'}"
+                        raise UserError(f"{run.folder} is being trained by {who}; wait for it or end it") from None
+                    time.sleep(0.2)
         file.truncate(0)
         file.write(f"{os.getpid()}\n")
         file.flush()
@@ -126,30 +183,32 @@ def perform(plan: Plan, run: Run) -> None:
     from yolo_attn.integration import evaluation
 
     evaluation.check_training_words(plan.train)
-    evaluation.check_data(plan.data)
-    train(plan, run)
+    digest = check_unchanged(plan, evaluation.check_data(plan.data))
+    training.train(plan, run)
 
-    weights = run.folder / "weights"
-    checkpoint = weights / "best.pt" if (weights / "best.pt").is_file() else weights / "last.pt"
-    if not checkpoint.is_file():
-        raise UserError(f"{run.model}: the training left no checkpoint in {weights}")
-    result = evaluation.evaluate(checkpoint, _data(plan), plan.train, plan.split, run.folder / "validation")
-    truth = ground_truth(result.images, result.boxes, result.names)
-    write_json(run.folder / "ground_truth.json", truth, indent=None)
-    write_json(run.folder / "predictions.json", result.predictions, indent=None)
-
-    sessions = read_sessions(run)
+    checkpoint = training.best_checkpoint(run)
+    data = training.absolute(plan.data)
+    result = evaluation.evaluate(checkpoint, data, plan.train, plan.split, run.folder / "validation")
+    predictions = coco.columns(result.predictions)
+    truth = keep_truth(plan, run, result.truth)
+    sessions = training.read_sessions(run)
+    epochs = read_epochs(run.folder / "results.csv")
     record = {
-        "model": run.model,
+        "format": FORMAT,
+        "experiment": plan.id,
+        "model": run.model if run.role != "control" or run.control == "repeat" else Path(run.model).name,
+        "title": run.title,
         "run": run.name,
         "seed": run.seed,
+        "role": run.role,
+        "control": run.control,
         "train": plan.train,
-        "arguments": _arguments(run),
+        "arguments": _arguments(plan, run),
         "model_yaml": getattr(evaluation.open_checkpoint(checkpoint), "yaml", None),
         "checkpoint": checkpoint.relative_to(run.folder).as_posix(),
-        "git": environment.git_state(),
-        "versions": environment.versions(),
-        "hardware": environment.hardware(),
+        "git": sessions[0]["git"],
+        "versions": sessions[0]["versions"],
+        "hardware": sessions[0]["hardware"],
         "data": {
             "path": plan.data,
             "split": result.split,
@@ -157,103 +216,69 @@ def perform(plan: Plan, run: Run) -> None:
             "images": len(result.images),
             "boxes": len(result.boxes),
             "names": result.names,
+            "fingerprint": digest,
         },
         "started": _moment(sessions[0]["started"]),
         "ended": _moment(time.time()),
         "sessions": len(sessions),
+        "session_versions": [session["versions"] for session in sessions[1:]],
         "transferred": read_json(run.folder / "transfer.json"),
         "train_seconds": round(sum(s["ended"] - s["started"] for s in sessions), 1),
-        "peak_memory": environment.peak_memory(),
-        "epochs": read_epochs(run.folder / "results.csv"),
-        "figures": {"ultralytics": result.ultralytics, "coco": figures(truth, result.predictions)},
+        "epoch_seconds": training.epoch_seconds(epochs),
+        "peak_memory": training.peak_memory(sessions),
+        "epochs": epochs,
+        "best_epoch": best_epoch(epochs),
+        "figures": {"ultralytics": result.ultralytics, "coco": coco.figures(truth, predictions)},
+        "predictions": predictions,
     }
-    write_json(run.record, record)
+    write_json(run.record, record, indent=None)
 
 
-def train(plan: Plan, run: Run) -> None:
-    """Train ``run``, or go on where its last checkpoint stands, or return if nothing is left to train.
+def keep_truth(plan: Plan, run: Run, truth: dict[str, Any]) -> dict[str, Any]:
+    """Keep the ground truth in the comparison's folder, once for all runs.
 
     Raises:
-        UserError: If the checkpoint would be continued in another folder, as this one has been moved.
+        DataError: If another run was validated on other boxes.
     """
-    from yolo_attn.integration import evaluation, pretrained
-
-    words: dict[str, Any]
-    checkpoint, stopped = find_checkpoint(run)
-    _close_sessions(run)
-    if stopped is not None and stopped.finished:
-        return
-    if stopped is not None:
-        if Path(stopped.folder).resolve() != run.folder.resolve():
-            raise UserError(
-                f"{run.folder}: the unfinished training belongs into {stopped.folder}; "
-                f"move the folder back, or delete {run.folder} to train it anew"
-            )
-        cut_epochs(run.folder / "results.csv", stopped.epoch)
-        model, words = evaluation.open_model(str(checkpoint)), {"resume": True}
-    else:
-        if (run.folder / "weights").exists():
-            sys.stderr.write(f"{run.folder}: no checkpoint can be read, the training starts anew\n")
-        shutil.rmtree(run.folder / "weights", ignore_errors=True)
-        for leftover in ("results.csv", "sessions.json", "transfer.json"):
-            (run.folder / leftover).unlink(missing_ok=True)
-        model, words = evaluation.open_model(run.model), {"plots": False, **plan.train}
-        words |= {"data": _data(plan), "seed": run.seed}
-        words |= {"project": str(run.folder.parent.resolve()), "name": run.name, "exist_ok": True}
-    _open_session(run)
-    with pretrained.watched() as loaded:
-        if "resume" not in words:  # by then the model has its weights
-            model.add_callback("on_train_start", lambda _: write_json(run.folder / "transfer.json", loaded()))
-        model.train(**words)
-    _close_sessions(run, time.time())
+    path = plan.folder / "ground_truth.json"
+    truth = {**truth, "info": {**truth["info"], "root": _relative(truth["info"]["root"], plan.folder)}}
+    kept = read_json(path)
+    if kept is None:
+        write_json(path, truth, indent=None)
+        return truth
+    if any(kept[key] != truth[key] for key in ("images", "annotations", "categories")):
+        raise DataError(
+            f"{run.name} was validated on other images or boxes than {path} holds; the data set {plan.data} has changed"
+        )
+    return truth
 
 
-def find_checkpoint(run: Run) -> tuple[Path, Stopped | None]:
-    """Return the checkpoint to go on from, and where it stands (None: there is none).
+def best_epoch(epochs: list[dict[str, float | None]]) -> int | None:
+    """Return the number of the epoch that Ultralytics chose on val: the first with the highest fitness.
 
-    That is ``last.pt``, or ``best.pt`` if the process was killed while it wrote ``last.pt``: Ultralytics overwrites
-    it in place, and until the training ends both can be resumed.
+    Its fitness is mAP50-95, up to 8.3.x nine parts of it and one of mAP50; the table does not say which, so this
+    is the epoch with the highest mAP50-95.
     """
-    from yolo_attn.integration import evaluation
-
-    last, best = run.folder / "weights" / "last.pt", run.folder / "weights" / "best.pt"
-    stopped = evaluation.read_stop(last)
-    return (last, stopped) if stopped is not None else (best, evaluation.read_stop(best))
+    key = "metrics/mAP50-95(B)"
+    rated = [row for row in epochs if row.get(key) is not None]
+    return int(max(rated, key=lambda row: row[key])["epoch"]) if rated else None  # type: ignore[arg-type,return-value]
 
 
-def read_sessions(run: Run) -> list[dict[str, float]]:
-    """Return when the processes that trained ``run`` started and ended, seconds since 1970; more than one: resumed."""
-    return read_json(run.folder / "sessions.json") or []
-
-
-def _open_session(run: Run) -> None:
-    write_json(run.folder / "sessions.json", [*read_sessions(run), {"started": time.time(), "ended": None}])
-
-
-def _close_sessions(run: Run, now: float | None = None) -> None:
-    """End the open session, at the last epoch it finished if nobody saw it end."""
-    sessions = read_sessions(run)
-    if not sessions or sessions[-1]["ended"] is not None:
-        return
-    if now is None:
-        table = run.folder / "results.csv"
-        now = table.stat().st_mtime if table.is_file() else 0.0
-    sessions[-1]["ended"] = max(now, sessions[-1]["started"])
-    write_json(run.folder / "sessions.json", sessions)
-
-
-def _data(plan: Plan) -> str:
-    """Return the data set's path for the checkpoint, which may be resumed from another working directory."""
-    path = Path(plan.data)
-    return str(path.resolve()) if path.is_file() else plan.data
-
-
-def _arguments(run: Run) -> dict[str, Any]:
-    """Return every argument of the training, as Ultralytics filled them in."""
+def _arguments(plan: Plan, run: Run) -> dict[str, Any]:
+    """Return the arguments of the training as Ultralytics filled them in, without this machine's paths."""
     import yaml
 
     path = run.folder / "args.yaml"
-    return yaml.safe_load(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    found = yaml.safe_load(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    found = {key: value for key, value in found.items() if key not in PLACES}
+    return {**found, **plan.train, "model": run.title, "data": plan.data}
+
+
+def _relative(path: str, folder: Path) -> str:
+    try:
+        return Path(os.path.relpath(path, folder.resolve())).as_posix()
+    except ValueError:  # another drive
+        return path
 
 
 def _moment(seconds: float) -> str:

@@ -18,6 +18,9 @@
 ``datasets``         data sets that are missing, images and labels that cannot be used
 ``ddp``              the processes that multi-GPU training starts
 ``evaluation``       predictions and ground truth of a validation; where a training stopped
+``pairing``          the same images and augmentation for all models trained with one seed
+``tracking``         the name of a project for experiment trackers
+``sizes``            parameters and operations of a model YAML
 ``yolo``             the words of the ``yolo`` command, and calling it
 ``mistakes``         exceptions by which Ultralytics itself complains about input
 ``startup/``         the files that the installer puts beside the package

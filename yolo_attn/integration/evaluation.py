@@ -3,28 +3,38 @@
 The validation is Ultralytics' own (what ``yolo val`` prints); its validator is extended only to hand out each
 prediction with the image it belongs to. Its ``predictions.json`` cannot be used for that: the image id there is the
 file's stem, the same for ``a/1.jpg`` and ``b/1.jpg``.
+
+The ground truth is made of the labels that Ultralytics read, or of the COCO JSON that the data YAML names under
+``annotations:``, which also knows crowd regions and the areas of segments. Ultralytics' own figures are of the labels
+in both cases.
 """
 
 from __future__ import annotations
 
 import contextlib
+import copy
 import dataclasses
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from ultralytics.cfg import get_cfg
-from ultralytics.data.utils import check_det_dataset
+from ultralytics.data.utils import check_det_dataset, img2label_paths
 from ultralytics.models import YOLO
 from ultralytics.models.yolo.detect import DetectionValidator
+from ultralytics.nn.tasks import DetectionModel, RTDETRDetectionModel
 from ultralytics.utils import DEFAULT_CFG_DICT
+from ultralytics.utils.torch_utils import get_flops
 
+from yolo_attn.data.annotations import Picture, annotation_files, read_truth
+from yolo_attn.data.coco_read import read_size
 from yolo_attn.errors import DataError, UserError, WordError
-from yolo_attn.integration import arguments
+from yolo_attn.figures.coco import ground_truth
+from yolo_attn.integration import arguments, fingerprint
 from yolo_attn.integration.yolo import check_model
 from yolo_attn.registry import nearest
 
@@ -44,9 +54,12 @@ class Evaluation:
         reason: Why this one.
         ultralytics: ``mAP50``, ``mAP50-95``, ``precision`` and ``recall`` as ``yolo val`` prints them, 0 to 1.
         images: ``(id, file name, height, width)`` of each image, pixels; the name is relative to the images' folder.
+            The ids are those of the COCO JSON if there is one, else 1 to n.
         boxes: ``(image id, class index, [x, y, w, h])`` of each label, pixels of the original image.
         predictions: Dicts with ``image_id``, ``category_id`` (the class index), ``bbox`` (as above) and ``score``.
         names: Class names by index.
+        truth: The ground truth in COCO's format. Its ``info`` has the ``split``, the ``root`` that file names are
+            relative to (absolute), and ``annotations``, the COCO JSON as the data YAML names it, or None: the labels.
     """
 
     split: str
@@ -56,6 +69,7 @@ class Evaluation:
     boxes: list[tuple[int, int, list[float]]]
     predictions: list[dict[str, Any]]
     names: list[str]
+    truth: dict[str, Any]
 
 
 def check_training_words(words: Mapping[str, Any]) -> None:
@@ -79,15 +93,41 @@ def check_training_words(words: Mapping[str, Any]) -> None:
 def check_data(data: str) -> dict[str, Any]:
     """Return the data YAML as Ultralytics reads it, with absolute paths; it may download the images.
 
+    A COCO JSON that it names for ``val`` or ``test`` is checked against the images and classes.
+
     Raises:
         DataError: If it cannot be found or used.
     """
+    described = _described(data)
+    for split, file in annotation_files(described).items():
+        if split != "train" and _exists(described.get(split)):
+            read_truth(file, _listed(described[split]), _names(described))
+    return described
+
+
+def _described(data: str) -> dict[str, Any]:
     try:
         return check_det_dataset(data)
     except UserError:
         raise
     except Exception as error:  # Ultralytics raises six kinds here, the message is what matters
         raise DataError(f"data {data}: {' '.join(str(error).split())}") from None
+
+
+def _listed(paths: Any) -> list[Picture]:
+    """Return path, name, height and width of a split's images, by their headers."""
+    found: list[Picture] = []
+    for path in sorted(_files(paths)):
+        try:
+            width, height, _ = read_size(Path(path))
+        except Exception:  # Pillow names no narrower set for damaged files
+            raise DataError(f"{path} cannot be read as an image; mend or remove it") from None
+        found.append((path, path, height, width))
+    return found
+
+
+def _names(described: dict[str, Any]) -> list[str]:
+    return [str(described["names"][index]) for index in sorted(described["names"])]
 
 
 def open_model(model: str) -> YOLO:
@@ -107,6 +147,19 @@ def open_checkpoint(checkpoint: Path) -> torch.nn.Module:
     """Return the model of a checkpoint: not fused, float32, in eval mode, on the CPU; ``.yaml`` holds its layers."""
     model: Any = YOLO(checkpoint).model
     return model.float().eval().cpu()
+
+
+def build(model_yaml: Mapping[str, Any]) -> torch.nn.Module:
+    """Return a detection model with the layers of a record's ``model_yaml``, its weights as initialised; eval mode."""
+    content = copy.deepcopy(dict(model_yaml))
+    kind: Any = RTDETRDetectionModel if "RTDETRDecoder" in str(content["head"][-1][2]) else DetectionModel
+    model: torch.nn.Module = kind(content, verbose=False)
+    return model.float().eval()
+
+
+def thop_gflops(model: torch.nn.Module, imgsz: int) -> float | None:
+    """Return the GFLOPs of an image as Ultralytics prints them, by thop; None if it cannot tell."""
+    return float(get_flops(copy.deepcopy(model), imgsz)) or None
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,23 +236,28 @@ def evaluate(checkpoint: Path, data: str, words: Mapping[str, Any], split: str, 
     Raises:
         DataError: If the data has no such split.
     """
-    described = check_data(data)
+    described = _described(data)
+    reason = "asked for"
     if split == "auto":
-        candidates = ["test", "val"] if _exists(described.get("test")) else ["val"]
-    else:
-        candidates = [split]
-        if not _exists(described.get(split)):
-            raise DataError(f"data {data} has no images for split={split}; use split=auto or another")
-    reason = {"test": "no epoch was chosen on it", "val": "the data has no test split"}
-    for candidate in candidates:
-        found = _validate(checkpoint, data, words, candidate, scratch)
-        if found.boxes or candidate == candidates[-1]:
-            break
-        reason["val"] = "the test split has no labels"
-    return dataclasses.replace(found, reason="asked for" if split != "auto" else reason[found.split])
+        split, reason = _chosen(described)
+    elif not _exists(described.get(split)):
+        raise DataError(f"data {data} has no images for split={split}; use split=auto or another")
+    return dataclasses.replace(_validate(checkpoint, data, words, split, scratch, described), reason=reason)
 
 
-def _validate(checkpoint: Path, data: str, words: Mapping[str, Any], split: str, scratch: Path) -> Evaluation:
+def _chosen(described: dict[str, Any]) -> tuple[str, str]:
+    """Return the split to evaluate on, and why: ``test`` if it has labels; COCO's test-dev has none."""
+    if not _exists(described.get("test")):
+        return "val", "the data has no test split"
+    labels = map(Path, img2label_paths(list(_files(described["test"]))))
+    if not any(label.is_file() and label.stat().st_size for label in labels):
+        return "val", "the test split has no labels"
+    return "test", "no epoch was chosen on it"
+
+
+def _validate(
+    checkpoint: Path, data: str, words: Mapping[str, Any], split: str, scratch: Path, described: dict[str, Any]
+) -> Evaluation:
     made: list[Any] = []
 
     def build(**kwargs: Any) -> Any:
@@ -219,7 +277,20 @@ def _validate(checkpoint: Path, data: str, words: Mapping[str, Any], split: str,
             shutil.rmtree(scratch)
     validator = made[0]
     names = [str(validator.names[index]) for index in sorted(validator.names)]
-    images, boxes, ids = _labels(validator.dataloader.dataset.labels, validator.shapes)
+    pictures, labels, root = _labels(validator.dataloader.dataset.labels, validator.shapes)
+    file = annotation_files(described).get(split)
+    if file is None:
+        ids = {path: number for number, (path, *_) in enumerate(pictures, start=1)}
+    else:
+        merged, classes = bool(words.get("single_cls")), words.get("classes")
+        truth, ids = read_truth(
+            file, pictures, _names(described), merged=merged, classes=_numbers(classes) if classes is not None else None
+        )
+    images = [(ids[path], name, height, width) for path, name, height, width in pictures]
+    boxes = [(ids[path], category, box) for path, category, box in labels]
+    if file is None:
+        truth = ground_truth(images, boxes, names)
+    info = {"split": split, "root": str(root), "annotations": described["annotations"][split] if file else None}
     predictions = [
         {"image_id": ids[p["image_id"]], "category_id": p["category_id"], "bbox": p["bbox"], "score": p["score"]}
         for p in validator.kept
@@ -234,27 +305,36 @@ def _validate(checkpoint: Path, data: str, words: Mapping[str, Any], split: str,
         boxes=boxes,
         predictions=predictions,
         names=names,
+        truth={"info": info, **truth},
     )
 
 
 def _labels(
     labels: list[dict[str, Any]],
     shapes: Mapping[str, tuple[int, int]],
-) -> tuple[list[tuple[int, str, int, int]], list[tuple[int, int, list[float]]], dict[str, int]]:
-    """Return images and boxes as :class:`Evaluation` has them, and the image id of each file."""
+) -> tuple[list[Picture], list[tuple[str, int, list[float]]], Path]:
+    """Return the images, ``(path, class index, [x, y, w, h])`` of each label, and the folder of the images."""
     labels = sorted(labels, key=lambda label: str(label["im_file"]))  # the loader sorts by aspect ratio
     files = [str(label["im_file"]) for label in labels]
-    ids = {file: number for number, file in enumerate(files, start=1)}
     root = Path(os.path.commonpath([str(Path(file).parent) for file in files]))
-    images: list[tuple[int, str, int, int]] = []
-    boxes: list[tuple[int, int, list[float]]] = []
+    pictures: list[Picture] = []
+    boxes: list[tuple[str, int, list[float]]] = []
     for file, label in zip(files, labels, strict=True):
         height, width = (int(side) for side in shapes[file])
-        images.append((ids[file], Path(file).relative_to(root).as_posix(), height, width))
+        pictures.append((file, Path(file).relative_to(root).as_posix(), height, width))
         for category, (x, y, w, h) in zip(label["cls"].reshape(-1), label["bboxes"], strict=True):  # centre, normalised
             box = [(x - w / 2) * width, (y - h / 2) * height, w * width, h * height]
-            boxes.append((ids[file], int(category), [round(float(side), 3) for side in box]))
-    return images, boxes, ids
+            boxes.append((file, int(category), [round(float(side), 3) for side in box]))
+    return pictures, boxes, root
+
+
+def _numbers(value: Any) -> list[int]:
+    return [int(number) for number in (value if isinstance(value, (list, tuple)) else [value])]
+
+
+def _files(paths: Any) -> Iterator[str]:
+    """Yield the image files of a split."""
+    return fingerprint.images_of(paths if isinstance(paths, (list, tuple)) else [paths])
 
 
 def _exists(paths: Any) -> bool:

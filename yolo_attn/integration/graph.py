@@ -85,6 +85,13 @@ def scales(model: dict[str, Any]) -> list[str]:
     return list(model.get("scales") or {}) or [""]
 
 
+def scale_of(name: str) -> str:
+    """Return the scale's letter that Ultralytics reads in a model YAML's name; empty where there is none."""
+    from ultralytics.nn import tasks
+
+    return str(tasks.guess_model_scale(name))
+
+
 def load(name: str | Path) -> dict[str, Any]:
     """Return a model YAML's content.
 
@@ -166,44 +173,82 @@ def build(model: dict[str, Any], scale: str = "", file: str = "", *, until: int 
         LayerError: If a row cannot be built, or cannot read what it reads.
     """
     install()
-    file = file or Path(str(model.get("yaml_file") or "model YAML")).name
-    content = copy.deepcopy({k: v for k, v in model.items() if k != "scale"})
-    content["yaml_file"] = file
-    choices = scales(content)
-    scale = scale or str(model.get("scale") or "") or choices[0]
-    if choices != [""]:
-        if scale not in choices:
-            raise LayerError(f"{file}: no scale {scale!r}; it has {', '.join(choices)}")
-        content["scale"] = scale
-    content.setdefault("nc", 80)
+    content, scale, file = at_scale(model, scale, file)
     if until is not None:
         split = len(content["backbone"])
         content["head"] = [*content["head"][: max(until + 1 - split, 0)], [-1, 1, "nn.Identity", []]]
         content["backbone"] = content["backbone"][: until + 1]
     built = _built if parser.names_any(layers.installed(), content) else _of_stock_layers
-    return built(json.dumps(content), file, scale if choices != [""] else "")
+    return built(json.dumps(content), file, scale)
 
 
-def _built(serialised: str, file: str, scale: str) -> Graph:
+def at_scale(model: dict[str, Any], scale: str = "", file: str = "") -> tuple[dict[str, Any], str, str]:
+    """Return a copy of a model YAML's content with the scale that is to be built, that scale, and its file's name.
+
+    Args:
+        model: The content.
+        scale: A letter of its ``scales``; by default the one it was loaded with, or its first.
+        file: Name for messages; by default that of the file it was loaded from.
+
+    Raises:
+        LayerError: If it has no such scale.
+    """
+    file = file or Path(str(model.get("yaml_file") or "model YAML")).name
+    content = copy.deepcopy({k: v for k, v in model.items() if k != "scale"})
+    content["yaml_file"] = file
+    content.setdefault("nc", 80)
+    choices = scales(content)
+    if choices == [""]:
+        return content, "", file
+    scale = scale or str(model.get("scale") or "") or choices[0]
+    if scale not in choices:
+        raise LayerError(f"{file}: no scale {scale!r}; it has {', '.join(choices)}")
+    content["scale"] = scale
+    return content, scale, file
+
+
+@contextmanager
+def modules(content: dict[str, Any], file: str) -> Iterator[Any]:
+    """Build the layers on the meta device, and keep Ultralytics quiet and gradients off while they are looked at.
+
+    Args:
+        content: What :func:`at_scale` returns.
+        file: Name for messages.
+
+    Yields:
+        The layers, an ``nn.Sequential``.
+
+    Raises:
+        LayerError: If a row cannot be built.
+    """
     import torch
     from ultralytics.nn import tasks
     from ultralytics.nn.modules import Conv
 
-    content = json.loads(serialised)
-    table = [(part, row) for part in ("backbone", "head") for row in content[part]]
-    channels = int(content.get("channels") or 3)
     activation = Conv.default_act  # an `activation:` of the YAML is for this model
     with _quiet(), torch.no_grad():
         try:
             with torch.device("meta"):
-                modules, _ = tasks.parse_model(copy.deepcopy(content), ch=channels, verbose=False)
-                shapes = _shapes(modules.eval(), channels, file, table)
+                built, _ = tasks.parse_model(copy.deepcopy(content), ch=image_channels(content), verbose=False)
+                yield built.eval()
         except OSError as error:  # TorchVision rows fetch weights
             raise LayerError(f"{file}: cannot be built: {error}") from error
         finally:
             Conv.default_act = activation
+
+
+def image_channels(content: dict[str, Any]) -> int:
+    """Return how many channels the images of a model YAML's content have."""
+    return int(content.get("channels") or 3)
+
+
+def _built(serialised: str, file: str, scale: str) -> Graph:
+    content = json.loads(serialised)
+    table = [(part, row) for part in ("backbone", "head") for row in content[part]]
+    with modules(content, file) as layers_:
+        shapes = _shapes(layers_, image_channels(content), file, table)
     built = []
-    for i, ((part, row), module, shape) in enumerate(zip(table, modules, shapes, strict=True)):
+    for i, ((part, row), module, shape) in enumerate(zip(table, layers_, shapes, strict=True)):
         f = list(row[0]) if isinstance(row[0], list | tuple) else [row[0]]
         maps = shape if isinstance(shape, list) else []
         one = shape if isinstance(shape, tuple) else (None, None)
@@ -248,16 +293,21 @@ def _shapes(modules: Any, channels: int, file: str, table: list[Any]) -> list[An
 
 def _run(module: Any, inputs: tuple[Any, ...]) -> Any:
     """Run a layer on the meta device, or, where it uses an operation that has no meta version, on zeros."""
-    import torch
-
     try:
         return module(*inputs)
     except Exception:
-        with torch.device("cpu"):
-            real = module.to_empty(device="cpu")
-            for tensor in (*real.parameters(), *real.buffers()):
-                tensor.zero_()
-            return _to(real(*(_to(x, "cpu") for x in inputs)), "meta")
+        return run_on_zeros(module, inputs)
+
+
+def run_on_zeros(module: Any, inputs: tuple[Any, ...]) -> Any:
+    """Run a layer of the meta device on the CPU, on zeros and with zeros for weights; returns meta tensors."""
+    import torch
+
+    with torch.device("cpu"):
+        real = module.to_empty(device="cpu")
+        for tensor in (*real.parameters(), *real.buffers()):
+            tensor.zero_()
+        return _to(real(*(_to(x, "cpu") for x in inputs)), "meta")
 
 
 def _to(value: Any, device: str) -> Any:

@@ -1,0 +1,95 @@
+"""What the tests of the Ray engine share: a child that pretends to train, and a watch that takes notes."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from pathlib import Path
+
+# ruff: noqa: T201
+
+HEAD = "epoch,time,metrics/mAP50-95(B)\n"
+
+
+def pretend(folder, name):
+    """Pretend to train as ``yolo_attn.compare.worker`` does; ``pretend`` among the training words says what happens."""
+    from yolo_attn.compare.plan import Plan
+    from yolo_attn.compare.records import FORMAT, read_epochs, write_json
+    from yolo_attn.compare.worker import alone, end_with_parent
+
+    end_with_parent()
+    plan = Plan.load(folder)
+    run, words = plan.run(name), plan.train["pretend"]
+    print(f"{name} begins")
+    with alone(run):
+        results, weights = run.folder / "results.csv", run.folder / "weights"
+        done = len(read_epochs(results)) if (weights / "last.pt").is_file() else 0
+        if not done:
+            results.write_text(HEAD)
+        with (run.folder / "starts.txt").open("a") as file:
+            file.write(f"{json.dumps(_facts(plan, run, done))}\n")
+        if name in words.get("fail", {}):
+            kind, message = words["fail"][name]
+            write_json(run.error, {"kind": kind, "message": message})
+            return 2 if kind else 1
+        weights.mkdir(exist_ok=True)
+        for epoch in range(done, plan.epochs):
+            run.progress.write_text(json.dumps({"phase": "training", "epoch": epoch, "batch": 1, "batches": 4}))
+            time.sleep(1 if name == words.get("slow") else words.get("seconds", 0.1))
+            with results.open("a") as file:
+                file.write(f"{epoch + 1},{epoch + 1}.0,0.{epoch + 1}\n")
+            (weights / "last.pt").write_text("unfinished")
+        (weights / "best.pt").write_bytes(b"best \x00 of " + name.encode())
+        truth = {"info": {"split": "val", "root": "../images"}, "images": [], "annotations": [], "categories": []}
+        write_json(plan.folder / "ground_truth.json", truth)
+        write_json(run.record, {"format": FORMAT, "experiment": plan.id, "run": name, "seed": run.seed})
+    return 0
+
+
+def _facts(plan, run, done):
+    import os
+
+    models = [model for model in (run.model, plan.data) if Path(model).is_file()]
+    names = ("OMP_NUM_THREADS", "YOLO_ATTN_THREADS", "WANDB_RUN_GROUP", "CUDA_VISIBLE_DEVICES", "YOLO_OFFLINE")
+    return {
+        "done": done, "pid": os.getpid(), "parent": os.getppid(), "folder": str(plan.folder), "cwd": str(Path.cwd()),
+        "files": models, "environment": {key: os.environ.get(key) for key in names},
+    }  # fmt: skip
+
+
+def starts(run):
+    """What the child noted each time that it began."""
+    return [json.loads(line) for line in (run.folder / "starts.txt").read_text().splitlines()]
+
+
+class Notes:
+    """A watch; ``act`` is called on every progress with the run, the progress and these notes."""
+
+    def __init__(self, act=None):
+        self.act = act
+        self.begun, self.done, self.reasons, self.where = [], [], {}, {}
+        self.epochs = {}
+
+    @property
+    def running(self):
+        return {*self.begun} - {*self.done} - {*self.reasons}
+
+    def started(self, run, where=""):
+        self.begun.append(run.name)
+        self.where[run.name] = where
+
+    def progressed(self, run, progress):
+        self.epochs[run.name] = progress.epoch
+        if self.act:
+            self.act(run, progress, self)
+
+    def finished(self, run):
+        self.done.append(run.name)
+
+    def failed(self, run, reason):
+        self.reasons[run.name] = reason
+
+
+if __name__ == "__main__":
+    sys.exit(pretend(*sys.argv[1:]))

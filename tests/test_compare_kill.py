@@ -1,0 +1,123 @@
+"""A run is killed (SIGKILL) at the moments that hurt most, and the same command goes on; it really trains, so slow."""
+
+from __future__ import annotations
+
+import re
+import sys
+
+import pytest
+from ultralytics import YOLO
+
+from yolo_attn.compare import children, engine, records
+from yolo_attn.compare.plan import Plan
+
+# The run's own process, with one function replaced by one that kills it.
+KILLER = """
+import os, signal, sys
+from pathlib import Path
+
+def die(*_, **__):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+moment, module, *words = sys.argv[1:]
+sys.argv[1:] = words
+from yolo_attn.compare import records, training, worker
+import yolo_attn; yolo_attn.register()
+
+if moment == "second epoch":
+    original = training._Progress.batch
+    def batch(self, trainer):
+        if trainer.epoch == 1:
+            die()
+        original(self, trainer)
+    training._Progress.batch = batch
+elif moment == "half a checkpoint":
+    from ultralytics.engine.trainer import BaseTrainer
+    original_save = BaseTrainer.save_model
+    def save_model(self):
+        original_save(self)
+        if self.epoch == 2:
+            whole = Path(self.last).read_bytes()
+            Path(self.last).write_bytes(whole[: len(whole) // 2])
+            die()
+    BaseTrainer.save_model = save_model
+elif moment == "before the validation":
+    training.best_checkpoint = die
+elif moment == "half a record":
+    os_fsync = os.fsync
+    def fsync(number):
+        if "record.json" in os.readlink(f"/proc/self/fd/{number}"):
+            die()
+        os_fsync(number)
+    os.fsync = fsync
+sys.exit(worker.main())
+"""
+
+
+class Silent:
+    """A watch that keeps what it is told."""
+
+    def __init__(self):
+        self.seen = []
+
+    def started(self, run, where=""):
+        self.seen.append("started")
+
+    def progressed(self, run, progress):
+        self.seen.append(progress)
+
+    def finished(self, run):
+        self.seen.append("finished")
+
+    def failed(self, run, reason):
+        self.seen.append(reason)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="kills a process by signal and reads /proc")
+def test_a_run_killed_again_and_again_arrives_where_it_would_have(tmp_path, rectangles, monkeypatch):
+    YOLO("yolo11n.yaml").save(tmp_path / "weights.pt")
+    words = {"epochs": 4, "imgsz": 64, "batch": 8, "device": "cpu", "workers": 0}
+    words |= {"pretrained": str(tmp_path / "weights.pt")}
+    plan = Plan.make("yolo11n.yaml", ["yolo11n-ema.yaml"], str(rectangles), seeds=3, train=words, folder=tmp_path / "c")
+    plan.claim()
+    run = plan.run("yolo11n-ema-seed3")
+    script = tmp_path / "killer.py"
+    script.write_text(KILLER)
+    real = children.command
+
+    def attempt(moment):
+        def command(module, *words):
+            return [sys.executable, str(script), moment, module, *map(str, words)]
+
+        monkeypatch.setattr(children, "command", command if moment else real)
+        watch = Silent()
+        return engine.perform(plan, run, watch), watch
+
+    epochs = []
+    for moment in ("second epoch", "half a checkpoint", "before the validation", "half a record"):
+        reason, _ = attempt(moment)
+        assert reason == "its process was ended by SIGKILL; the system may have run out of memory", run.log.read_text()
+        assert not run.record.exists()  # never counted
+        epochs.append(records.read_epochs(run.folder / "results.csv"))
+    # Killed in epoch 2 after one checkpoint; in epoch 3 with half of one, its row written; then trained to the end.
+    assert [len(rows) for rows in epochs] == [1, 3, 4, 4]
+    assert epochs[3][0] == epochs[0][0]  # its time too: the first epoch was trained once
+    assert epochs[2] == epochs[3]  # nothing was trained again once the training had ended
+    assert list(run.folder.glob(".record.json.*.part"))  # the half record that the last kill left
+
+    reason, watch = attempt(None)
+    assert reason is None
+    assert watch.seen[-1] == "started" or isinstance(watch.seen[-1], engine.Progress)
+    record = records.read_record(run.record, plan.id)
+    assert [row["epoch"] for row in record["epochs"]] == [1, 2, 3, 4]
+    assert record["epochs"] == epochs[3]
+    assert record["sessions"] == 3  # the two last attempts had nothing to train
+    arrived = re.match(r"transferred (\d+)/499 tensors of the source", record["transferred"])
+    assert int(arrived[1]) > 440  # of the first session, kept
+    assert record["peak_memory"]["resident_bytes"] > 10**7
+    assert record["train_seconds"] > 0
+    assert not (run.folder / "weights" / "previous.pt").exists()
+    kept = run.record.stat().st_mtime_ns
+    assert "no checkpoint can be read" not in run.log.read_text()
+    assert run.record.stat().st_mtime_ns == kept

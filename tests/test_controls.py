@@ -1,0 +1,282 @@
+"""The models that show what a difference is worth: made for every YAML of the project, and trained."""
+
+import csv
+from pathlib import Path
+
+import hand_made
+import pytest
+import support
+import yaml
+from ultralytics import YOLO
+
+import yolo_attn
+from yolo_attn.compare import controls
+from yolo_attn.compare.plan import Plan
+from yolo_attn.errors import WordError
+from yolo_attn.integration import graph, sizes
+from yolo_attn.model_yaml import dump, identity, width
+
+yolo_attn.register()
+YAMLS = sorted(p.stem for p in (support.ROOT / "model_yamls").glob("*.yaml"))
+ROWS = {  # where the variants have their rows
+    "aac": [11], "afpn": [11, 12, 13], "ema": [17, 21, 25], "gc": [5, 8, 13], "gla": [11], "gsop": [11],
+    "harm": [17, 21, 25], "pmfs": [11], "soft": [17, 21, 25],
+}  # fmt: skip
+
+
+def contracted(content):
+    """The rows of a model, numbered and read as if the identities were not there."""
+    through, found = {-1: -1}, []
+    for k, (f, n, kind, args) in enumerate(content["backbone"] + content["head"]):
+        reads = [x + k if x < 0 and k else x for x in (f if isinstance(f, list) else [f])]
+        if kind == "nn.Identity":
+            through[k] = through[reads[0]]
+        else:
+            through[k] = len(found)
+            found.append(([through[r] for r in reads], n, kind, args))
+    return found
+
+
+def identities(content):
+    return [k for k, row in enumerate(content["backbone"] + content["head"]) if row[2] == "nn.Identity"]
+
+
+def written(folder, control):
+    """The control as the comparison writes it; its content as Ultralytics reads it."""
+    file = folder / f"{control.title}.yaml"
+    file.write_text(control.text, encoding="utf-8")
+    return str(file), graph.load(file)
+
+
+@pytest.mark.parametrize("stem", YAMLS)
+def test_identity_for_every_yaml_of_the_project(stem, tmp_path):
+    family, what = stem.split("-")
+    base, variant = f"{family}n.yaml", f"{family}n-{what}.yaml"
+    (control,) = controls.make("identity", base, [variant], {})
+    assert (control.kind, control.title, control.of) == ("identity", f"{family}n-{what}-identity", (variant,))
+    _, content = written(tmp_path, control)
+    assert content["scale"] == "n"
+    assert identities(content) == [k - (family == "yolov8") for k in ROWS[what]]
+    assert contracted(content) == contracted(graph.load(base))
+    assert sizes.parameters(content) == sizes.parameters(graph.load(base))
+
+
+def test_every_identity_is_read_where_the_variants_layer_is(tmp_path):
+    (control,) = controls.make("identity", "yolo11n.yaml", ["yolo11n-afpn.yaml"], {})
+    rows = written(tmp_path, control)[1]["head"]
+    assert rows[:3] == [[4, 1, "nn.Identity", []], [6, 1, "nn.Identity", []], [10, 1, "nn.Identity", []]]
+    assert [row[0] for row in rows[4::3][:2]] == [[-1, 12], [-1, 11]]
+    assert control.note == (
+        "yolo11n with nn.Identity as rows 11, 12, 13, where yolo11n-afpn has PyramidLevel: must give the numbers of "
+        "yolo11n"
+    )
+    assert control.text.startswith("# yolo11n-afpn-identity: yolo11n with nn.Identity as rows 11, 12, 13, where")
+
+
+def test_variants_with_the_same_places_share_a_control():
+    models = ["yolo11n-ema.yaml", "yolo11n-gla.yaml", "yolo11n-soft.yaml", "yolo11n-pmfs.yaml"]
+    made = controls.make_all(["identity:yolo11n-ema.yaml", "identity"], "yolo11n.yaml", models, {})
+    assert [(c.title, c.of) for c in made] == [
+        ("yolo11n-ema-identity", ("yolo11n-ema.yaml", "yolo11n-soft.yaml")),
+        # one row stands last in the backbone's list, one first in the head's: the same model
+        ("yolo11n-gla-identity", ("yolo11n-gla.yaml", "yolo11n-pmfs.yaml")),
+    ]
+    assert made[0].note.endswith("; the same for yolo11n-soft")
+
+
+def test_a_layer_of_the_base_that_the_variant_replaced_comes_back(tmp_path):
+    model = hand_made.inserted(hand_made.shipped(), 10, [-1, 1, "GSoP", []], {22: [-1, 11]})
+    model["backbone"][8] = [-1, 1, "Conv", [1024, 1, 1]]  # in place of a C3k2
+    base = graph.load("yolo11n.yaml")
+    found = identity.with_identities(base, graph.load(hand_made.write(tmp_path, "yolo11n-mine.yaml", model)))
+    assert (found.names, found.rows) == (("GSoP",), (11,))
+    assert contracted(found.content) == contracted(base)
+    assert found.content["head"][10][0] == [-1, 11]
+
+
+def test_a_new_layer_right_behind_a_replaced_one(tmp_path):
+    base = graph.load("yolo11n.yaml")
+    model = hand_made.inserted(hand_made.shipped(), 8, [-1, 1, "EMA", []])
+    model["backbone"][8] = [-1, 1, "GSoP", []]  # where a C3k2 was, which reads and puts out the same map
+    found = identity.with_identities(base, graph.load(hand_made.write(tmp_path, "yolo11n-more.yaml", model)))
+    assert (found.names, found.rows) == (("EMA",), (9,))
+    assert contracted(found.content) == contracted(base)
+
+
+def test_names_without_a_scales_letter(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name, source in (("small.yaml", "yolo11"), ("mine.yaml", "yolo11-ema")):
+        content = {k: v for k, v in graph.load(f"{source}.yaml").items() if k != "scale"}
+        Path(name).write_text(yaml.safe_dump(content, sort_keys=False))
+    (control,) = controls.make("identity", "small.yaml", ["mine.yaml"], {})
+    assert control.title == "mine-identity"
+    assert graph.build(written(tmp_path, control)[1]).scale == "n"
+    (control,) = controls.make("identity", "small.yaml", ["yolo11n-ema.yaml"], {})  # 'small' has no letter, this has
+    assert control.title == "small-identity"
+    (control,) = controls.make("identity", "yolo11s.yaml", ["mine.yaml"], {})  # built at n, but its places count
+    assert control.title == "yolo11s-mine-identity"
+    assert written(tmp_path, control)[1]["scale"] == "s"
+
+
+def test_the_text_reads_back_as_the_content():
+    content = graph.load("yolo26n.yaml")
+    text = dump.dump(content, "word " * 60)
+    assert yaml.safe_load(text) == {k: v for k, v in content.items() if k not in ("scale", "yaml_file")}
+    assert max(map(len, text.splitlines())) <= 120
+    assert text.count("# word word") == 3
+
+
+@pytest.mark.parametrize(("variant", "measure"), [("gla", "parameters"), ("gla", "gflops"), ("pmfs", "parameters")])
+def test_capacity_comes_as_close_as_any_width_does(variant, measure, tmp_path):
+    base, model = graph.load("yolo11n.yaml"), f"yolo11n-{variant}.yaml"
+    measured = getattr(sizes, measure)
+    goal = measured(graph.load(model))
+    (control,) = controls.make(f"capacity:{measure}", "yolo11n.yaml", [model], {"pretrained": True})
+    file, content = written(tmp_path, control)
+    off = abs(measured(content) - goal)
+    assert off < min(abs(measured(base) - goal), 0.025 * goal)
+    chosen = width.width_of(content)
+    for other in width.candidates(base):
+        if chosen - 0.01 < other < chosen + 0.01:
+            assert abs(measured(width.with_width(base, other)) - goal) >= off
+    assert content["scales"] == {**base["scales"], "n": [0.5, chosen, 1024]}
+    assert f"at width {chosen:g} in place of 0.25" in control.note
+    if measure == "parameters":
+        assert sum(p.numel() for p in YOLO(file).model.parameters()) == measured(content)
+        assert f"{measured(content):,} parameters where yolo11n-{variant} has {goal:,} parameters" in control.note
+
+
+def test_a_width_at_which_a_layer_cannot_run_is_passed_over():
+    base = graph.load("yolo26n.yaml")  # C2PSA builds with 200 channels and cannot split them among its heads
+    changed = width.with_width(base, 0.390625)
+    with pytest.raises(Exception, match="layer 10"):
+        graph.build(changed)
+    assert 0.390625 in width.candidates(base)
+    found = width.widened(base, sizes.parameters(changed))
+    assert found.width != 0.390625
+    graph.build(found.content)
+
+
+def test_a_narrower_base_for_a_smaller_variant(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    file = hand_made.write(tmp_path, "yolo11n-small.yaml", {**hand_made.shipped(), "scales": {"n": [0.3, 0.2, 1024]}})
+    (control,) = controls.make("capacity", "yolo11n.yaml", [file], {})
+    found = written(tmp_path, control)[1]
+    assert width.width_of(found) < 0.25
+    assert sizes.parameters(found) == pytest.approx(sizes.parameters(graph.load(file)), rel=0.1)
+
+
+def test_a_base_that_has_the_size_already_gets_no_control(capsys):
+    said = []
+    assert controls.make("capacity", "yolo11n.yaml", ["yolo11n-ema.yaml"], {}, said.append) == []
+    assert said == [
+        "control=capacity: none for yolo11n-ema: yolo11n comes closest at its own width, 2,624,080 parameters where "
+        "yolo11n-ema has 2,624,976 parameters, within 0.04 %"
+    ]
+    assert capsys.readouterr().err == ""
+    controls.make("capacity", "yolo11n.yaml", ["yolo11n-ema.yaml"], {})
+    assert capsys.readouterr().err == said[0] + "\n"
+
+
+def test_sizes_are_those_of_the_built_model():
+    content = graph.load("yolo11n-gla.yaml")
+    model = YOLO("yolo11n-gla.yaml").model
+    assert sizes.parameters(content) == sum(p.numel() for p in model.parameters())
+    assert sizes.gflops(graph.load("yolo11n.yaml")) == pytest.approx(6.54, abs=0.01)
+    assert sizes.gflops(graph.load("yolo11n.yaml"), imgsz=320) == pytest.approx(6.54 / 4, abs=0.02)
+    assert sizes.gflops(content) - sizes.gflops(graph.load("yolo11n.yaml")) == pytest.approx(2.2, abs=0.1)
+
+
+def test_items():
+    models = ["yolo11n-ema.yaml", "my/yolo11n-pmfs.yaml"]
+    wanted = controls.Wanted
+    assert controls.parse("identity", models) == wanted("identity", tuple(models))
+    assert controls.parse("identity:yolo11n-pmfs", models) == wanted("identity", (models[1],))
+    assert controls.parse("capacity:gflops", models) == wanted("capacity", tuple(models), "gflops")
+    assert controls.parse("capacity:parameters", models) == wanted("capacity", tuple(models))
+    assert controls.parse("capacity:gflops:my/yolo11n-pmfs.yaml", models) == wanted("capacity", (models[1],), "gflops")
+    assert controls.parse("repeat", []) == wanted("repeat", ())
+
+
+@pytest.mark.parametrize(
+    ("item", "text"),
+    [
+        ("identiy", r"control=identiy: no control 'identiy'. Did you mean 'identity'\? Controls: identity, capacity, "),
+        ("identity:", "nothing behind the colon; write control=identity, or identity:MODEL"),
+        ("identity:gflops", "'gflops' is no variant of this comparison. Behind identity: one of yolo11n-ema.yaml"),
+        ("capacity:gflop", r"'gflop' is no variant of this comparison. Did you mean 'gflops'\?"),
+        ("identity:yolo11n-em.yaml", r"Did you mean 'yolo11n-ema.yaml'\?"),
+        ("repeat:3", "control=repeat:3: repeat is of the base and takes nothing behind a colon"),
+    ],
+)
+def test_items_that_cannot_be_read(item, text):
+    with pytest.raises(WordError, match=text):
+        controls.make_all(["repeat", item], "yolo11n.yaml", ["yolo11n-ema.yaml"], {})
+
+
+def test_no_variant_to_make_it_for():
+    with pytest.raises(WordError, match="control=capacity: there is no variant to make it for; name one with models="):
+        controls.make("capacity", "yolo11n.yaml", [], {})
+
+
+@pytest.mark.parametrize(("base", "model"), [("yolo11n.pt", "yolo11n-ema.yaml"), ("yolo11n.yaml", "best.pt")])
+def test_a_checkpoint_has_no_rows(base, model):
+    with pytest.raises(WordError, match=r"control=identity: \w+\.pt is no model YAML, .* the weights as pretrained="):
+        controls.make("identity", base, [model], {})
+
+
+@pytest.mark.parametrize("weights", ["yolo11n.pt", Path("w.pt")])
+def test_a_wider_model_cannot_take_weights(weights):
+    with pytest.raises(WordError, match=rf"cannot take the weights of pretrained={weights}, .*\(pretrained=False\)"):
+        controls.make_all(["repeat", "capacity"], "yolo11n.yaml", ["yolo11n-pmfs.yaml"], {"pretrained": weights})
+    assert controls.make("repeat", "yolo11n.yaml", [], {"pretrained": weights})[0].title == "yolo11n-repeat"
+
+
+def test_a_variant_of_another_model():
+    with pytest.raises(
+        WordError, match=r"yolov8n-gsop.yaml has only \d+ of the \d+ layers of yolov3.yaml; an identity"
+    ):
+        controls.make("identity", "yolov3.yaml", ["yolov8n-gsop.yaml"], {})
+    with pytest.raises(WordError, match=r"yolo11n.yaml has no layer more than yolo11n.yaml behind which"):
+        identity.with_identities(graph.load("yolo11n.yaml"), graph.load("yolo11n.yaml"))
+
+
+def test_no_width_comes_near():
+    base = graph.load("yolo11n.yaml")
+    with pytest.raises(WordError, match=r"at no width from 0.0625 to 1 does the base come within 25% of 1e.09 param"):
+        width.widened(base, 1e9)
+
+
+def test_the_plan_takes_them(tmp_path):
+    made = controls.make_all(["identity", "repeat"], "yolo11n.yaml", ["yolo11n-ema.yaml"], {})
+    plan = Plan.make("yolo11n.yaml", ["yolo11n-ema.yaml"], "d.yaml", folder=tmp_path / "f", controls=made)
+    plan.save()
+    entry = next(e for e in plan.entries if e.control == "identity")
+    assert (entry.title, entry.of) == ("yolo11n-ema-identity", "yolo11n-ema")
+    assert graph.load(entry.model)["scale"] == "n"
+    assert next(e for e in plan.entries if e.control == "repeat").model == "yolo11n.yaml"
+
+
+def epochs_of(model, data, folder, **words):
+    """Train two epochs; return the rows of results.csv without the time."""
+    words = {"epochs": 2, "imgsz": 64, "batch": 4, "workers": 0, "device": "cpu", "plots": False, **words}
+    YOLO(model).train(data=str(data), project=str(folder), name="run", exist_ok=True, **words)
+    with (folder / "run" / "results.csv").open(newline="") as file:
+        rows = [{k.strip(): v.strip() for k, v in row.items() if k.strip() != "time"} for row in csv.DictReader(file)]
+    assert [len(row) > 8 for row in rows] == [True, True]
+    return rows
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("variant", "start"), [("afpn", "scratch"), ("ema", "checkpoint")])
+def test_an_identity_control_trains_to_the_bases_numbers(variant, start, tmp_path):
+    data = support.tiny_data(tmp_path / "data", images=8)
+    words = {"seed": 3}
+    if start == "checkpoint":
+        YOLO("yolo11n.yaml").save(tmp_path / "weights.pt")
+        words["pretrained"] = str(tmp_path / "weights.pt")
+    (control,) = controls.make("identity", "yolo11n.yaml", [f"yolo11n-{variant}.yaml"], {})
+    file, _ = written(tmp_path, control)
+    base = epochs_of("yolo11n.yaml", data, tmp_path / "base", **words)
+    assert epochs_of(file, data, tmp_path / "control", **words) == base
+    assert base[0] != base[1]  # the figures do tell trainings apart

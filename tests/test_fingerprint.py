@@ -1,0 +1,110 @@
+"""A data set's fingerprint: what changes it, what does not, and a comparison that refuses changed data."""
+
+from __future__ import annotations
+
+import os
+import shutil
+
+import cv2
+import numpy as np
+import pytest
+from comparison import make
+
+from yolo_attn.compare import records, worker
+from yolo_attn.errors import DataError
+from yolo_attn.integration import evaluation, fingerprint
+
+
+@pytest.fixture
+def data(tmp_path):
+    """A data set of three images a split; returns its YAML."""
+    rng = np.random.default_rng(0)
+    root = tmp_path / "set"
+    for split in ("train", "val", "test"):
+        (root / "images" / split).mkdir(parents=True)
+        (root / "labels" / split).mkdir(parents=True)
+        for number in range(3):
+            cv2.imwrite(str(root / "images" / split / f"{number}.png"), rng.integers(0, 255, (96, 96, 3), np.uint8))
+            (root / "labels" / split / f"{number}.txt").write_text(f"0 0.5 0.5 0.{number + 1} 0.2\n")
+    (root / "labels" / "test" / "2.txt").unlink()
+    file = root / "set.yaml"
+    file.write_text(f"path: {root}\ntrain: images/train\nval: images/val\ntest: images/test\nnames: [a, b]\n")
+    return file
+
+
+def taken(data):
+    return fingerprint.fingerprint(evaluation.check_data(str(data)))
+
+
+def test_the_same_files_elsewhere_are_the_same_data_set(tmp_path, data):
+    before = taken(data)
+    assert before["splits"]["train"]["images"] == before["splits"]["train"]["labels"] == 3
+    assert before["splits"]["test"] | {"digest": ""} == {"digest": "", "images": 3, "labels": 2}
+    assert len({split["digest"] for split in before["splits"].values()}) == 3
+    shutil.copytree(data.parent, tmp_path / "copy")
+    moved = tmp_path / "copy" / "set.yaml"
+    moved.write_text(data.read_text().replace(str(data.parent), str(moved.parent)))
+    for path in moved.parent.rglob("*"):
+        os.utime(path, (1, 1))
+    (moved.parent / "labels" / "train.cache").write_bytes(b"of Ultralytics")
+    (moved.parent / "images" / "train" / "notes.txt").write_text("no image")
+    assert taken(moved) == before
+    listing = moved.parent / "test.txt"  # the same images by a list
+    listing.write_text("".join(f"./images/test/{number}.png\n" for number in range(3)))
+    moved.write_text(moved.read_text().replace("test: images/test", "test: test.txt"))
+    assert taken(moved) == before
+
+
+def edit_pixels(root):
+    image = cv2.imread(str(root / "images" / "val" / "1.png"))
+    image[:8] = 0
+    cv2.imwrite(str(root / "images" / "val" / "1.png"), image)
+
+
+def same_size_other_bytes(root):
+    path = root / "images" / "test" / "0.png"
+    whole = bytearray(path.read_bytes())
+    whole[-20] ^= 1
+    path.write_bytes(whole)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (edit_pixels, ["val: other contents in images or labels"]),
+        (same_size_other_bytes, ["test: other contents in images or labels"]),
+        (lambda root: (root / "labels/train/0.txt").write_text("1 0.5 0.5 0.1 0.2\n"), ["train: other contents in images or labels"]),
+        (lambda root: (root / "labels/train/0.txt").unlink(), ["train: 3 labels then, 2 now"]),
+        (lambda root: (root / "images/val/2.png").unlink(), ["val: 3 images then, 2 now, 3 labels then, 2 now"]),
+        (lambda root: (root / "images/val/2.png").rename(root / "images/val/9.png"), ["val: 3 labels then, 2 now"]),
+        (
+            lambda root: (root / "set.yaml").write_text((root / "set.yaml").read_text().replace("test: images/test", "")),
+            ["test: 3 images then, 0 now, 2 labels then, 0 now"],
+        ),
+        (
+            lambda root: (root / "set.yaml").write_text((root / "set.yaml").read_text().replace("[a, b]", "[b, a]")),
+            ["its classes have other names"],
+        ),
+    ],
+)  # fmt: skip
+def test_every_change_is_seen_and_named(data, change, words):
+    before = taken(data)
+    change(data.parent)
+    after = taken(data)
+    assert after["digest"] != before["digest"]
+    assert fingerprint.changes(before, after) == words
+
+
+def test_a_comparison_refuses_data_that_changed_between_runs(tmp_path, data):
+    plan = make(tmp_path / "c", data=str(data))
+    plan.claim()
+    found = evaluation.check_data(str(data))
+    digest = worker.check_unchanged(plan, found)
+    assert worker.check_unchanged(plan, found) == digest == records.read_json(plan.folder / "data.json")["digest"]
+    kept = (plan.folder / "data.json").read_bytes()
+    (data.parent / "images" / "train" / "0.png").unlink()
+    with pytest.raises(
+        DataError, match=r"set\.yaml has changed since .* began: train: 3 images then, 2 now.* Put it back"
+    ):
+        worker.check_unchanged(plan, found)
+    assert (plan.folder / "data.json").read_bytes() == kept

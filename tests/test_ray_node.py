@@ -1,0 +1,176 @@
+"""What happens on a node of a Ray cluster, here in this process: the check of the node, the scratch folder, the way back."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import socket
+import sys
+from pathlib import Path
+
+import pytest
+from ray_grids import starts
+
+from yolo_attn.compare import children, ray_engine, ray_node
+from yolo_attn.compare.plan import Plan
+from yolo_attn.compare.ray_node import Input, Outcome, Parcel
+from yolo_attn.compare.records import read_json, write_json
+from yolo_attn.errors import DataError, WordError
+
+HOST = socket.gethostname()
+
+
+@pytest.fixture
+def plan(tmp_path, monkeypatch):
+    """A plan whose model, data and weights are files in the working directory, as the head sees it."""
+    head = tmp_path / "head"
+    head.mkdir()
+    monkeypatch.chdir(head)
+    script = Path(__file__).with_name("ray_grids.py")
+    monkeypatch.setattr(children, "command", lambda _, *words: [sys.executable, str(script), *map(str, words)])
+    for name in ("mine.yaml", "d.yaml", "w.pt"):
+        Path(name).write_text(f"the file {name}")
+    words = {"epochs": 2, "pretrained": "w.pt", "pretend": {"seconds": 0.3}}
+    made = Plan.make("yolo11n.yaml", ["mine.yaml"], "d.yaml", train=words, folder="runs/c")
+    made.claim()
+    return made
+
+
+def parcel(plan, token="seen"):
+    (plan.folder / token).write_text(token)
+    return Parcel.pack(plan, "a.module", token)
+
+
+def elsewhere(plan, tmp_path):
+    """The parcel as it reaches a node that has neither the folder nor the working directory of the head."""
+    packed = parcel(plan)
+    return dataclasses.replace(packed, folder=str(tmp_path / "gone" / "c"), directory=str(tmp_path / "gone"))
+
+
+def test_a_shared_folder_is_proved_by_its_token(plan, tmp_path):
+    packed = parcel(plan)
+    assert ray_node.survey(packed)
+    (plan.folder / "seen").write_text("of another run")
+    assert not ray_node.survey(packed)
+    (plan.folder / "seen").unlink()
+    assert not ray_node.survey(packed)
+
+
+def test_in_a_shared_folder_the_run_works_in_place(plan):
+    notes = []
+    outcome = ray_node.perform(parcel(plan), "mine-seed0", {"YOLO_ATTN_THREADS": "3"}, notes.append, poll=0.1)
+    assert outcome == Outcome(0, HOST)
+    run = plan.run("mine-seed0")
+    assert starts(run)[0]["cwd"] == str(Path.cwd())
+    assert starts(run)[0]["environment"]["YOLO_ATTN_THREADS"] == "3"
+    assert notes[0] == {"host": HOST, "gpus": "", "shared": True}
+    assert read_json(run.record)["run"] == "mine-seed0"
+
+
+def test_elsewhere_it_works_in_a_scratch_folder_and_sends_all_but_the_spare_checkpoints(plan, tmp_path):
+    notes, before = [], Path.cwd()
+    outcome = ray_node.perform(elsewhere(plan, tmp_path), "mine-seed0", {}, notes.append, gpus="3", poll=0.1)
+    assert (outcome.status, outcome.host, Path.cwd()) == (0, HOST, before)
+    assert sorted(outcome.files) == ["log.txt", "record.json", "results.csv", "starts.txt", "weights/best.pt"]
+    begun = json.loads(outcome.files["starts.txt"])
+    assert begun["files"] == ["mine.yaml", "d.yaml"]
+    assert not Path(begun["folder"]).exists()
+    assert notes[0] == {"host": HOST, "gpus": "3", "shared": False}
+    assert json.loads([note for note in notes if "progress.json" in note][-1]["progress.json"])["epoch"] == 1
+    assert not plan.run("mine-seed0").folder.exists()  # nothing of the head is touched from there
+
+
+@pytest.mark.parametrize(
+    ("change", "line"),
+    [
+        ({"versions": {"torch": "0.1"}}, rf"node {HOST} has .* install "),
+        (
+            {"versions": ray_node.alike() | {"torch": "0.1"}},
+            rf"node {HOST} has torch \S+, not 0\.1; install torch==0\.1",
+        ),
+        ({"inputs": {"/nowhere/m.yaml": Input("0", b"x")}}, rf"/nowhere/m\.yaml is not on node {HOST}"),
+        ({"inputs": {"../m.yaml": Input("0", b"x")}}, rf"\.\./m\.yaml is not on node {HOST}"),
+        ({"inputs": {"large.pt": Input("0", None)}}, rf"large\.pt is not on node {HOST}"),
+    ],
+)
+def test_what_a_node_lacks_is_said_before_a_run_begins(plan, tmp_path, change, line):
+    with pytest.raises(WordError, match=line):
+        ray_node.survey(dataclasses.replace(elsewhere(plan, tmp_path), **change))
+
+
+def test_in_a_shared_folder_the_files_must_be_there(plan):
+    packed = parcel(plan)
+    Path("mine.yaml").write_text("another model")
+    with pytest.raises(WordError, match=rf"mine\.yaml is not on node {HOST}, or is another file there, although"):
+        ray_node.survey(packed)
+
+
+def test_weights_too_large_to_send_stay(plan, monkeypatch):
+    monkeypatch.setattr(ray_node, "LARGEST", 13)
+    inputs = parcel(plan).inputs
+    assert {name: file.content is None for name, file in inputs.items()} == {
+        "d.yaml": True, "mine.yaml": True, "w.pt": False,
+    }  # fmt: skip
+
+
+def test_the_environment_of_the_head_fills_in_what_a_node_has_not(plan, monkeypatch):
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    monkeypatch.setenv("WANDB_RUN_GROUP", "of the head")
+    monkeypatch.setenv("YOLO_CONFIG_DIR", "/head")
+    packed = parcel(plan)
+    assert packed.variables["WANDB_MODE"] == "offline"
+    assert "YOLO_CONFIG_DIR" not in packed.variables
+    monkeypatch.setenv("WANDB_RUN_GROUP", "of the node")
+    ray_node.perform(packed, "mine-seed0", {}, lambda note: None, poll=0.1)
+    assert starts(plan.run("mine-seed0"))[0]["environment"]["WANDB_RUN_GROUP"] == "of the node"
+
+
+def test_an_interruption_ends_the_child(plan):
+    packed = parcel(plan)
+
+    def interrupt(note):
+        if (plan.run("mine-seed0").folder / "weights" / "last.pt").exists():
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        ray_node.perform(packed, "mine-seed0", {}, interrupt, poll=0.05)
+    with pytest.raises(ProcessLookupError):
+        os.kill(starts(plan.run("mine-seed0"))[0]["pid"], 0)
+
+
+class _Head(ray_engine._Grid):
+    """The head's side of a run's way back, without a cluster."""
+
+    def __init__(self, plan):
+        self.plan = plan
+
+
+def test_the_record_is_put_down_last(plan, monkeypatch):
+    run, order = plan.run("mine-seed0"), []
+    (run.folder / "weights").mkdir(parents=True)
+    (run.folder / "weights" / "last.pt").write_text("of a training begun here")
+    original = ray_node.put
+    monkeypatch.setattr(ray_node, "put", lambda path, content: (order.append(path.name), original(path, content)))
+    files = {"record.json": b"{}", "weights/best.pt": b"w", "log.txt": b"l"}
+    truth = {"info": {"root": "/there"}, "images": [], "annotations": [], "categories": []}
+    _Head(plan).receive(run, Outcome(0, "n", files, json.dumps(truth).encode()))
+    assert order == ["best.pt", "log.txt", "ground_truth.json", "record.json"]
+    assert read_json(plan.folder / "ground_truth.json") == truth
+    assert not (run.folder / "weights" / "last.pt").exists()
+    with pytest.raises(
+        DataError, match=r"mine-seed0 was validated on n on other images or boxes .* d\.yaml is another"
+    ):
+        other = json.dumps(truth | {"images": [1]}).encode()
+        _Head(plan).receive(run, Outcome(0, "n", files, other))
+
+
+def test_a_failed_run_leaves_its_reason_and_what_was_there(plan):
+    run = plan.run("mine-seed0")
+    (run.folder / "weights").mkdir(parents=True)
+    (run.folder / "weights" / "last.pt").write_text("of a training begun here")
+    write_json(plan.folder / "ground_truth.json", {})
+    _Head(plan).receive(run, Outcome(2, "n", {"error.json": b'{"kind": null, "message": "no"}', "log.txt": b"l"}))
+    assert read_json(run.error)["message"] == "no"
+    assert (run.folder / "weights" / "last.pt").exists()
+    assert not run.record.exists()

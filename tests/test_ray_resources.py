@@ -1,0 +1,112 @@
+"""Which engine is meant, and how much of a cluster a run gets. Needs no Ray."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from yolo_attn.compare import engines, ray_resources
+from yolo_attn.compare.engine import OneByOne
+from yolo_attn.compare.ray_resources import Node, check_device, share
+from yolo_attn.errors import WordError
+
+SMALL, LARGE, GPUS = Node("a", "small", 8, 0), Node("b", "large", 64, 0), Node("c", "gpus", 16, 2)
+HEAD = Node("d", "head", 0, 0)
+
+
+def test_one_after_the_other_is_the_default():
+    assert isinstance(engines.make(), OneByOne)
+    assert isinstance(engines.make("one-by-one"), OneByOne)
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        ({"engine": "raay"}, r"engine=raay is none of one-by-one, ray\. Did you mean 'ray'\?"),
+        ({"gpus_per_run": "0.5"}, r"gpus_per_run=0\.5 belongs to engine=ray"),
+        ({"engine": "one-by-one", "address": "auto"}, r"address=auto belongs to engine=ray"),
+        ({"engine": "ray", "gpus_per_run": "half"}, r"gpus_per_run=half must be a number above 0, e\.g\. 0\.5"),
+        ({"engine": "ray", "gpus_per_run": "0"}, r"gpus_per_run=0 must be a number above 0"),
+        ({"engine": "ray", "gpus_per_run": "nan"}, r"gpus_per_run=nan must be a number above 0"),
+        ({"engine": "ray", "gpus_per_run": "2"}, r"gpus_per_run=2 must be at most 1; .* device=0,1"),
+        ({"engine": "ray", "cpus_per_run": "-1"}, r"cpus_per_run=-1 must be a number above 0, e\.g\. 4"),
+        ({"engine": "ray", "cpus_per_run": "2.5"}, r"cpus_per_run=2\.5 must be a whole number, e\.g\. 2"),
+    ],
+)
+def test_words_that_cannot_be_used(words, line):
+    with pytest.raises(WordError, match=line):
+        engines.make(**words)
+
+
+def test_without_ray_it_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(WordError, match=r'^engine=ray needs the package ray; pip install "yolo-attn\[ray\]"$'):
+        engines.make("ray")
+
+
+def test_the_engine_is_imported_without_ray_torch_and_ultralytics():
+    names = [f"yolo_attn.compare.{name}" for name in ("ray_engine", "ray_node", "ray_resources", "engines", "live")]
+    heavy = ("ray", "torch", "ultralytics")
+    script = f"import sys, {', '.join(names)}; print([name for name in {heavy} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout == "[]\n"
+
+
+@pytest.mark.parametrize("device", [None, "", "cpu", "mps"])
+def test_devices_that_leave_the_choice_to_ray(device):
+    check_device(device, None)
+
+
+@pytest.mark.parametrize(
+    ("device", "gpus", "line"),
+    [
+        ("cpu", 0.5, r"gpus_per_run=0\.5 contradicts device=cpu"),
+        (0, None, r"device=0 cannot be used with engine=ray.*leave device= out"),
+        ("cuda:1", 1, r"device=cuda:1 cannot be used with engine=ray"),
+        ("0,1", None, r"device=0,1 cannot be used with engine=ray.*leave engine= out to train over several GPUs"),
+        ([0, 1], None, r"device=\[0, 1\] cannot be used with engine=ray.*leave engine= out"),
+    ],
+)
+def test_a_recipe_that_names_gpus_is_refused(device, gpus, line):
+    with pytest.raises(WordError, match=line):
+        check_device(device, gpus)
+
+
+@pytest.mark.parametrize(
+    ("nodes", "runs", "words", "expected"),
+    [
+        ([SMALL], 4, {}, (4, 0)),  # at least four each
+        ([SMALL], 1, {}, (8, 0)),  # one run has all
+        ([LARGE], 4, {}, (16, 0)),
+        ([SMALL, LARGE, HEAD], 2, {}, (8, 0)),  # of a size that fits on each node
+        ([Node("e", "tiny", 2, 0)], 9, {}, (2, 0)),
+        ([GPUS], 9, {}, (8, 1)),  # two GPUs, 16 CPUs
+        ([GPUS, LARGE], 9, {"gpus": 0.5}, (4, 0.5)),
+        ([GPUS], 9, {"gpus": 0.3}, (2, 0.3)),  # three share a GPU
+        ([GPUS], 2, {"device": "cpu"}, (8, 0)),
+        ([GPUS], 9, {"cpus": 1.0, "gpus": 0.5}, (1, 0.5)),
+    ],
+)
+def test_the_share_of_a_run(nodes, runs, words, expected):
+    assert share(nodes, runs, **words) == expected
+
+
+def test_what_no_node_has_is_refused():
+    line = (
+        r"^engine=ray: no node has 1 CPU and 1 GPU for a run; the cluster has small: 8 CPU, 0 GPU; head: 0 CPU, 0 GPU$"
+    )
+    with pytest.raises(WordError, match=line):
+        share([SMALL, HEAD], 3, gpus=1.0)
+    with pytest.raises(WordError, match=r"no node has 99 CPU and 0 GPU"):
+        share([SMALL, LARGE], 3, cpus=99.0)
+
+
+def test_nodes_that_are_alive():
+    class Ray:
+        def nodes():
+            here = {"NodeID": "1", "NodeManagerHostname": "x", "Alive": True, "Resources": {"CPU": 4.0, "GPU": 1.0}}
+            return [here, here | {"NodeID": "2", "Alive": False}, here | {"NodeID": "3", "Resources": {}}]
+
+    assert ray_resources.nodes(Ray) == [Node("1", "x", 4, 1), Node("3", "x", 0, 0)]
