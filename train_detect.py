@@ -24,7 +24,7 @@ RECIPE = {
     "optimizer": "AdamW",  # named, so that Ultralytics does not choose by the number of iterations
     "lr0": 0.002,
     "fliplr": 0.0,  # a mirrored 2 is not a 2
-    "seed": 0,
+    "seeds": "0",  # one, to be done soon: no verdict; seeds=0-4 for one
     "workers": 1,  # one process reads ahead, the other core trains
     "device": "cpu",  # the same job everywhere; device=0 for a GPU
 }

@@ -36,7 +36,7 @@ def pretend(folder, name):
         weights.mkdir(exist_ok=True)
         for epoch in range(done, plan.epochs):
             run.progress.write_text(json.dumps({"phase": "training", "epoch": epoch, "batch": 1, "batches": 4}))
-            time.sleep(1 if name == words.get("slow") else words.get("seconds", 0.1))
+            time.sleep(0.5 if name == words.get("slow") else words.get("seconds", 0.1))
             with results.open("a") as file:
                 file.write(f"{epoch + 1},{epoch + 1}.0,0.{epoch + 1}\n")
             (weights / "last.pt").write_text("unfinished")
@@ -70,10 +70,6 @@ class Notes:
         self.act = act
         self.begun, self.done, self.reasons, self.where = [], [], {}, {}
         self.epochs = {}
-
-    @property
-    def running(self):
-        return {*self.begun} - {*self.done} - {*self.reasons}
 
     def started(self, run, where=""):
         self.begun.append(run.name)

@@ -87,7 +87,7 @@ def test_before_anything_is_known_nothing_is_made_up(tmp_path):
 
 def test_every_state_with_figures_and_time_left(tmp_path):
     show = Show(tmp_path / "c", seeds="0-1")
-    first, second, third, fourth = show.runs
+    first, second, third, _ = show.runs
     with show.live:
         show.live.started(first)
         show.epoch(first, 0)
@@ -178,14 +178,19 @@ def test_only_ascii_where_the_terminal_has_no_more(tmp_path):
 def test_the_terminal_is_sane_after_an_interruption(tmp_path):
     show = Show(tmp_path / "c")
     before = threading.active_count()
-    with pytest.raises(KeyboardInterrupt), show.live:
-        show.live.started(show.runs[0])
-        assert threading.active_count() == before  # it draws when told something
-        raise KeyboardInterrupt
+
+    def interrupted():
+        with show.live:
+            show.live.started(show.runs[0])
+            assert threading.active_count() == before  # it draws when told something
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
     printed = show.printed()
     assert printed.count(HIDE_CURSOR) == printed.count(SHOW_CURSOR) == 1
     assert printed.rindex(SHOW_CURSOR) > printed.rindex("waiting")
-    assert printed.endswith(SHOW_CURSOR) or printed.endswith("\n")
+    assert printed.endswith((SHOW_CURSOR, "\n"))
 
 
 def test_it_draws_four_times_a_second_at_most(tmp_path):

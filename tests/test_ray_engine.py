@@ -1,4 +1,4 @@
-"""The Ray engine on a local cluster, whose nodes are real raylets; the children only pretend to train but for one test."""
+"""The Ray engine on a local cluster of real raylets; the children only pretend to train, but for one test."""
 
 from __future__ import annotations
 
@@ -105,14 +105,17 @@ def gone(processes, seconds=5):
 
 @pytest.mark.parametrize("what", ["node", "worker"])
 def test_a_lost_run_goes_on_elsewhere(tmp_path, cluster, nodes, what):
-    """A node's raylet, or the worker process of a run, is killed while two runs are half-trained."""
+    """A node's raylet, or the worker process of a run, is killed while the run is half-trained.
+
+    What it has left takes longer than the second in which a worker notices that its raylet is gone.
+    """
     added = nodes(2)
     raylets = {node.all_processes["raylet"][0].process.pid: node for node in added}
-    plan = grid(tmp_path, epochs=6, seconds=0.4)
+    plan = grid(tmp_path, epochs=8, seconds=0.05, slow="yolo11n-seed0")
     killed = []
 
     def kill(run, progress, notes):
-        if killed or not 2 <= progress.epoch < 5 or len(notes.running) < 2:
+        if killed or run.name != "yolo11n-seed0" or not 2 <= progress.epoch < 4:
             return
         killed.append(run.name)
         worker = starts(run)[0]["parent"]
@@ -287,7 +290,7 @@ def test_the_record_is_that_of_the_sequential_engine(tmp_path, rectangles, monke
     """Two real trainings at once by Ray on this machine, and one of them again without Ray."""
     monkeypatch.setattr(ray_engine, "WORKER", "yolo_attn.compare.worker")
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
-    train = {"epochs": 2, "imgsz": 64, "batch": 8, "workers": 0, "device": "cpu", "plots": False}
+    train = {"epochs": 1, "imgsz": 64, "batch": 8, "workers": 0, "device": "cpu", "plots": False}
     records = {}
     for name, engine in (("ray", ray_engine.RayEngine(cpus_per_run=1)), ("one", OneByOne())):
         words = {"data": str(rectangles), "seeds": "0-1", "train": train, "folder": tmp_path / name}
@@ -314,6 +317,6 @@ def test_the_record_is_that_of_the_sequential_engine(tmp_path, rectangles, monke
         "transferred",
     ):
         assert ours[part] == theirs[part], part
-    assert len(ours["epochs"]) == 2
+    assert len(ours["epochs"]) == 1
     assert [row | {"time": 0} for row in ours["epochs"]] == [row | {"time": 0} for row in theirs["epochs"]]
     assert ours["epochs"][0]["train/box_loss"] != other["epochs"][0]["train/box_loss"]  # another seed

@@ -1,4 +1,4 @@
-"""What happens on a node of a Ray cluster, here in this process: the check of the node, the scratch folder, the way back."""
+"""What happens on a node of a Ray cluster, here in this process: check of the node, scratch folder, way back."""
 
 from __future__ import annotations
 
@@ -158,11 +158,11 @@ def test_the_record_is_put_down_last(plan, monkeypatch):
     assert order == ["best.pt", "log.txt", "ground_truth.json", "record.json"]
     assert read_json(plan.folder / "ground_truth.json") == truth
     assert not (run.folder / "weights" / "last.pt").exists()
+    other = Outcome(0, "n", files, json.dumps(truth | {"images": [1]}).encode())
     with pytest.raises(
-        DataError, match=r"mine-seed0 was validated on n on other images or boxes .* d\.yaml is another"
+        DataError, match=r"mine-seed0 was validated on n on other images .* d\.yaml is another one there"
     ):
-        other = json.dumps(truth | {"images": [1]}).encode()
-        _Head(plan).receive(run, Outcome(0, "n", files, other))
+        _Head(plan).receive(run, other)
 
 
 def test_a_failed_run_leaves_its_reason_and_what_was_there(plan):

@@ -10,9 +10,10 @@ from ultralytics import YOLO
 
 import yolo_attn
 from yolo_attn import docstrings, registry
-from yolo_attn.cli import blocks, main, words
+from yolo_attn.cli import blocks, compare, main, words
 from yolo_attn.cli.main import COMMANDS as OWN_COMMANDS
 from yolo_attn.cli.main import PASSED_THROUGH
+from yolo_attn.compare import experiment_file
 from yolo_attn.integration import layers, yolo
 
 ROOT = Path(__file__).parents[1]
@@ -43,8 +44,11 @@ def test_the_words_of_every_command_are_known(command):
         return
     mode, *rest = given
     assert mode in (*OWN_COMMANDS, *PASSED_THROUGH)
+    known = [*compare.OWN_WORDS, *compare.ENGINE_WORDS, *yolo.words()]
+    if mode == "compare" and rest[0].endswith(".yaml"):
+        assert experiment_file.read(ROOT / rest.pop(0), known)
     if mode in ("train", "val", "compare"):
-        pairs = words.parse(rest, ["base", "models", *yolo.words()])
+        pairs = words.parse(rest, known)
         for name in [pairs.get("model"), pairs.get("base"), *pairs.get("models", "").split(",")]:
             if name and name.endswith(".yaml"):
                 yolo.check_model(name)

@@ -19,17 +19,24 @@ def script(cwd, *words):
 def test_the_main_job_in_small(tmp_path):
     done = script(tmp_path, "--quick", "epochs=1", "fraction=0.02", "folder=out")
     assert done.returncode == 0, done.stderr[-3000:]
-    table = done.stdout[done.stdout.rindex("mAP50") :]
     for word in ("yolo11n", "yolo11n-ema", "difference", "AP-S", "AP-M", "AP-L", "latency", "GFLOPs", "One seed"):
-        assert word in done.stdout[done.stdout.rindex("params") :], table
+        assert word in done.stdout, done.stdout
     results = json.loads((tmp_path / "out" / "results.json").read_text())
-    assert [m["title"] for m in results["models"]] == ["yolo11n", "yolo11n-ema"]
     base, variant = results["models"]
-    assert 0 < variant["parameters"] - base["parameters"] < 3000  # three EMA attention layers
-    assert variant["difference"]["map50"] == pytest.approx(100 * (variant["map50"] - base["map50"]))
+    assert (base["title"], variant["title"]) == ("yolo11n", "yolo11n-ema")
+    assert 0 < variant["cost"]["parameters"] - base["cost"]["parameters"] < 3000  # three EMA attention layers
+    (difference,) = variant["effect"]["figures"]["AP"]["seeds"]["values"]
+    assert difference == pytest.approx(100 * (variant["figures"]["AP"]["mean"] - base["figures"]["AP"]["mean"]))
+    assert variant["effect"]["verdict"]["word"] in ("one seed", "identical")  # never more
+    assert variant["effect"]["verdict"]["text"] in " ".join(done.stdout.split())
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert "yolo11n-ema" in page
+    records = {path.parent.name: path.stat().st_mtime_ns for path in (tmp_path / "out").glob("*/record.json")}
+    assert sorted(records) == ["yolo11n-ema-seed0", "yolo11n-seed0"]
     again = script(tmp_path, "--quick", "epochs=1", "fraction=0.02", "folder=out")
     assert again.returncode == 0
-    assert again.stdout.count("finished before, kept") == 2
+    assert "2 of 2 runs are finished" in again.stdout
+    assert records == {path.parent.name: path.stat().st_mtime_ns for path in (tmp_path / "out").glob("*/record.json")}
     other = script(tmp_path, "--quick", "epochs=2", "fraction=0.02", "folder=out")
     assert other.returncode == 2
     assert "epochs was 1, now 2" in other.stderr

@@ -23,7 +23,7 @@ usage: yolo-attn COMMAND [word=value ...]
   diagram   a model drawn as its graph, attention highlighted
   check     what a model's attention layers read and who reads them, and slips
   transfer  the weights of a checkpoint in another model, each layer's in that layer wherever it is now
-  compare   train a base model and variants with one recipe, validate them, print one table
+  compare   does it help? a base model and variants with one recipe over several seeds, and a verdict; compare --help
   report    the report of a comparison, made again from its records
   data      from-coco: a data set with COCO JSON labels to one that YOLO trains on
   train val predict export track benchmark
@@ -45,7 +45,7 @@ examples that run as they stand, on a CPU:
   yolo-attn train model=yolo11n-ema.yaml data=digits.yaml imgsz=128 epochs=1 fraction=0.1
   yolo-attn val model=yolo11n-ema.yaml data=digits.yaml imgsz=128
   yolo-attn export model=yolo11n-ema.yaml imgsz=128
-  yolo-attn compare base=yolo11n.yaml models=yolo11n-ema.yaml,yolo11n-gsop.yaml data=digits.yaml imgsz=128 epochs=2
+  yolo-attn compare base=yolo11n.yaml models=yolo11n-ema.yaml,yolo11n-gsop.yaml data=digits.yaml imgsz=128 epochs=2 seeds=0-1
 """
 
 

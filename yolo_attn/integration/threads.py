@@ -18,5 +18,5 @@ def limit() -> None:
     given = os.environ.get("YOLO_ATTN_THREADS", "")
     if given.isdecimal() and int(given) > 0:
         threads = int(given)
-        utils.NUM_THREADS = torch_utils.NUM_THREADS = threads
+        utils.NUM_THREADS = torch_utils.NUM_THREADS = threads  # type: ignore[attr-defined]
         torch.set_num_threads(threads)
