@@ -68,23 +68,27 @@ def same_size_other_bytes(root):
     path.write_bytes(whole)
 
 
+def edit(root, old, new):
+    (root / "set.yaml").write_text((root / "set.yaml").read_text().replace(old, new))
+
+
+OTHER = "other contents in images or labels"
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (edit_pixels, ["val: other contents in images or labels"]),
-        (same_size_other_bytes, ["test: other contents in images or labels"]),
-        (lambda root: (root / "labels/train/0.txt").write_text("1 0.5 0.5 0.1 0.2\n"), ["train: other contents in images or labels"]),
+        (edit_pixels, [f"val: {OTHER}"]),
+        (same_size_other_bytes, [f"test: {OTHER}"]),
+        (lambda root: (root / "labels/train/0.txt").write_text("1 0.5 0.5 0.1 0.2\n"), [f"train: {OTHER}"]),
         (lambda root: (root / "labels/train/0.txt").unlink(), ["train: 3 labels then, 2 now"]),
         (lambda root: (root / "images/val/2.png").unlink(), ["val: 3 images then, 2 now, 3 labels then, 2 now"]),
         (lambda root: (root / "images/val/2.png").rename(root / "images/val/9.png"), ["val: 3 labels then, 2 now"]),
         (
-            lambda root: (root / "set.yaml").write_text((root / "set.yaml").read_text().replace("test: images/test", "")),
+            lambda root: edit(root, "test: images/test", ""),
             ["test: 3 images then, 0 now, 2 labels then, 0 now"],
         ),
-        (
-            lambda root: (root / "set.yaml").write_text((root / "set.yaml").read_text().replace("[a, b]", "[b, a]")),
-            ["its classes have other names"],
-        ),
+        (lambda root: edit(root, "[a, b]", "[b, a]"), ["its classes have other names"]),
     ],
 )  # fmt: skip
 def test_every_change_is_seen_and_named(data, change, words):

@@ -45,7 +45,7 @@ examples that run as they stand, on a CPU:
   yolo-attn train model=yolo11n-ema.yaml data=digits.yaml imgsz=128 epochs=1 fraction=0.1
   yolo-attn val model=yolo11n-ema.yaml data=digits.yaml imgsz=128
   yolo-attn export model=yolo11n-ema.yaml imgsz=128
-  yolo-attn compare base=yolo11n.yaml models=yolo11n-ema.yaml,yolo11n-gsop.yaml data=digits.yaml imgsz=128 epochs=2 seeds=0-1
+  yolo-attn compare base=yolo11n.yaml models=yolo11n-ema.yaml data=digits.yaml imgsz=128 epochs=2 seeds=0-1
 """
 
 

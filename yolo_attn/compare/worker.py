@@ -41,6 +41,7 @@ def main(argv: list[str] | None = None) -> int:
     report.unlink(missing_ok=True)
     try:
         announce_layers()
+        limit_threads()
         if run is None:
             check(plan)
         else:
@@ -92,6 +93,13 @@ def announce_layers() -> None:
     import yolo_attn
 
     yolo_attn.register()
+
+
+def limit_threads() -> None:
+    """Compute with no more threads than this run's share of the machine, where several run at once."""
+    from yolo_attn.integration import threads
+
+    threads.limit()
 
 
 def bad_data_refused() -> contextlib.AbstractContextManager[None]:
