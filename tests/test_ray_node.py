@@ -150,8 +150,10 @@ def test_the_record_is_put_down_last(plan, monkeypatch):
     run, order = plan.run("mine-seed0"), []
     (run.folder / "weights").mkdir(parents=True)
     (run.folder / "weights" / "last.pt").write_text("of a training begun here")
-    original = ray_node.put
-    monkeypatch.setattr(ray_node, "put", lambda path, content: (order.append(path.name), original(path, content)))
+    original = ray_engine.write_bytes
+    monkeypatch.setattr(
+        ray_engine, "write_bytes", lambda path, content: (order.append(path.name), original(path, content))
+    )
     files = {"record.json": b"{}", "weights/best.pt": b"w", "log.txt": b"l"}
     truth = {"info": {"root": "/there"}, "images": [], "annotations": [], "categories": []}
     _Head(plan).receive(run, Outcome(0, "n", files, json.dumps(truth).encode()))

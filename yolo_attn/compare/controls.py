@@ -206,16 +206,6 @@ def _upwards(percent: float) -> str:
     return f"{math.ceil(percent * 10**digits) / 10**digits:.{digits}f}"
 
 
-def _refuse_weights(item: str, base: str, train: Mapping[str, Any]) -> None:
-    weights = train.get("pretrained")
-    if isinstance(weights, (str, Path)) and str(weights) not in ("", "True", "False", "None"):
-        raise WordError(
-            f"control={item}: {title(base)} at another width cannot take the weights of {weights}, and against models "
-            "that have them it would lose by that alone; train from scratch with pretrained=False, or use "
-            "control=identity or control=repeat"
-        )
-
-
 def _merged(made: Iterable[_Made]) -> list[_Made]:
     """Return each model once, with all the variants that it belongs to."""
     found: dict[tuple[str, str], _Made] = {}

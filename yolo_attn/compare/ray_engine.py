@@ -22,7 +22,7 @@ from yolo_attn.compare import children, ray_node, ray_resources, trackers
 from yolo_attn.compare.engine import Watch, read_progress
 from yolo_attn.compare.plan import Plan, Run
 from yolo_attn.compare.ray_node import Outcome, Parcel
-from yolo_attn.compare.records import read_json, read_record, write_text
+from yolo_attn.compare.records import read_json, read_record, write_bytes, write_text
 from yolo_attn.errors import DataError, UserError, WordError
 
 WORKER = "yolo_attn.compare.worker"  # the child's module
@@ -310,14 +310,14 @@ class _Grid:
         files = dict(outcome.files or {})
         record = files.pop(run.record.name, None)
         for name, content in files.items():
-            ray_node.put(run.folder / name, content)
+            write_bytes(run.folder / name, content)
         if record is None:
             return
         for name in ("last.pt", "previous.pt"):  # of a training begun here
             if f"weights/{name}" not in files:
                 (run.folder / "weights" / name).unlink(missing_ok=True)
         keep_truth(self.plan, run, outcome)
-        ray_node.put(run.record, record)
+        write_bytes(run.record, record)
 
     def has_record(self, run: Run, *, wait: bool = True) -> bool:
         end = time.monotonic() + (LATE if wait else 0.0)
@@ -371,7 +371,7 @@ def keep_truth(plan: Plan, run: Run, outcome: Outcome) -> None:
     if outcome.truth is None:
         return
     if kept is None:
-        ray_node.put(path, outcome.truth)
+        write_bytes(path, outcome.truth)
         return
     came = json.loads(outcome.truth)
     if any(kept[key] != came[key] for key in ("images", "annotations", "categories")):

@@ -25,7 +25,7 @@ from typing import Any
 
 from yolo_attn.compare import children, environment
 from yolo_attn.compare.plan import Plan, Run
-from yolo_attn.compare.records import read_json
+from yolo_attn.compare.records import read_json, write_bytes
 from yolo_attn.errors import WordError
 
 POLL = 0.5  # seconds between two looks at the child
@@ -168,7 +168,7 @@ def perform(
     try:
         folder = scratch / Path(parcel.folder).name
         for path, content in parcel.files.items():
-            put(folder / path, content)
+            write_bytes(folder / path, content)
         sent: dict[str, str] = {}
 
         def mirror(run: Run) -> None:
@@ -197,20 +197,6 @@ def left_behind(run: Run, *, checkpoint: bool) -> dict[str, bytes]:
     if checkpoint:
         found += [path for path in (weights / "best.pt", weights / "last.pt") if path.is_file()][:1]
     return {path.relative_to(run.folder).as_posix(): path.read_bytes() for path in found}
-
-
-def put(path: Path, content: bytes) -> None:
-    """Put ``content`` into ``path`` so that a reader sees the old file or the new one, never a half."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        with part.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())  # the rename must not become durable before the contents
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def _child(
@@ -266,7 +252,7 @@ def _directory(parcel: Parcel, spare: Path | None) -> Path:
         if (path in missing and (fixed or file.content is None)) or (not fixed and ".." in Path(path).parts):
             raise WordError(f"engine=ray: {there / path} is not on node {host}, or is another file there; put it there")
         if spare and spare != Path() and not fixed:
-            put(spare / path, file.content if file.content is not None else (there / path).read_bytes())
+            write_bytes(spare / path, file.content if file.content is not None else (there / path).read_bytes())
     if spare is None or spare == Path():
         return Path(parcel.folder)
     spare.mkdir(parents=True, exist_ok=True)
