@@ -6,6 +6,7 @@ import re
 import sys
 
 import pytest
+import torch
 from ultralytics import YOLO
 
 from yolo_attn.compare import children, engine, records
@@ -41,6 +42,28 @@ elif moment == "half a checkpoint":
             Path(self.last).write_bytes(whole[: len(whole) // 2])
             die()
     BaseTrainer.save_model = save_model
+elif moment == "half a best":
+    from ultralytics.engine.trainer import BaseTrainer
+    original_save = BaseTrainer.save_model
+    def save_model(self):
+        original_save(self)
+        if self.epoch == 1:  # as if this epoch were the best, and best.pt half written
+            import torch
+            checkpoint = torch.load(self.last, map_location="cpu", weights_only=False)
+            checkpoint["best_fitness"] = 0.5
+            torch.save(checkpoint, self.last)
+            Path(self.best).write_bytes(b"half")
+            die()
+    BaseTrainer.save_model = save_model
+elif moment == "half a stripped best":
+    from ultralytics.engine import trainer
+    strip = trainer.strip_optimizer
+    def strip_optimizer(f, *args, **kwargs):
+        if Path(f).name == "best.pt":
+            Path(f).write_bytes(b"half")
+            die()
+        return strip(f, *args, **kwargs)
+    trainer.strip_optimizer = strip_optimizer
 elif moment == "before the validation":
     training.best_checkpoint = die
 elif moment == "half a record":
@@ -95,15 +118,16 @@ def test_a_run_killed_again_and_again_arrives_where_it_would_have(tmp_path, rect
         return engine.perform(plan, run, watch), watch
 
     epochs = []
-    for moment in ("second epoch", "half a checkpoint", "before the validation", "half a record"):
+    moments = ("second epoch", "half a best", "half a checkpoint", "half a stripped best", "before the validation")
+    for moment in (*moments, "half a record"):
         reason, _ = attempt(moment)
         assert reason == "its process was ended by SIGKILL; the system may have run out of memory", run.log.read_text()
         assert not run.record.exists()  # never counted
         epochs.append(records.read_epochs(run.folder / "results.csv"))
-    # Killed in epoch 2 after one checkpoint; in epoch 3 with half of one, its row written; then trained to the end.
-    assert [len(rows) for rows in epochs] == [1, 3, 4, 4]
-    assert epochs[3][0] == epochs[0][0]  # its time too: the first epoch was trained once
-    assert epochs[2] == epochs[3]  # nothing was trained again once the training had ended
+    # Killed in epoch 2 after one checkpoint; behind epoch 2; in epoch 3 with half a checkpoint; at the end.
+    assert [len(rows) for rows in epochs] == [1, 2, 3, 4, 4, 4]
+    assert epochs[5][0] == epochs[0][0]  # its time too: the first epoch was trained once
+    assert epochs[3] == epochs[5]  # nothing was trained again once the training had ended
     assert list(run.folder.glob(".record.json.*.part"))  # the half record that the last kill left
 
     reason, watch = attempt(None)
@@ -111,13 +135,15 @@ def test_a_run_killed_again_and_again_arrives_where_it_would_have(tmp_path, rect
     assert watch.seen[-1] == "started" or isinstance(watch.seen[-1], engine.Progress)
     record = records.read_record(run.record, plan.id)
     assert [row["epoch"] for row in record["epochs"]] == [1, 2, 3, 4]
-    assert record["epochs"] == epochs[3]
-    assert record["sessions"] == 3  # the two last attempts had nothing to train
+    assert record["epochs"] == epochs[5]
+    assert record["sessions"] == 4  # the last attempts had nothing to train
+    best = torch.load(run.folder / "weights" / "best.pt", map_location="cpu", weights_only=False)
+    assert best["best_fitness"] == 0.5  # that of epoch 2, which was torn twice
     arrived = re.match(r"transferred (\d+)/499 tensors of the source", record["transferred"])
     assert int(arrived[1]) > 440  # of the first session, kept
     assert record["peak_memory"]["resident_bytes"] > 10**7
     assert record["train_seconds"] > 0
-    assert not (run.folder / "weights" / "previous.pt").exists()
+    assert sorted(path.name for path in (run.folder / "weights").iterdir()) == ["best.pt", "last.pt"]
     kept = run.record.stat().st_mtime_ns
     assert "no checkpoint can be read" not in run.log.read_text()
     assert run.record.stat().st_mtime_ns == kept

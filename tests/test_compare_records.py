@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import time
+from types import SimpleNamespace
 
 import pytest
 from comparison import make
@@ -103,6 +104,44 @@ def test_the_previous_checkpoint_is_there_while_the_next_is_written(tmp_path):
     assert (path.name, stopped.epoch) == ("previous.pt", 4)  # not best.pt, which is three epochs back
     torch.save({"epoch": 4, "optimizer": {}, "train_args": {"epochs": 9}}, weights / "last.pt")
     assert training.find_checkpoint(run)[0].name == "last.pt"
+
+
+def test_the_best_checkpoint_is_mended(tmp_path):
+    import torch
+
+    run = make(tmp_path).runs[0]
+    weights = run.folder / "weights"
+    weights.mkdir(parents=True)
+
+    def save(name, epoch, fitness, optimizer=True):
+        words = {"epochs": 9, "save_dir": "x"}
+        content = {"epoch": epoch, "best_fitness": fitness, "optimizer": {} if optimizer else None, "train_args": words}
+        torch.save(content, weights / name)
+
+    def best():
+        training.mend_best(run, *training.find_checkpoint(run))
+        return torch.load(weights / "best.pt", weights_only=False)["epoch"]
+
+    save("last.pt", 0, 0.1)
+    assert best() == 0  # killed before it was written for the first time
+    save("last.pt", 3, 0.1)
+    assert best() == 0  # epoch 1 is still the best
+    save("last.pt", 4, 0.3)
+    assert best() == 4  # killed between the two
+    (weights / "best.pt").write_bytes(b"half")
+    assert best() == 4  # or in the middle of it
+    (weights / "last.pt").write_bytes(b"half")
+    assert best() == 4  # is all there is
+    save("last.pt", 8, 0.3)
+    trainer = SimpleNamespace(stop=False, epoch=7, epochs=9)
+    training.keep_best(run, trainer)
+    assert not (weights / "best_copy.pt").exists()
+    training.keep_best(run, SimpleNamespace(stop=True, epoch=7, epochs=9))
+    save("last.pt", -1, None, optimizer=False)  # the training has ended
+    (weights / "best.pt").write_bytes(b"half")
+    assert best() == 4
+    training._remove_spares(run)
+    assert sorted(path.name for path in weights.iterdir()) == ["best.pt", "last.pt"]
 
 
 def test_sessions_keep_time_and_memory_up_to_the_last_epoch_of_a_killed_process(tmp_path):

@@ -313,7 +313,7 @@ class _Grid:
             write_bytes(run.folder / name, content)
         if record is None:
             return
-        for name in ("last.pt", "previous.pt"):  # of a training begun here
+        for name in ("last.pt", "previous.pt", "best_copy.pt"):  # of a training begun here
             if f"weights/{name}" not in files:
                 (run.folder / "weights" / name).unlink(missing_ok=True)
         keep_truth(self.plan, run, outcome)

@@ -32,9 +32,11 @@ def train(plan: Plan, run: Run) -> None:
 
     words: dict[str, Any]
     checkpoint, stopped = find_checkpoint(run)
+    if stopped is not None:
+        mend_best(run, checkpoint, stopped)
     _close_session(run)
     if stopped is not None and stopped.finished:
-        _previous(run).unlink(missing_ok=True)
+        _remove_spares(run)
         return
     if stopped is not None:
         if Path(stopped.folder).resolve() != run.folder.resolve():
@@ -65,10 +67,11 @@ def train(plan: Plan, run: Run) -> None:
         model.add_callback("on_train_batch_end", progress.batch)
         model.add_callback("on_train_epoch_end", progress.epoch)
         model.add_callback("on_train_epoch_end", lambda _: keep_previous(run))
+        model.add_callback("on_fit_epoch_end", lambda trainer: keep_best(run, trainer))
         model.add_callback("on_fit_epoch_end", lambda _: _close_session(run, time.time()))
         model.train(**words)
     _close_session(run, time.time())
-    _previous(run).unlink(missing_ok=True)
+    _remove_spares(run)
 
 
 def best_checkpoint(run: Run) -> Path:
@@ -110,8 +113,52 @@ def keep_previous(run: Run) -> None:
         last.replace(_previous(run))
 
 
+def keep_best(run: Run, trainer: Any) -> None:
+    """Keep a copy of ``best.pt`` after the last epoch: Ultralytics then writes it once more in place, stripped."""
+    best = run.folder / "weights" / "best.pt"
+    if (trainer.stop or trainer.epoch + 1 >= trainer.epochs) and best.is_file() and not _spare(run).is_file():
+        part = best.with_name(".best.part")
+        shutil.copyfile(best, part)
+        part.replace(_spare(run))
+
+
+def mend_best(run: Run, checkpoint: Path, stopped: Stopped) -> None:
+    """Put ``best.pt`` right where the process was killed before or while it was written.
+
+    Ultralytics writes ``last.pt`` first and, after the best epoch, the same into ``best.pt``. A process killed in
+    between has left none, a part of it, or that of an epoch before, and a resumed training would not write it again.
+
+    Args:
+        run: The run.
+        checkpoint: What :func:`find_checkpoint` returned.
+        stopped: Likewise.
+    """
+    from yolo_attn.integration import evaluation
+
+    best = run.folder / "weights" / "best.pt"
+    if best == checkpoint:
+        return
+    found = evaluation.read_stop(best)
+    behind = found is not None and not stopped.finished and None not in (found.fitness, stopped.fitness)
+    if found is not None and not (behind and (found.fitness or 0.0) < (stopped.fitness or 0.0)):
+        return
+    source = _spare(run) if stopped.finished and _spare(run).is_file() else checkpoint
+    part = best.with_name(".best.part")
+    shutil.copyfile(source, part)
+    part.replace(best)
+
+
 def _previous(run: Run) -> Path:
     return run.folder / "weights" / "previous.pt"
+
+
+def _spare(run: Run) -> Path:
+    return run.folder / "weights" / "best_copy.pt"
+
+
+def _remove_spares(run: Run) -> None:
+    for path in (_previous(run), _spare(run)):
+        path.unlink(missing_ok=True)
 
 
 class _Progress:

@@ -164,12 +164,16 @@ def thop_gflops(model: torch.nn.Module, imgsz: int) -> float | None:
 
 @dataclass(frozen=True, slots=True)
 class Stopped:
-    """Where a training stopped: ``epoch`` epochs are done of ``epochs``; ``finished`` if none is left to do."""
+    """Where a training stopped: ``epoch`` epochs are done of ``epochs``; ``finished`` if none is left to do.
+
+    ``fitness`` is that of the best epoch so far; None if the checkpoint does not say.
+    """
 
     epoch: int
     epochs: int
     finished: bool
     folder: str
+    fitness: float | None = None
 
 
 def read_stop(last: Path) -> Stopped | None:
@@ -188,7 +192,14 @@ def read_stop(last: Path) -> Stopped | None:
         return None
     epochs = int(words.get("epochs") or 0)
     finished = epoch < 0 or epoch + 1 >= epochs or checkpoint.get("optimizer") is None  # stripped at the end: -1
-    return Stopped(epochs if epoch < 0 else epoch + 1, epochs, finished, str(words.get("save_dir") or ""))
+    fitness = checkpoint.get("best_fitness")
+    return Stopped(
+        epochs if epoch < 0 else epoch + 1,
+        epochs,
+        finished,
+        str(words.get("save_dir") or ""),
+        None if fitness is None else float(fitness),
+    )
 
 
 class _Validator(DetectionValidator):
