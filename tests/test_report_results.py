@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import io
 import json
 import statistics
@@ -14,6 +15,7 @@ from yolo_attn import report
 from yolo_attn.compare.records import read_json, write_json
 from yolo_attn.errors import DataError, DiskFullError, WordError
 from yolo_attn.figures import error_kinds, per_class
+from yolo_attn.report import captions
 
 
 def make(folder, **words):
@@ -78,12 +80,22 @@ def test_classes_and_error_kinds_are_those_of_the_predictions(finished):
     assert missed > 0
 
 
-def test_a_repetition_is_compared_seed_by_seed_in_order(finished):
+def test_a_repetition_is_compared_as_another_group_of_runs(finished):
     _, results = finished
     found = model(results, "yolo11n-repeat")
     assert found["seeds"] == [1000, 1001, 1002]
     assert found["base_seeds"] == [0, 1, 2]
-    assert found["effect"]["figures"]["AP"]["seeds"]["n"] == 3
+    assert found["effect"]["figures"]["AP"]["seeds"]["method"] == "Welch"
+    assert model(results, "yolo11n-ema")["effect"]["figures"]["AP"]["seeds"]["method"] == "t"
+
+
+def test_models_that_find_nothing_are_not_called_identical_without_a_word(finished):
+    _, results = finished
+    assert not any("finds anything" in line for line in captions.first(results))
+    untrained = copy.deepcopy(results)
+    for found in untrained["models"]:
+        found["figures"]["AP"]["mean"] = 0.0
+    assert "No model finds anything yet: AP is 0 for all of them" in " ".join(captions.first(untrained))
 
 
 def test_an_identical_model_has_no_difference(finished):

@@ -80,10 +80,10 @@ def write_mistake(path: Path, error: UserError) -> None:
     On a full disk even that may fail; the words then stand in the log.
     """
     kind = next(cls.__name__ for cls in type(error).__mro__ if cls.__module__ == UserError.__module__)
-    sys.stderr.write(f"{error}\n")
     try:
         write_json(path, {"kind": kind, "message": " ".join(str(error).split())})
     except OSError as fault:
+        sys.stderr.write(f"{error}\n")
         if fault.errno != errno.ENOSPC:
             raise
 

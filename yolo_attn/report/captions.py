@@ -13,7 +13,7 @@ STEADY = 2.0  # 90th over 10th percentile of a latency from which on the caption
 
 
 def first(results: Mapping[str, Any]) -> list[str]:
-    """Return what must be read before any figure: no test split, missing runs, seeds that are too few."""
+    """Return what must be read before any figure: no test split, missing runs, too few seeds, nothing found."""
     lines = []
     data = results["data"]
     if data and data["split"] != "test":
@@ -29,6 +29,8 @@ def first(results: Mapping[str, Any]) -> list[str]:
         lines.append(
             "One seed: it shows that the models train, not that one is better. Runs of one model differ with the seed."
         )
+    if results["models"] and not any(model["figures"]["AP"]["mean"] for model in results["models"]):
+        lines.append("No model finds anything yet: AP is 0 for all of them, so that nothing is compared. Train longer.")
     return lines
 
 
