@@ -48,9 +48,7 @@ def write_bytes(path: Path, content: bytes) -> None:
 def write_json(path: Path, value: Any, *, indent: int | None = 2) -> None:
     """Write ``value`` as JSON into ``path``, see :func:`write_text`. What JSON does not know is written as its text."""
     gaps = (",", ":") if indent is None else None
-    text = json.dumps(
-        finite(value), indent=indent, separators=gaps, ensure_ascii=False, allow_nan=False, default=str
-    )
+    text = json.dumps(finite(value), indent=indent, separators=gaps, ensure_ascii=False, allow_nan=False, default=str)
     write_text(path, text + "\n")
 
 
