@@ -36,12 +36,6 @@ class Progress:
     batch: int = 0
     batches: int = 0
 
-    @property
-    def fraction(self) -> float:
-        """The part of the training that is done, 0 to 1."""
-        inner = self.batch / self.batches if self.batches and self.phase == "training" else 0.0
-        return min(1.0, (self.epoch + inner) / self.epochs)
-
 
 class Watch(Protocol):
     """Whoever wants to know what happens to the runs."""
