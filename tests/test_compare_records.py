@@ -11,8 +11,8 @@ from types import SimpleNamespace
 import pytest
 from comparison import make
 
-from yolo_attn.compare import children, records, training, worker
-from yolo_attn.errors import UserError
+from yolo_attn.compare import children, ground_truth, records, training, worker
+from yolo_attn.errors import DataError, UserError
 
 
 def test_json_is_written_whole_or_not_at_all(tmp_path):
@@ -142,6 +142,23 @@ def test_the_best_checkpoint_is_mended(tmp_path):
     assert best() == 4
     training._remove_spares(run)
     assert sorted(path.name for path in weights.iterdir()) == ["best.pt", "last.pt"]
+
+
+def test_the_best_epoch_is_the_last_of_equal_ones_as_in_best_pt():
+    key = "metrics/mAP50-95(B)"
+    assert worker.best_epoch([{"epoch": 1.0, key: 0.1}, {"epoch": 2.0, key: 0.3}, {"epoch": 3.0, key: 0.3}]) == 3
+    assert worker.best_epoch([{"epoch": 1.0, key: 0.3}, {"epoch": 2.0, key: None}, {"epoch": 3.0, key: 0.2}]) == 1
+    assert worker.best_epoch([{"epoch": 1.0}]) is None
+
+
+def test_another_runs_ground_truth_must_be_the_same(tmp_path):
+    plan = make(tmp_path / "c")
+    truth = {"images": [1], "annotations": [], "categories": [], "info": {"root": str(tmp_path / "images")}}
+    assert ground_truth.keep(plan, "a-seed0", truth)["info"]["root"] == "../images"
+    moved = {**truth, "info": {"root": "/elsewhere"}}
+    assert ground_truth.keep(plan, "b-seed0", moved)["info"]["root"] == "../images"
+    with pytest.raises(DataError, match=r"b-seed0 was validated on other images or boxes than .* has changed"):
+        ground_truth.keep(plan, "b-seed0", {**truth, "images": [1, 2]})
 
 
 def test_sessions_keep_time_and_memory_up_to_the_last_epoch_of_a_killed_process(tmp_path):

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from ray_grids import starts
 
-from yolo_attn.compare import children, ray_engine, ray_node
+from yolo_attn.compare import children, ray_engine, ray_node, records
 from yolo_attn.compare.plan import Plan
 from yolo_attn.compare.ray_node import Input, Outcome, Parcel
 from yolo_attn.compare.records import read_json, write_json
@@ -150,15 +150,21 @@ def test_the_record_is_put_down_last(plan, monkeypatch):
     run, order = plan.run("mine-seed0"), []
     (run.folder / "weights").mkdir(parents=True)
     (run.folder / "weights" / "last.pt").write_text("of a training begun here")
-    original = ray_engine.write_bytes
-    monkeypatch.setattr(
-        ray_engine, "write_bytes", lambda path, content: (order.append(path.name), original(path, content))
-    )
+    original = records.write_bytes
+
+    def write_bytes(path, content):
+        order.append(path.name)
+        original(path, content)
+
+    monkeypatch.setattr(records, "write_bytes", write_bytes)
+    monkeypatch.setattr(ray_engine, "write_bytes", write_bytes)
     files = {"record.json": b"{}", "weights/best.pt": b"w", "log.txt": b"l"}
     truth = {"info": {"root": "/there"}, "images": [], "annotations": [], "categories": []}
     _Head(plan).receive(run, Outcome(0, "n", files, json.dumps(truth).encode()))
     assert order == ["best.pt", "log.txt", "ground_truth.json", "record.json"]
-    assert read_json(plan.folder / "ground_truth.json") == truth
+    kept = read_json(plan.folder / "ground_truth.json")
+    assert (plan.folder / kept["info"]["root"]).resolve() == Path("/there")
+    assert kept | {"info": truth["info"]} == truth
     assert not (run.folder / "weights" / "last.pt").exists()
     other = Outcome(0, "n", files, json.dumps(truth | {"images": [1]}).encode())
     with pytest.raises(

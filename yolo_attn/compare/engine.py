@@ -8,12 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Protocol
 
 from yolo_attn.compare import children, trackers
 from yolo_attn.compare.plan import Plan, Run
-from yolo_attn.compare.records import read_epochs, read_json
+from yolo_attn.compare.records import epochs_so_far, read_json
 
 POLL = 0.5  # seconds between two looks at a run
 
@@ -108,14 +107,7 @@ def read_progress(plan: Plan, run: Run) -> Progress:
         told = read_json(run.progress)
     except ValueError:  # caught in the middle of being written
         told = None
-    epoch = _rows(run.folder / "results.csv")
+    epoch = len(epochs_so_far(run.folder / "results.csv"))
     if told is None:
         return Progress("training" if epoch else "starting", epoch, plan.epochs)
     return Progress(told["phase"], max(epoch, told["epoch"]), plan.epochs, told["batch"], told["batches"])
-
-
-def _rows(path: Path) -> int:
-    try:
-        return len(read_epochs(path))
-    except (OSError, ValueError, KeyError):
-        return 0

@@ -15,7 +15,7 @@ from yolo_attn.compare.engine import Progress
 from yolo_attn.compare.live_table import State
 from yolo_attn.compare.pace import Pace
 from yolo_attn.compare.plan import Plan, Run
-from yolo_attn.compare.records import read_epochs
+from yolo_attn.compare.records import epochs_so_far
 
 REDRAW = 0.25  # seconds between two drawings, at least
 QUIET = 30.0  # seconds between two plain lines about one run, at least
@@ -171,10 +171,7 @@ def _at_first(run: Run) -> State:
 
 def _figures(run: Run) -> list[float | None]:
     """Return mAP50-95 on val of each finished epoch, 0 to 1."""
-    try:
-        return [row.get(VAL) for row in read_epochs(run.folder / "results.csv")]
-    except (OSError, ValueError, KeyError):  # caught in the middle of being written
-        return []
+    return [row.get(VAL) for row in epochs_so_far(run.folder / "results.csv")]
 
 
 def _latest(run: Run) -> float | None:

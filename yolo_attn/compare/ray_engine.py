@@ -18,12 +18,12 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from yolo_attn.compare import children, ray_node, ray_resources, trackers
+from yolo_attn.compare import children, ground_truth, ray_node, ray_resources, trackers
 from yolo_attn.compare.engine import Watch, read_progress
 from yolo_attn.compare.plan import Plan, Run
 from yolo_attn.compare.ray_node import Outcome, Parcel
-from yolo_attn.compare.records import read_json, read_record, write_bytes, write_text
-from yolo_attn.errors import DataError, UserError, WordError
+from yolo_attn.compare.records import read_record, write_bytes, write_text
+from yolo_attn.errors import UserError, WordError
 
 WORKER = "yolo_attn.compare.worker"  # the child's module
 ATTEMPTS = 3  # times that a run is begun whose worker or node is lost
@@ -316,7 +316,8 @@ class _Grid:
         for name in ("last.pt", "previous.pt", "best_copy.pt"):  # of a training begun here
             if f"weights/{name}" not in files:
                 (run.folder / "weights" / name).unlink(missing_ok=True)
-        keep_truth(self.plan, run, outcome)
+        if outcome.truth is not None:
+            ground_truth.keep(self.plan, run.name, json.loads(outcome.truth), outcome.host)
         write_bytes(run.record, record)
 
     def has_record(self, run: Run, *, wait: bool = True) -> bool:
@@ -358,27 +359,6 @@ class _Grid:
         if "No module named 'yolo_attn" in str(error):
             return WordError("engine=ray: a node has no yolo-attn; pip install yolo-attn on every node")
         return UserError(f"{type(cause).__name__}: {_first_line(cause)}")
-
-
-def keep_truth(plan: Plan, run: Run, outcome: Outcome) -> None:
-    """Keep the ground truth that came with a run, if there is none yet.
-
-    Raises:
-        DataError: If another run was validated on other boxes.
-    """
-    path = plan.folder / "ground_truth.json"
-    kept = read_json(path)
-    if outcome.truth is None:
-        return
-    if kept is None:
-        write_bytes(path, outcome.truth)
-        return
-    came = json.loads(outcome.truth)
-    if any(kept[key] != came[key] for key in ("images", "annotations", "categories")):
-        raise DataError(
-            f"{run.name} was validated on {outcome.host} on other images or boxes than {path} holds; "
-            f"the data set {plan.data} is another one there"
-        )
 
 
 @contextlib.contextmanager

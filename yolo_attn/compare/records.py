@@ -131,6 +131,14 @@ def read_epochs(path: Path) -> list[dict[str, float | None]]:
     return [rows[epoch] for epoch in sorted(rows)]
 
 
+def epochs_so_far(path: Path) -> list[dict[str, float | None]]:
+    """Return what :func:`read_epochs` does of a file that is being written, empty if it cannot be read just now."""
+    try:
+        return read_epochs(path)
+    except (OSError, ValueError, KeyError):
+        return []
+
+
 def cut_epochs(path: Path, last: int) -> None:
     """Take the epochs after ``last`` out of an Ultralytics ``results.csv``: a resumed training appends its own."""
     if not path.is_file():

@@ -20,7 +20,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from yolo_attn.compare import training
+from yolo_attn.compare import ground_truth, training
 from yolo_attn.compare.plan import Plan, Run
 from yolo_attn.compare.records import FORMAT, disk_full, read_epochs, read_json, write_json
 from yolo_attn.errors import DataError, UserError, user_error_in
@@ -198,7 +198,7 @@ def perform(plan: Plan, run: Run) -> None:
     data = training.absolute(plan.data)
     result = evaluation.evaluate(checkpoint, data, plan.train, plan.split, run.folder / "validation")
     predictions = coco.columns(result.predictions)
-    truth = keep_truth(plan, run, result.truth)
+    truth = ground_truth.keep(plan, run.name, result.truth)
     sessions = training.read_sessions(run)
     epochs = read_epochs(run.folder / "results.csv")
     record = {
@@ -242,34 +242,14 @@ def perform(plan: Plan, run: Run) -> None:
     write_json(run.record, record, indent=None)
 
 
-def keep_truth(plan: Plan, run: Run, truth: dict[str, Any]) -> dict[str, Any]:
-    """Keep the ground truth in the comparison's folder, once for all runs.
-
-    Raises:
-        DataError: If another run was validated on other boxes.
-    """
-    path = plan.folder / "ground_truth.json"
-    truth = {**truth, "info": {**truth["info"], "root": _relative(truth["info"]["root"], plan.folder)}}
-    kept = read_json(path)
-    if kept is None:
-        write_json(path, truth, indent=None)
-        return truth
-    if any(kept[key] != truth[key] for key in ("images", "annotations", "categories")):
-        raise DataError(
-            f"{run.name} was validated on other images or boxes than {path} holds; the data set {plan.data} has changed"
-        )
-    return truth
-
-
 def best_epoch(epochs: list[dict[str, float | None]]) -> int | None:
-    """Return the number of the epoch that Ultralytics chose on val: the first with the highest fitness.
+    """Return the number of the epoch with the highest mAP50-95 on val, of equal ones the last, as ``best.pt`` has it.
 
-    Its fitness is mAP50-95, up to 8.3.x nine parts of it and one of mAP50; the table does not say which, so this
-    is the epoch with the highest mAP50-95.
+    Early versions of Ultralytics choose by nine parts of mAP50-95 and one of mAP50.
     """
     key = "metrics/mAP50-95(B)"
     rated = [row for row in epochs if row.get(key) is not None]
-    return int(max(rated, key=lambda row: row[key])["epoch"]) if rated else None  # type: ignore[arg-type,return-value]
+    return int(max(reversed(rated), key=lambda row: row[key])["epoch"]) if rated else None  # type: ignore[arg-type,return-value]
 
 
 def _arguments(plan: Plan, run: Run) -> dict[str, Any]:
@@ -280,13 +260,6 @@ def _arguments(plan: Plan, run: Run) -> dict[str, Any]:
     found = yaml.safe_load(path.read_text(encoding="utf-8")) if path.is_file() else {}
     found = {key: value for key, value in found.items() if key not in PLACES}
     return {**found, **plan.train, "model": run.title, "data": plan.data}
-
-
-def _relative(path: str, folder: Path) -> str:
-    try:
-        return Path(os.path.relpath(path, folder.resolve())).as_posix()
-    except ValueError:  # another drive
-        return path
 
 
 def _moment(seconds: float) -> str:

@@ -126,8 +126,7 @@ def figures(truth: dict[str, Any], predictions: Rows | Columns) -> dict[str, flo
 def per_class(truth: dict[str, Any], predictions: Rows | Columns) -> dict[str, dict[str, float | None]]:
     """Return AP, AP50 and AR100 of each class, each from 0 to 1, by the class's name in the order of the class ids.
 
-    They are None for a class that the ground truth has no object of. Of two classes of one name the second is called
-    ``name (id)``.
+    They are None for a class that the ground truth has no object of. The names are those of :func:`class_names`.
 
     Args:
         truth: As for :func:`figures`.
@@ -136,17 +135,24 @@ def per_class(truth: dict[str, Any], predictions: Rows | Columns) -> dict[str, d
     Raises:
         DataError: If a prediction is of an image that the ground truth does not have.
     """
-    classes = sorted(truth["categories"], key=lambda category: category["id"])
     evaluation = _evaluation(truth, predictions)
     found: dict[str, dict[str, float | None]] = {}
-    for index, category in enumerate(classes):
-        name = category["name"] if category["name"] not in found else f"{category['name']} ({category['id']})"
+    for index, name in enumerate(class_names(truth).values()):
         if evaluation is None:
             found[name] = dict.fromkeys(PER_CLASS)
             continue
         precision = evaluation.eval["precision"][:, :, index, 0, -1]  # threshold, recall; all sizes, 100 detections
         recall = evaluation.eval["recall"][:, index, 0, -1]  # threshold
         found[name] = {"AP": _mean(precision), "AP50": _mean(precision[0]), "AR100": _mean(recall)}
+    return found
+
+
+def class_names(truth: Mapping[str, Any]) -> dict[int, str]:
+    """Return the classes' names by id, in the order of the ids; of two of one name the second is ``name (id)``."""
+    found: dict[int, str] = {}
+    for category in sorted(truth["categories"], key=lambda category: category["id"]):
+        name, number = category["name"], category["id"]
+        found[number] = f"{name} ({number})" if name in found.values() else name
     return found
 
 

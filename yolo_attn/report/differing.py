@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from yolo_attn.figures.coco import rows
 from yolo_attn.report.collect import Experiment
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    Boxes = NDArray[np.float64]
 
 SURE = 0.25  # the score from which on `yolo predict` shows a box
 SAME = 0.5  # IoU from which on a box is found
@@ -146,8 +146,8 @@ def find(
         predictions: Predictions of that image in COCO's format.
         names: Class names by id.
     """
-    overlaps = iou(_boxes(predictions), _boxes(objects))
     crowd = np.array([bool(o.get("iscrowd") or o.get("ignore")) for o in objects], dtype=bool)
+    overlaps = _overlaps(predictions, objects, crowd)
     taken = np.zeros(len(objects), dtype=bool)
     boxes = []
     right = wrong = 0
@@ -159,7 +159,7 @@ def find(
         if fits.any():
             taken[int(np.argmax(np.where(fits, overlaps[index], -1.0)))] = True
             right += 1
-        elif _within(prediction, [o for o, many in zip(objects, crowd & same, strict=True) if many]):
+        elif (crowd & same & (overlaps[index] >= SAME)).any():
             continue
         else:
             wrong += 1
@@ -170,29 +170,17 @@ def find(
     return Found(tuple(boxes), right, wrong, len(lost))
 
 
-def iou(one: Boxes, other: Boxes) -> NDArray[np.float64]:
-    """Return the intersection over union of boxes ``(N, 4)`` and ``(M, 4)``, x y w h, as ``(N, M)``."""
-    shared = _shared(one, other)
-    union = (one[:, 2] * one[:, 3])[:, None] + (other[:, 2] * other[:, 3])[None] - shared
-    return np.divide(shared, union, out=np.zeros_like(shared), where=union > 0)
+def _overlaps(
+    predictions: Sequence[Mapping[str, Any]], objects: Sequence[Mapping[str, Any]], crowd: NDArray[np.bool_]
+) -> NDArray[np.float64]:
+    """Return IoU as ``(predictions, objects)``; for a crowd region the part of the prediction that lies in it."""
+    from faster_coco_eval import mask  # type: ignore[import-untyped]
 
-
-def _shared(one: Boxes, other: Boxes) -> NDArray[np.float64]:
-    low = np.maximum(one[:, None, :2], other[None, :, :2])
-    high = np.minimum((one[:, :2] + one[:, 2:])[:, None], (other[:, :2] + other[:, 2:])[None])
-    sides = np.clip(high - low, 0.0, None)
-    area: NDArray[np.float64] = sides[..., 0] * sides[..., 1]
-    return area
-
-
-def _within(prediction: Mapping[str, Any], crowds: Sequence[Mapping[str, Any]]) -> bool:
-    box = _boxes([prediction])
-    area = float(box[0, 2] * box[0, 3])
-    return bool(crowds) and area > 0 and float(_shared(box, _boxes(crowds)).max()) >= SAME * area
-
-
-def _boxes(entries: Sequence[Mapping[str, Any]]) -> Boxes:
-    return np.array([entry["bbox"] for entry in entries], dtype=np.float64).reshape(-1, 4)
+    one, other = (np.array([entry["bbox"] for entry in each], np.float64) for each in (predictions, objects))
+    shape = (len(predictions), len(objects))
+    if not all(shape):
+        return np.zeros(shape)
+    return np.asarray(mask.iou(one, other, crowd.astype(int).tolist()), np.float64).reshape(shape)
 
 
 def _xywh(entry: Mapping[str, Any]) -> tuple[float, float, float, float]:
@@ -209,6 +197,4 @@ def _by_image(entries: Sequence[dict[str, Any]]) -> dict[Any, list[dict[str, Any
 
 def _sure(columns: Mapping[str, Sequence[Any]]) -> dict[Any, list[dict[str, Any]]]:
     """Return the predictions with a score from ``SURE`` on, by image."""
-    keys = ("image_id", "category_id", "score", "bbox")
-    rows = zip(*(columns[key] for key in keys), strict=True)
-    return _by_image([dict(zip(keys, row, strict=True)) for row in rows if row[2] >= SURE])
+    return _by_image([row for row in rows(columns) if row["score"] >= SURE])

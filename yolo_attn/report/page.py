@@ -121,7 +121,7 @@ def _svg(text: str) -> Markup:
 
 
 def _forest(models: Sequence[Mapping[str, Any]]) -> dict[str, Markup] | None:
-    shown = [model for model in models if effect(model, "AP") and effect(model, "AP")["seeds"]["mean"] is not None]  # type: ignore[index]
+    shown = [model for model in models if effect(model, "AP")]
     if not shown:
         return None
     return {
@@ -164,12 +164,11 @@ def _changes(models: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
     for number, model in enumerate(models):
         sizes = [(f"AP {text}", effect(model, name)) for name, text in SIZES.items()]
         classes = [(name[3:-1], found) for name, found in model["effect"]["figures"].items() if name.startswith("AP[")]
-        classes = [(name, found) for name, found in classes if found["seeds"]["mean"] is not None]
         most = max(most, len(classes))
         if len(classes) > CLASSES:
             classes = sorted(classes, key=lambda item: -abs(item[1]["seeds"]["mean"]))[:CLASSES]
         shown = max(shown, len(classes))
-        rows = [(name, found) for name, found in (*sizes, *classes) if found and found["seeds"]["mean"] is not None]
+        rows = [(name, found) for name, found in (*sizes, *classes) if found]
         if rows:
             charts.append(_svg(small.changes(model, rows, f"changes-{number}").inline()))
     return {"charts": charts, "hidden": most > shown, "classes": most, "shown": shown} if charts else None

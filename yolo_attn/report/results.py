@@ -91,11 +91,6 @@ def count(entry: Entry, base: Entry, experiment: Experiment) -> dict[int, int]:
     return both or {seed: other for seed, other in pairs.items() if seed in its}
 
 
-def predictions(record: Mapping[str, Any]) -> Any:
-    """Return a record's predictions in columns, or None."""
-    return record.get("predictions")
-
-
 def _values(
     entry: Entry, seeds: Mapping[int, int], experiment: Experiment, say: Progress
 ) -> dict[str, dict[int, float | None]]:
@@ -105,10 +100,10 @@ def _values(
         record = experiment.records[entry.title][seed]
         found: dict[str, float | None] = dict(record["figures"]["coco"])
         found |= {name: record["figures"]["ultralytics"].get(key) for name, key in OWN.items()}
-        if experiment.truth is not None and predictions(record) is not None:
+        if experiment.truth is not None and record.get("predictions") is not None:
             say(f"figures by class of {entry.title}, seed {seed}")
             try:
-                by_class = per_class(experiment.truth, predictions(record))
+                by_class = per_class(experiment.truth, record["predictions"])
             except DataError as error:
                 raise DataError(f"{experiment.plan.folder / str(record['run']) / 'record.json'}: {error}") from None
             found |= {f"AP[{name}]": figures["AP"] for name, figures in by_class.items()}
@@ -168,7 +163,7 @@ def _group(
     """Return a model's figures, one per seed of the baseline, None where the run is not finished."""
     own = {base: seed for seed, base in counted.items()}
     mine = [own.get(seed) for seed in seeds]
-    columns = [None if seed is None else predictions(experiment.records[entry.title][seed]) for seed in mine]
+    columns = [None if seed is None else experiment.records[entry.title][seed].get("predictions") for seed in mine]
     return Group(
         name=entry.title,
         values={name: [None if seed is None else its.get(seed) for seed in mine] for name, its in values.items()},
@@ -188,7 +183,7 @@ def _model(
         "role": entry.role,
         "control": entry.control,
         "of": entry.of,
-        "note": getattr(entry, "note", ""),
+        "note": entry.note,
         "planned_seeds": list(entry.seeds),
         "seeds": list(counted),
         "base_seeds": list(counted.values()),
@@ -237,9 +232,9 @@ def _over(mine: float | None, its: float | None) -> float | None:
 def _error_kinds(model: Mapping[str, Any], experiment: Experiment) -> dict[str, Any] | None:
     """Return the mean over the seeds of each number that TIDE gives."""
     records = [experiment.records[model["title"]][seed] for seed in model["seeds"]]
-    if experiment.truth is None or any(predictions(record) is None for record in records):
+    if experiment.truth is None or any(record.get("predictions") is None for record in records):
         return None
-    found = [dataclasses.asdict(error_kinds(experiment.truth, predictions(record))) for record in records]
+    found = [dataclasses.asdict(error_kinds(experiment.truth, record["predictions"])) for record in records]
     return _averaged(found)
 
 

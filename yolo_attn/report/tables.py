@@ -118,7 +118,7 @@ def mean_and_spread(found: Mapping[str, Any]) -> str:
 
 
 def _change(found: Mapping[str, Any] | None) -> str:
-    if found is None or found["seeds"]["mean"] is None:
+    if found is None:
         return NONE
     ends = interval(whole(found))
     return signed(found["seeds"]["mean"]) + (f" ({ends})" if ends != NONE else "")
@@ -205,7 +205,7 @@ def _grid(title: str, models: Sequence[Mapping[str, Any]], figures: Sequence[tup
         cells = []
         for model in models:
             found = effect(model, name)
-            change = f" ({_change(found)})" if found and found["seeds"]["mean"] is not None else ""
+            change = f" ({_change(found)})" if found else ""
             cells.append(f"{mean_and_spread(figure(model, name))}{change}".replace("((", "(").replace("))", ")"))
         if any(cell != NONE for cell in cells):
             rows.append([text, *cells])

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from yolo_attn.errors import DataError
-from yolo_attn.figures.coco import COLUMNS, Columns, Rows, columns
+from yolo_attn.figures.coco import COLUMNS, Columns, Rows, class_names, columns
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -82,12 +82,8 @@ def read_truth(truth: Mapping[str, Any]) -> Truth:
     images = np.unique(np.array([image["id"] for image in truth["images"]], dtype=np.int64))
     if not images.size:
         raise DataError("the ground truth has no images; resampling them needs at least one")
-    categories = {category["id"]: category["name"] for category in truth["categories"]}
-    classes = np.array(sorted(categories), dtype=np.int64)
-    names: list[str] = []
-    for number in classes.tolist():
-        name = categories[number]
-        names.append(f"{name} ({number})" if name in names else name)
+    categories = class_names(truth)
+    classes, names = np.array(list(categories), dtype=np.int64), list(categories.values())
 
     objects = truth["annotations"]
     klass, strange_class = _places(classes, [item["category_id"] for item in objects])

@@ -7,6 +7,7 @@ from typing import Any
 
 from yolo_attn.report.charts.draw import Drawing, Scale, scale, shortened, tick, width_of
 from yolo_attn.report.numbers import NONE, counted, interval, signed
+from yolo_attn.report.tables import effect
 
 ROW, HEAD, FOOT, GAP = 34.0, 26.0, 44.0, 12.0
 NARROW = 500.0  # px below which labels stand above their row
@@ -26,10 +27,11 @@ def forest(models: Sequence[Mapping[str, Any]], figures: Sequence[str], width: f
     labels = max([width_of(model["title"]) for model in models], default=0)
     left = 12.0 if narrow else min(labels + 24, 0.3 * width)
     right = width - (12.0 if narrow else 190.0)
-    blocks = [(figure, [model for model in models if _of(model, figure)]) for figure in figures]
+    blocks = [(figure, [model for model in models if effect(model, figure)]) for figure in figures]
     blocks = [(figure, shown) for figure, shown in blocks if shown]
     height = sum(HEAD + row * len(shown) + GAP for _, shown in blocks) + FOOT
-    axis = _axis([_of(model, figure) for figure, shown in blocks for model in shown], left, right)
+    found = [effect(model, figure) for figure, shown in blocks for model in shown]
+    axis = _axis([item for item in found if item], left, right)
     drawing = Drawing(
         name,
         width,
@@ -70,7 +72,8 @@ def _row(
     left: float,
     width: float,
 ) -> None:
-    found = _of(model, figure)
+    found = effect(model, figure)
+    assert found is not None, "only models with an effect are drawn"
     seeds, combined = found["seeds"], found["combined"]
     middle = top + row - ROW / 2
     ends = interval(combined or seeds)
@@ -105,9 +108,3 @@ def _axis(found: Sequence[Mapping[str, Any]], left: float, right: float) -> Scal
         ends += [end for part in ("seeds", "combined") if item[part] for end in (item[part]["low"], item[part]["high"])]
     ends = [end for end in ends if end is not None]
     return scale([*values, *ends], left, right, least=0.4)
-
-
-def _of(model: Mapping[str, Any], figure: str) -> Any:
-    """Return the model's effect on ``figure``, None if there is none."""
-    found = (model["effect"] or {"figures": {}})["figures"].get(figure)
-    return found if found and found["seeds"]["mean"] is not None else None
