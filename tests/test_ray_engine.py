@@ -248,7 +248,8 @@ def test_a_node_that_does_not_see_the_folder_sends_everything_back(tmp_path, clu
     assert (run.folder / "weights" / "best.pt").read_bytes() == b"best \x00 of mine-seed0"
     root = read_json(plan.folder / "ground_truth.json")["info"]["root"]
     first = starts(plan.run(notes.done[0]))[0]
-    assert root == str(Path(first["folder"]).parent / "images")  # there, not relative to the folder here
+    there = Path(first["folder"]).parent / "images"
+    assert (plan.folder / root).resolve() == there.resolve()  # the images' folder there, seen from the folder here
     assert (plan.run("mine-seed1").folder / "log.txt").read_text() == "mine-seed1 begins\n"
 
 
