@@ -18,9 +18,9 @@ from typing import Any
 
 import numpy as np
 
-from yolo_attn.figures import figures
+from yolo_attn.metrics import figures
+from yolo_attn.metrics.matching import match, read_truth
 from yolo_attn.statistics.image_bootstrap import FIGURES, draw, resampled
-from yolo_attn.statistics.matches import match, read_truth
 
 WIDTH, HEIGHT = 640, 480
 

@@ -32,7 +32,8 @@ from ultralytics.utils import LOGGER
 
 import yolo_attn
 from yolo_attn import Insertion, place
-from yolo_attn.integration import graph, pretrained
+from yolo_attn.integration.queries import model_graph
+from yolo_attn.integration.weights import loading
 from yolo_attn.model_yaml import places
 
 QUIET = {"plots": False, "verbose": False}
@@ -89,7 +90,7 @@ def transfer(arguments: argparse.Namespace, console: Console, folder: Path) -> N
             true = arrived(source, model.model, at)
             right = {name for name in naive if at[number(name)] == number(name)} & true
             model, at = placed(weights, insertion, folder / "again", f"t{k}")
-            pretrained.load(model.model, source)
+            loading.load(model.model, source)
             ours = arrived(source, model.model, at)
             total = len(source.state_dict())
             table.add_row(
@@ -130,7 +131,7 @@ def share(source: Any, names: set[str]) -> str:
 def validate(arguments: argparse.Namespace, console: Console, folder: Path) -> None:
     """Print mAP50-95 before any training, with a block at every named place."""
     for weights in arguments.weights:
-        base = graph.build(graph.load(f"{weights.stem}.yaml"))
+        base = model_graph.build(model_graph.load(f"{weights.stem}.yaml"))
         table = Table(
             box=box.SIMPLE_HEAD,
             pad_edge=False,

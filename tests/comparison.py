@@ -6,7 +6,7 @@ import io
 
 from rich.console import Console
 
-from yolo_attn.compare.plan import Plan
+from yolo_attn.experiment.plan import Plan
 
 
 def make(folder, **changes):

@@ -66,9 +66,9 @@ def rectangles(tmp_path):
 def own_layers():
     """The registry; what a test registers or takes out is undone afterwards."""
     from yolo_attn import registry
-    from yolo_attn.integration import layers
+    from yolo_attn.integration.queries import layer_types
 
-    before = dict(layers.installed())
+    before = dict(layer_types.installed())
     yield registry
     registry.BLOCKS.clear()
     registry.BLOCKS.update(before)

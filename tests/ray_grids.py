@@ -13,10 +13,11 @@ HEAD = "epoch,time,metrics/mAP50-95(B)\n"
 
 
 def pretend(folder, name):
-    """Pretend to train as ``yolo_attn.compare.worker`` does; ``pretend`` among the training words says what happens."""
-    from yolo_attn.compare.plan import Plan
-    from yolo_attn.compare.records import FORMAT, read_epochs, write_json
-    from yolo_attn.compare.worker import alone, end_with_parent
+    """Pretend to train as ``yolo_attn.comparison.worker`` does; ``pretend`` among the training words says what happens."""
+    from yolo_attn.atomic_files import write_json
+    from yolo_attn.comparison.worker import alone, end_with_parent
+    from yolo_attn.experiment.plan import Plan
+    from yolo_attn.experiment.storage import FORMAT, read_epochs
 
     end_with_parent()
     plan = Plan.load(folder)

@@ -7,7 +7,7 @@ import random
 
 import pytest
 
-from yolo_attn.figures import FIGURES, ground_truth
+from yolo_attn.metrics import FIGURES, ground_truth
 
 
 def random_scene(seed, images=12, classes=4, objects=9, crowd=0.0, ties=False, many=0, conjure=1):

@@ -5,8 +5,8 @@ import random
 
 import pytest
 
-from yolo_attn.errors import WordError
-from yolo_attn.pretrained.align import Layer, align, by_number, class_branch, parse_pins
+from yolo_attn.alignment.layer_alignment import Layer, align, by_number, class_branch, parse_pins
+from yolo_attn.errors import ArgumentError
 
 
 def conv(*reads, width=8, row="", kind="Conv"):
@@ -135,13 +135,13 @@ def test_pins_that_cannot_be(pins, words):
 
 @pytest.mark.parametrize("text", ["6", "6=", "a=7", "6=7,", "6=7;8=9", "-1=2"])
 def test_pins_that_are_no_pairs(text):
-    with pytest.raises(WordError, match=rf"map={text} must be pairs source=target"):
+    with pytest.raises(ArgumentError, match=rf"map={text} must be pairs source=target"):
         parse_pins(text)
 
 
 def test_pins_from_words():
     assert parse_pins("6=7, 8=10") == {6: 7, 8: 10}
-    with pytest.raises(WordError, match="map=6=7,6=8 names source layer 6 twice"):
+    with pytest.raises(ArgumentError, match="map=6=7,6=8 names source layer 6 twice"):
         parse_pins("6=7,6=8")
 
 

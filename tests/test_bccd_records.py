@@ -13,9 +13,9 @@ from support import ROOT
 
 from yolo_attn import report
 from yolo_attn.cli.compare import ENGINE_WORDS, OWN_WORDS
-from yolo_attn.compare import experiment_file
-from yolo_attn.compare.plan import Plan, read_seeds
-from yolo_attn.figures import coco
+from yolo_attn.experiment import experiment_file
+from yolo_attn.experiment.plan import Plan, read_seeds
+from yolo_attn.metrics import coco_metrics
 
 FOLDER = ROOT / "benchmarks" / "bccd"
 
@@ -74,7 +74,7 @@ def test_the_predictions_kept_give_the_figures_kept():
     truth = json.loads((FOLDER / "ground_truth.json").read_text(encoding="utf-8"))
     for run in Plan.load(FOLDER).runs[:2]:
         record = json.loads(run.record.read_text(encoding="utf-8"))
-        found = coco.figures(truth, record["predictions"])
+        found = coco_metrics.figures(truth, record["predictions"])
         assert found == pytest.approx(record["figures"]["coco"], abs=1e-12)
 
 
@@ -87,9 +87,9 @@ def test_the_experiment_file_is_the_plan():
 
 
 def _train_words():
-    from yolo_attn.integration import yolo
+    from yolo_attn.integration.queries import yolo_command
 
-    return yolo.words()
+    return yolo_command.words()
 
 
 def test_nothing_of_the_machine_is_in_them():

@@ -413,15 +413,15 @@ def test_registry_imports_neither_torch_nor_ultralytics():
     assert run_python(code) == "[]"
 
 
-def test_blocks_import_only_the_registry_of_this_project():
+def test_blocks_import_only_what_checkpoints_can_rely_on():
+    """Blocks import each other, the registry and the wording of messages; nothing else of this project."""
     folder = Path(yolo_attn.blocks.__file__).parent
-    for file in folder.glob("*.py"):
-        siblings = {f.stem for f in folder.glob("*.py")}
+    for file in folder.rglob("*.py"):
+        above = len(file.relative_to(folder).parts) + 1  # dots from here to yolo_attn
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
             if isinstance(node, ast.ImportFrom) and node.level:
-                assert (node.level, node.module) == (2, "registry") or (
-                    node.level == 1 and node.module in siblings - {"__init__"}
-                ), f"{file.name} imports {'.' * node.level}{node.module}"
+                allowed = node.level < above or (node.level == above and node.module in ("registry", "messages"))
+                assert allowed, f"{file.name} imports {'.' * node.level}{node.module}"
             elif isinstance(node, (ast.Import, ast.ImportFrom)):
                 names = [a.name for a in node.names] if isinstance(node, ast.Import) else [node.module]
                 roots = {n.split(".")[0] for n in names}

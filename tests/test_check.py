@@ -10,7 +10,7 @@ from support import ROOT
 import yolo_attn
 from yolo_attn.cli import main
 from yolo_attn.errors import LayerError
-from yolo_attn.model_yaml.check import check
+from yolo_attn.model_yaml.checking import check
 from yolo_attn.model_yaml.written import row_lines, written_twice
 
 yolo_attn.register()
@@ -286,7 +286,7 @@ def test_strides_that_do_not_fit_name_layers_that_do(look):
 )
 def test_file_names(look, name, said):
     if name == "yolov8n6.yaml":  # Ultralytics looks for yolov8n-p6.yaml, which it ships
-        from yolo_attn.model_yaml.slips import file_name
+        from yolo_attn.model_yaml.lint import file_name
 
         assert list(file_name("yolov8n6", ["n", "s"])) == []
         return

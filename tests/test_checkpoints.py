@@ -10,7 +10,7 @@ from support import gate_module, model_yaml, run
 from torch import nn
 from ultralytics import YOLO
 
-from yolo_attn.integration import checkpoints, layers
+from yolo_attn.integration.queries import checkpoints, layer_types
 
 NAMES = ("yolo11n-ema.yaml", "yolo11n-gsop.yaml", "yolo11n-pmfs.yaml")
 
@@ -191,7 +191,7 @@ def test_stock_checkpoints_are_ultralytics_business(tmp_path, monkeypatch):
     model.save(tmp_path / "stock.pt")
     assert not checkpoints.holds_our_layers(tmp_path / "stock.pt")
     again = YOLO(tmp_path / "stock.pt").model
-    assert not layers.has_ours(again)
+    assert not layer_types.has_ours(again)
     module = types.ModuleType("gone_package")
     module.Gone = type("Gone", (nn.Module,), {"__module__": "gone_package", "__qualname__": "Gone"})
     with monkeypatch.context() as patch:
@@ -205,8 +205,8 @@ def test_stock_checkpoints_are_ultralytics_business(tmp_path, monkeypatch):
 
 
 def test_has_ours(models):
-    assert all(layers.has_ours(model.model) for model in models.values())
-    assert not layers.has_ours(None)
-    assert not layers.has_ours("yolo11n-ema.yaml")
-    assert layers.spec_of(type(models[NAMES[0]].model.model[17])).name == "EMA"
-    assert layers.spec_of(nn.Identity) is None
+    assert all(layer_types.has_ours(model.model) for model in models.values())
+    assert not layer_types.has_ours(None)
+    assert not layer_types.has_ours("yolo11n-ema.yaml")
+    assert layer_types.spec_of(type(models[NAMES[0]].model.model[17])).name == "EMA"
+    assert layer_types.spec_of(nn.Identity) is None

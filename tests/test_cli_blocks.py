@@ -6,7 +6,7 @@ import pytest
 
 from yolo_attn import docstrings
 from yolo_attn.cli import blocks, main
-from yolo_attn.integration import layers
+from yolo_attn.integration.queries import layer_types
 
 
 class Sample:
@@ -54,7 +54,7 @@ def test_every_layer_is_in_the_table_with_its_limits(capsys, monkeypatch, column
     monkeypatch.setenv("COLUMNS", columns)
     assert main(["blocks"]) == 0
     table, limits = re.sub(r"[ \n]+", " ", capsys.readouterr().out).split(" Limits ")
-    for name, spec in layers.installed().items():
+    for name, spec in layer_types.installed().items():
         assert f" {name} {blocks.options(spec)[0]} {blocks.parameters(spec)[0]} {blocks.READS[spec.inputs]} " in table
         assert all(option in table for option in blocks.options(spec))
         for limit in docstrings.points(docstrings.sections(spec.cls)["Limits"]):

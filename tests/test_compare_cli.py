@@ -6,8 +6,8 @@ import pytest
 
 from yolo_attn.cli import compare as command
 from yolo_attn.cli.main import main
-from yolo_attn.compare import runs
-from yolo_attn.errors import UserError, WordError
+from yolo_attn.comparison import running
+from yolo_attn.errors import ArgumentError, UserError
 
 
 @pytest.fixture
@@ -20,7 +20,7 @@ def planned(monkeypatch, tmp_path):
         seen.append((plan, engine))
         return {"failed": []}
 
-    monkeypatch.setattr(runs, "compare", keep)
+    monkeypatch.setattr(running, "compare", keep)
 
     def run(*words, status=0):
         assert command.run(words) == status
@@ -99,7 +99,7 @@ def test_mistakes_are_one_line_and_write_nothing(planned, tmp_path, words, match
 )
 def test_mistakes_in_an_experiment_file(planned, tmp_path, text, match):
     (tmp_path / "e.yaml").write_text(text)
-    with pytest.raises(WordError, match=match):
+    with pytest.raises(ArgumentError, match=match):
         command.run(["e.yaml"])
 
 

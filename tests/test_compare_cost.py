@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from yolo_attn.compare import Plan, cost, environment
+from yolo_attn.comparison import Plan, cost_measurement, environment
 from yolo_attn.errors import UserError
 
 
@@ -21,8 +21,8 @@ def test_costs_agree_with_ultralytics(name):
     opened = YOLO(name)
     _, count, _, theirs = opened.info()
     model = opened.model.eval()
-    assert cost.parameters(model) == count
-    ours = cost.gflops(model)
+    assert cost_measurement.parameters(model) == count
+    ours = cost_measurement.gflops(model)
     assert ours == pytest.approx(theirs, rel=0.04)  # thop counts the norms
     assert ours < theirs
 
@@ -42,37 +42,37 @@ class Spy(nn.Module):
 
 def test_models_are_timed_in_turn():
     order = []
-    found = cost.times({name: Spy(name, order) for name in "abc"}, 32, batch=2, rounds=(4, 4), seconds=0)
+    found = cost_measurement.times({name: Spy(name, order) for name in "abc"}, 32, batch=2, rounds=(4, 4), seconds=0)
     assert {name: len(values) for name, values in found.items()} == {"a": 4, "b": 4, "c": 4}
-    assert "".join(name for name, *_ in order[3 * cost.WARMUP :]) == "abccbaabccba"
+    assert "".join(name for name, *_ in order[3 * cost_measurement.WARMUP :]) == "abccbaabccba"
     assert {(shape, grad) for _, shape, grad in order} == {((2, 3, 32, 32), False)}
 
 
 def test_rounds_end_with_the_time(monkeypatch):
     order = []
-    assert len(cost.times({"a": Spy("a", order)}, 32, rounds=(3, 50), seconds=0)["a"]) == 3
-    assert len(cost.times({"a": Spy("a", order)}, 32, rounds=(3, 50), seconds=60)["a"]) == 50
+    assert len(cost_measurement.times({"a": Spy("a", order)}, 32, rounds=(3, 50), seconds=0)["a"]) == 3
+    assert len(cost_measurement.times({"a": Spy("a", order)}, 32, rounds=(3, 50), seconds=60)["a"]) == 50
     order.clear()
-    monkeypatch.setattr(cost, "WARMUP_SECONDS", 0.0)
-    cost.times({"a": Spy("a", order)}, 32, rounds=(1, 1), seconds=0)
+    monkeypatch.setattr(cost_measurement, "WARMUP_SECONDS", 0.0)
+    cost_measurement.times({"a": Spy("a", order)}, 32, rounds=(1, 1), seconds=0)
     assert len(order) == 2  # one to warm up
 
 
 def test_ratio_is_taken_round_by_round():
     base = [10.0, 10.0, 1000.0, 10.0, 10.0]  # the machine stalls in the third round, for both
     mine = [11.0, 11.0, 1100.0, 11.0, 11.0]
-    assert cost.ratios(mine, base)["median"] == pytest.approx(1.1)
-    assert cost.ratios(mine, base)["p90"] == pytest.approx(1.1)
-    assert cost.spread([1.0, 2.0, 3.0])["median"] == 2
-    assert cost.rates([100.0, 200.0], 8) == [80, 40]
+    assert cost_measurement.ratios(mine, base)["median"] == pytest.approx(1.1)
+    assert cost_measurement.ratios(mine, base)["p90"] == pytest.approx(1.1)
+    assert cost_measurement.spread([1.0, 2.0, 3.0])["median"] == 2
+    assert cost_measurement.rates([100.0, 200.0], 8) == [80, 40]
 
 
 def test_a_batch_that_takes_too_long_is_halved():
     order = []
     models = {"a": Spy("a", order)}
-    assert cost.batch_times(models, 32, 16, slowest=10.0)[1:] == (16, None)
-    assert cost.batch_times(models, 32, 16, slowest=200.0)[1:] == (4, "time")
-    assert cost.batch_times(models, 32, 16, slowest=60_000.0)[1:] == (1, "time")
+    assert cost_measurement.batch_times(models, 32, 16, slowest=10.0)[1:] == (16, None)
+    assert cost_measurement.batch_times(models, 32, 16, slowest=200.0)[1:] == (4, "time")
+    assert cost_measurement.batch_times(models, 32, 16, slowest=60_000.0)[1:] == (1, "time")
     assert {shape[0] for _, shape, _ in order} == {16, 4, 1}
 
 
@@ -91,7 +91,7 @@ def test_a_batch_that_does_not_fit_is_halved_for_all_models(error):
 
     order = []
     models = {"a": Spy("a", order), "b": Spy("b", order, full)}
-    found, batch, limit = cost.batch_times(models, 32, 16, slowest=1.0)
+    found, batch, limit = cost_measurement.batch_times(models, 32, 16, slowest=1.0)
     assert (batch, limit) == (2, "memory")
     assert set(found) == {"a", "b"}
     assert len(found["a"]) == len(found["b"])
@@ -102,20 +102,25 @@ def test_what_is_no_lack_of_memory_is_not_hidden():
         raise RuntimeError("shapes do not match")
 
     with pytest.raises(RuntimeError, match="shapes do not match"):
-        cost.batch_times({"a": Spy("a", [], broken)}, 32, 4, slowest=1.0)
+        cost_measurement.batch_times({"a": Spy("a", [], broken)}, 32, 4, slowest=1.0)
 
     def full(batch):
         raise torch.OutOfMemoryError("CUDA out of memory.")
 
     with pytest.raises(UserError, match="one image of 32 px with 1 models does not fit into memory"):
-        cost.batch_times({"a": Spy("a", [], full)}, 32, 4, slowest=1.0)
+        cost_measurement.batch_times({"a": Spy("a", [], full)}, 32, 4, slowest=1.0)
 
 
 def test_device_and_size_as_ultralytics_reads_them():
-    assert cost.torch_device("cpu") == "cpu"
-    assert cost.torch_device(0) == cost.torch_device("0,1") == cost.torch_device("cuda:0") == "cuda:0"
-    assert cost.torch_device([1, 2]) == "cuda:1"
-    assert cost.largest([320, 640]) == cost.largest(640) == 640
+    assert cost_measurement.torch_device("cpu") == "cpu"
+    assert (
+        cost_measurement.torch_device(0)
+        == cost_measurement.torch_device("0,1")
+        == cost_measurement.torch_device("cuda:0")
+        == "cuda:0"
+    )
+    assert cost_measurement.torch_device([1, 2]) == "cuda:1"
+    assert cost_measurement.largest([320, 640]) == cost_measurement.largest(640) == 640
 
 
 @pytest.fixture
@@ -139,24 +144,24 @@ def comparison(tmp_path):
 def test_each_model_is_measured_once(comparison, monkeypatch):
     from ultralytics import YOLO
 
-    from yolo_attn.integration import evaluation
+    from yolo_attn.integration.queries import validation
 
-    monkeypatch.setattr(cost, "SECONDS", 0.0)
-    monkeypatch.setattr(cost, "WARMUP_SECONDS", 0.0)
-    monkeypatch.setattr(cost, "FLOPS_IMGSZ", 64)
-    monkeypatch.setattr(cost, "MAX_THREADS", 1)  # several on a busy core wait for each other
+    monkeypatch.setattr(cost_measurement, "SECONDS", 0.0)
+    monkeypatch.setattr(cost_measurement, "WARMUP_SECONDS", 0.0)
+    monkeypatch.setattr(cost_measurement, "FLOPS_IMGSZ", 64)
+    monkeypatch.setattr(cost_measurement, "MAX_THREADS", 1)  # several on a busy core wait for each other
     built = []
-    original = evaluation.build
-    monkeypatch.setattr(evaluation, "build", lambda content: built.append(content["yaml_file"]) or original(content))
+    original = validation.build
+    monkeypatch.setattr(validation, "build", lambda content: built.append(content["yaml_file"]) or original(content))
 
-    assert not cost.is_measured(comparison)
+    assert not cost_measurement.is_measured(comparison)
     threads = torch.get_num_threads()
     try:
-        assert cost.main([str(comparison.folder)]) == 0
+        assert cost_measurement.main([str(comparison.folder)]) == 0
     finally:
         torch.set_num_threads(threads)
     assert len(built) == 2  # there are no checkpoints here
-    assert cost.is_measured(comparison)
+    assert cost_measurement.is_measured(comparison)
     found = json.loads((comparison.folder / "cost.json").read_text())
     assert found["runs"] == {"yolov8n": "yolov8n-seed0", "yolo11n": "yolo11n-seed1"}
     assert list(found["models"]) == ["yolov8n", "yolo11n"]
@@ -166,7 +171,7 @@ def test_each_model_is_measured_once(comparison, monkeypatch):
     limits = {"batch": 2, "batch_wanted": 2, "batch_limit": None, "rounds": 3}
     assert found["throughput"].items() >= {**place, **limits}.items()
     for title, values in found["models"].items():
-        assert values["parameters"] == cost.parameters(YOLO(f"{title}.yaml").model)
+        assert values["parameters"] == cost_measurement.parameters(YOLO(f"{title}.yaml").model)
         assert 0.95 < values["gflops"] / values["gflops_thop"] < 1
         assert values["latency_ms"]["p10"] <= values["latency_ms"]["median"] <= values["latency_ms"]["p90"]
         assert values["images_per_s"]["median"] > 0
@@ -176,27 +181,27 @@ def test_each_model_is_measured_once(comparison, monkeypatch):
 
     next(run for run in comparison.runs if run.name == "yolo11n-seed0").folder.mkdir(parents=True)
     next(run for run in comparison.runs if run.name == "yolo11n-seed0").record.write_text("{}")
-    assert not cost.is_measured(comparison)  # the model's first run is another one now
+    assert not cost_measurement.is_measured(comparison)  # the model's first run is another one now
 
 
 def test_a_model_without_its_checkpoint_is_built_from_its_record(tmp_path):
     from ultralytics import YOLO
 
-    from yolo_attn.integration import evaluation
+    from yolo_attn.integration.queries import validation
 
     model = YOLO("yolo11n.yaml").model
-    rebuilt = evaluation.build(json.loads(json.dumps({**model.yaml, "nc": 3})))
+    rebuilt = validation.build(json.loads(json.dumps({**model.yaml, "nc": 3})))
     assert not rebuilt.training
     assert rebuilt.model[-1].nc == 3
     assert [type(m) for m in rebuilt.model] == [type(m) for m in model.model]
-    same = evaluation.build(model.yaml)
+    same = validation.build(model.yaml)
     assert {k: v.shape for k, v in same.state_dict().items()} == {k: v.shape for k, v in model.state_dict().items()}
 
 
 def test_nothing_to_measure_is_said(tmp_path):
     plan = Plan.make("yolov8n.yaml", ["yolo11n.yaml"], "d.yaml", folder=tmp_path / "c")
     plan.save()
-    assert cost.main([str(plan.folder)]) == 2
+    assert cost_measurement.main([str(plan.folder)]) == 2
     assert "no run is finished" in json.loads((plan.folder / "error.json").read_text())["message"]
     assert not (plan.folder / "cost.json").exists()
 
@@ -204,7 +209,7 @@ def test_nothing_to_measure_is_said(tmp_path):
 @pytest.mark.skipif(sys.platform != "linux", reason="Linux hands the peak of the starting process on")
 def test_the_peak_memory_is_this_processs():
     code = (
-        "from yolo_attn.compare import environment; before = environment.peak_memory()\n"
+        "from yolo_attn.comparison import environment; before = environment.peak_memory()\n"
         "block = bytearray(b'x' * 2**26); del block; print(before['resident_bytes'],"
         " environment.peak_memory()['resident_bytes'], before['gpu_bytes'])"
     )

@@ -9,7 +9,7 @@ import pytest
 from scenes import pycocotools_figures, pycocotools_per_class, random_scene
 
 from yolo_attn.errors import DataError
-from yolo_attn.figures import FIGURES, columns, figures, ground_truth, per_class, rows
+from yolo_attn.metrics import FIGURES, columns, figures, ground_truth, per_class, rows
 
 SCENES = {
     "plain": {},
@@ -194,7 +194,7 @@ def test_figures_need_neither_torch_nor_ultralytics():
 
     code = (
         "import sys; sys.modules['torch'] = sys.modules['ultralytics'] = None\n"
-        "from yolo_attn.figures import error_kinds, figures, ground_truth, per_class\n"
+        "from yolo_attn.metrics import error_kinds, figures, ground_truth, per_class\n"
         "truth = ground_truth([(1, 'a.jpg', 9, 9)], [(1, 0, [1, 1, 5, 5])], ['x'])\n"
         "found = [{'image_id': 1, 'category_id': 0, 'bbox': [1, 1, 5, 5], 'score': 0.5}]\n"
         "assert figures(truth, found)['AP50'] > 0.99 < error_kinds(truth, found).ap50\n"

@@ -9,8 +9,9 @@ import pytest
 import torch
 from ultralytics import YOLO
 
-from yolo_attn.compare import children, engine, records
-from yolo_attn.compare.plan import Plan
+from yolo_attn.comparison import child_processes, engine
+from yolo_attn.experiment import storage
+from yolo_attn.experiment.plan import Plan
 
 # The run's own process, with one function replaced by one that kills it.
 KILLER = """
@@ -107,13 +108,13 @@ def test_a_run_killed_again_and_again_arrives_where_it_would_have(tmp_path, rect
     run = plan.run("yolo11n-ema-seed3")
     script = tmp_path / "killer.py"
     script.write_text(KILLER)
-    real = children.command
+    real = child_processes.command
 
     def attempt(moment):
         def command(module, *words):
             return [sys.executable, str(script), moment, module, *map(str, words)]
 
-        monkeypatch.setattr(children, "command", command if moment else real)
+        monkeypatch.setattr(child_processes, "command", command if moment else real)
         watch = Silent()
         return engine.perform(plan, run, watch), watch
 
@@ -123,7 +124,7 @@ def test_a_run_killed_again_and_again_arrives_where_it_would_have(tmp_path, rect
         reason, _ = attempt(moment)
         assert reason == "its process was ended by SIGKILL; the system may have run out of memory", run.log.read_text()
         assert not run.record.exists()  # never counted
-        epochs.append(records.read_epochs(run.folder / "results.csv"))
+        epochs.append(storage.read_epochs(run.folder / "results.csv"))
     # Killed in epoch 2 after one checkpoint; behind epoch 2; in epoch 3 with half a checkpoint; at the end.
     assert [len(rows) for rows in epochs] == [1, 2, 3, 4, 4, 4]
     assert epochs[5][0] == epochs[0][0]  # its time too: the first epoch was trained once
@@ -133,7 +134,7 @@ def test_a_run_killed_again_and_again_arrives_where_it_would_have(tmp_path, rect
     reason, watch = attempt(None)
     assert reason is None
     assert watch.seen[-1] == "started" or isinstance(watch.seen[-1], engine.Progress)
-    record = records.read_record(run.record, plan.id)
+    record = storage.read_record(run.record, plan.id)
     assert [row["epoch"] for row in record["epochs"]] == [1, 2, 3, 4]
     assert record["epochs"] == epochs[5]
     assert record["sessions"] == 4  # the last attempts had nothing to train

@@ -10,9 +10,9 @@ import pytest
 from comparison import make
 from rich.console import Console
 
-from yolo_attn.compare import pace
-from yolo_attn.compare.engine import Progress
-from yolo_attn.compare.live import Live
+from yolo_attn.comparison import remaining_time
+from yolo_attn.comparison.engine import Progress
+from yolo_attn.comparison.live_view import Live
 
 SHOW_CURSOR, HIDE_CURSOR = "\x1b[?25h", "\x1b[?25l"
 
@@ -260,5 +260,5 @@ def test_a_run_that_ends_unannounced_is_shown(tmp_path):
      (47.6 * 3600, "47 h 36 min"), (48 * 3600, "2 d"), (76 * 3600, "3 d 4 h")],
 )  # fmt: skip
 def test_durations_in_words(seconds, text):
-    assert pace.words(seconds) == text
-    assert pace.about(seconds) == ("less than a minute left" if seconds < 60 else f"about {text} left")
+    assert remaining_time.words(seconds) == text
+    assert remaining_time.about(seconds) == ("less than a minute left" if seconds < 60 else f"about {text} left")

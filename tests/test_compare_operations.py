@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from yolo_attn.blocks import GlobalLocalAttention
-from yolo_attn.compare.operations import ATTENTION, operations
+from yolo_attn.integration.queries.operation_count import ATTENTION, operations
 
 
 class Layer(nn.Module):

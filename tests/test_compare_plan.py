@@ -7,8 +7,8 @@ import dataclasses
 import pytest
 from comparison import make
 
-from yolo_attn.compare.plan import Control, Plan, read_seeds
-from yolo_attn.errors import WordError
+from yolo_attn.errors import ArgumentError
+from yolo_attn.experiment.plan import Control, Plan, read_seeds
 
 
 def test_plan_comes_back_as_it_was_saved(tmp_path):
@@ -53,7 +53,7 @@ def test_default_folder_says_what_is_compared_and_differs_with_it():
 def test_another_plan_cannot_take_the_folder(tmp_path, changes, words):
     make(tmp_path / "c").claim()
     before = (tmp_path / "c" / "plan.json").read_bytes()
-    with pytest.raises(WordError, match=f"holds another comparison: {words}. Use another folder=, or delete it"):
+    with pytest.raises(ArgumentError, match=f"holds another comparison: {words}. Use another folder=, or delete it"):
         make(tmp_path / "c", **changes).claim()
     assert (tmp_path / "c" / "plan.json").read_bytes() == before
 
@@ -64,15 +64,15 @@ def test_a_changed_model_file_is_another_comparison(tmp_path):
     make(tmp_path / "c", models=[str(model)]).claim()
     assert make(tmp_path / "c", models=[str(model)]).claim() == []
     model.write_text("nc: 2\n")
-    with pytest.raises(WordError, match=r"mine\.yaml has changed"):
+    with pytest.raises(ArgumentError, match=r"mine\.yaml has changed"):
         make(tmp_path / "c", models=[str(model)]).claim()
 
 
 def test_a_folder_with_something_else_is_left_alone(tmp_path):
     (tmp_path / "thesis.txt").write_text("x")
-    with pytest.raises(WordError, match="is no comparison; use another folder="):
+    with pytest.raises(ArgumentError, match="is no comparison; use another folder="):
         make(tmp_path).claim()
-    with pytest.raises(WordError, match="no comparison here"):
+    with pytest.raises(ArgumentError, match="no comparison here"):
         Plan.load(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
 
@@ -99,7 +99,7 @@ def test_a_folder_with_something_else_is_left_alone(tmp_path):
     ],
 )
 def test_words_that_cannot_be_used(tmp_path, changes, match):
-    with pytest.raises(WordError, match=match):
+    with pytest.raises(ArgumentError, match=match):
         make(tmp_path, **changes)
 
 
@@ -140,15 +140,15 @@ def test_a_comparison_grows_by_seeds_models_and_controls_and_keeps_its_id(tmp_pa
     assert more.id == first.id
     assert {run.name for run in first.runs} < {run.name for run in more.runs}
     assert make(tmp_path / "c", train={"epochs": 4}).id != first.id
-    with pytest.raises(WordError, match=r"seeds was 0,1,2,3, now 0,1; models was .*; control was r, now none"):
+    with pytest.raises(ArgumentError, match=r"seeds was 0,1,2,3, now 0,1; models was .*; control was r, now none"):
         first.claim()
 
 
 def test_a_plan_that_cannot_be_read_is_one_line(tmp_path):
     make(tmp_path).claim()
     (tmp_path / "plan.json").write_text("{")
-    with pytest.raises(WordError, match=r"plan\.json cannot be read .*; use another folder= or delete it"):
+    with pytest.raises(ArgumentError, match=r"plan\.json cannot be read .*; use another folder= or delete it"):
         Plan.load(tmp_path)
     (tmp_path / "plan.json").write_text('{"plan": {"seed": 0}}')
-    with pytest.raises(WordError, match=r"plan\.json cannot be read"):
+    with pytest.raises(ArgumentError, match=r"plan\.json cannot be read"):
         Plan.load(tmp_path)

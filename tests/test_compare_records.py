@@ -11,51 +11,52 @@ from types import SimpleNamespace
 import pytest
 from comparison import make
 
-from yolo_attn.compare import children, ground_truth, records, training, worker
+from yolo_attn.comparison import child_processes, training, worker
 from yolo_attn.errors import DataError, UserError
+from yolo_attn.experiment import ground_truth, storage
 
 
 def test_json_is_written_whole_or_not_at_all(tmp_path):
     path = tmp_path / "a.json"
-    records.write_json(path, {"x": float("nan"), "y": [float("inf"), 1]})
-    assert records.read_json(path) == {"x": None, "y": [None, 1]}
+    storage.write_json(path, {"x": float("nan"), "y": [float("inf"), 1]})
+    assert storage.read_json(path) == {"x": None, "y": [None, 1]}
 
     class Broken:
         def __str__(self):
             raise RuntimeError("half way")
 
     with pytest.raises(RuntimeError, match="half way"):
-        records.write_json(path, {"x": 1, "y": Broken()})
-    assert records.read_json(path) == {"x": None, "y": [None, 1]}
+        storage.write_json(path, {"x": 1, "y": Broken()})
+    assert storage.read_json(path) == {"x": None, "y": [None, 1]}
     assert [entry.name for entry in tmp_path.iterdir()] == ["a.json"]
-    assert records.read_json(tmp_path / "none.json") is None
+    assert storage.read_json(tmp_path / "none.json") is None
 
 
 def test_epochs_are_read_from_both_layouts(tmp_path):
     path = tmp_path / "results.csv"
     path.write_text("                  epoch,      metrics/mAP50(B)\n                      1,                  0.25\n")
-    assert records.read_epochs(path) == [{"epoch": 1.0, "metrics/mAP50(B)": 0.25}]
+    assert storage.read_epochs(path) == [{"epoch": 1.0, "metrics/mAP50(B)": 0.25}]
     path.write_text("epoch,time,m\n1,2.5,0.1\n2,5,nan\n2,2.1,0.3\n3,4.0")  # epoch 2 twice, epoch 3 cut off
-    assert records.read_epochs(path) == [
+    assert storage.read_epochs(path) == [
         {"epoch": 1.0, "time": 2.5, "m": 0.1},
         {"epoch": 2.0, "time": 2.1, "m": 0.3},
     ]
-    assert records.read_epochs(tmp_path / "none.csv") == []
+    assert storage.read_epochs(tmp_path / "none.csv") == []
 
 
 def test_epochs_after_the_checkpoint_are_cut(tmp_path):
     path = tmp_path / "results.csv"
     path.write_text("epoch,m\n1,0.1\n2,0.2\n3,0.3\n4")
-    records.cut_epochs(path, 2)
+    storage.cut_epochs(path, 2)
     assert path.read_text() == "epoch,m\n1,0.1\n2,0.2\n"
-    records.cut_epochs(tmp_path / "none.csv", 2)
+    storage.cut_epochs(tmp_path / "none.csv", 2)
     assert not (tmp_path / "none.csv").exists()
 
 
 def test_a_checkpoint_torn_while_written_is_not_the_end(tmp_path):
     import torch
 
-    from yolo_attn.integration.evaluation import Stopped
+    from yolo_attn.integration.queries.validation import Stopped
 
     run = make(tmp_path).runs[0]
     weights = run.folder / "weights"
@@ -82,7 +83,7 @@ def test_a_checkpoint_torn_while_written_is_not_the_end(tmp_path):
 def test_a_training_that_has_ended_is_not_resumed(tmp_path, checkpoint):
     import torch
 
-    from yolo_attn.integration.evaluation import Stopped, read_stop
+    from yolo_attn.integration.queries.validation import Stopped, read_stop
 
     torch.save({**checkpoint, "train_args": {"epochs": 9, "save_dir": "x"}}, tmp_path / "last.pt")
     assert read_stop(tmp_path / "last.pt") == Stopped(9, 9, True, "x")
@@ -199,19 +200,20 @@ def test_a_run_is_trained_by_one_process_at_a_time(tmp_path):
 
 
 TORCHLESS = [
-    "compare", "compare.plan", "compare.runs", "compare.engine", "compare.engines", "compare.live", "compare.records",
-    "compare.cost", "compare.worker", "compare.training", "compare.trackers", "compare.experiment_file",
-    "figures", "figures.error_kinds", "statistics", "report", "cli.report",
+    "comparison", "comparison.running", "comparison.engine", "comparison.engine_choice", "comparison.live_view",
+    "comparison.cost_measurement", "comparison.worker", "comparison.training", "comparison.tracker_names",
+    "experiment.plan", "experiment.storage", "experiment.experiment_file",
+    "metrics", "metrics.tide_errors", "statistics", "report", "cli.report",
 ]  # fmt: skip
 
 
 @pytest.mark.parametrize("module", TORCHLESS)
 def test_reading_and_drawing_import_no_torch(module):
     code = (
-        f"import sys, yolo_attn.{module}; from yolo_attn.compare import Plan, compare; "
+        f"import sys, yolo_attn.{module}; from yolo_attn.comparison import Plan, compare; "
         "print([m for m in ('torch', 'ultralytics') if m in sys.modules])"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=children.environment()
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=child_processes.environment()
     )
     assert done.stdout.strip() == "[]"

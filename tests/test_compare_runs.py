@@ -13,9 +13,10 @@ import pytest
 from comparison import make, quiet
 
 from yolo_attn import report
-from yolo_attn.compare import children, compare, engine, records, worker
-from yolo_attn.compare.plan import Control
-from yolo_attn.errors import DataError, DiskFullError, WordError
+from yolo_attn.comparison import child_processes, compare, engine, worker
+from yolo_attn.errors import ArgumentError, DataError, DiskFullError
+from yolo_attn.experiment import storage
+from yolo_attn.experiment.plan import Control
 
 PRETENDER = """
 import json, os, signal, sys, time
@@ -59,7 +60,7 @@ def pretend(tmp_path, monkeypatch):
     """Children that write a record, an error or nothing, as told; returns what tells them."""
     script = tmp_path / "pretender.py"
     script.write_text(PRETENDER)
-    monkeypatch.setattr(children, "command", lambda *words: [sys.executable, str(script), *map(str, words)])
+    monkeypatch.setattr(child_processes, "command", lambda *words: [sys.executable, str(script), *map(str, words)])
     monkeypatch.setattr(engine, "POLL", 0.05)
     monkeypatch.setattr(report, "make", lambda folder, console, *, failed: {"failed": failed})
 
@@ -144,8 +145,8 @@ def test_a_mistake_that_concerns_every_run_ends_the_comparison(tmp_path, pretend
 
 def test_a_mistake_is_found_before_the_first_training(tmp_path, pretend):
     plan = make(tmp_path / "c")
-    pretend(**{"worker!": ["WordError", "'epoch' is no argument"]})
-    with pytest.raises(WordError, match=r"^'epoch' is no argument$"):
+    pretend(**{"worker!": ["ArgumentError", "'epoch' is no argument"]})
+    with pytest.raises(ArgumentError, match=r"^'epoch' is no argument$"):
         compare(plan, quiet())
     assert log_of(plan) == ["worker"]
 
@@ -180,7 +181,7 @@ def test_a_record_that_does_not_belong_here_is_refused_and_kept(tmp_path, preten
     record = plan.runs[1].record
     record.parent.mkdir()
     record.write_text(content)
-    with pytest.raises(WordError, match=match):
+    with pytest.raises(ArgumentError, match=match):
         compare(plan, quiet())
     assert record.read_text() == content
     assert not (plan.folder / "log.txt").exists()
@@ -192,12 +193,14 @@ def test_a_run_ends_when_the_comparison_is_killed(tmp_path, pretend, monkeypatch
     plan = make(tmp_path / "c")
     pretend(yolo11n_seed0="slow")
     code = (
-        "import sys; from yolo_attn.compare import Plan, children, compare; "
+        "import sys; from yolo_attn.comparison import Plan, child_processes as children, compare; "
         f"children.command = lambda *words: [sys.executable, {str(tmp_path / 'pretender.py')!r}, *map(str, words)]; "
         f"compare(Plan.load({str(plan.folder)!r}))"
     )
     plan.claim()
-    process = subprocess.Popen([sys.executable, "-c", code], env=children.environment(), stdout=subprocess.DEVNULL)
+    process = subprocess.Popen(
+        [sys.executable, "-c", code], env=child_processes.environment(), stdout=subprocess.DEVNULL
+    )
     pid = plan.runs[0].folder / "pid"
     deadline = time.monotonic() + 30
     while not pid.exists() or not pid.read_text():
@@ -218,7 +221,7 @@ def test_progress_is_what_the_process_and_the_table_say(tmp_path):
     run.folder.mkdir(parents=True)
     (run.folder / "results.csv").write_text("epoch,time\n1,5\n2,9\n")  # all that a training on several GPUs leaves
     assert engine.read_progress(plan, run) == engine.Progress("training", 2, 4)
-    records.write_hint(run.progress, {"phase": "training", "epoch": 2, "batch": 5, "batches": 10})
+    storage.write_hint(run.progress, {"phase": "training", "epoch": 2, "batch": 5, "batches": 10})
     told = engine.read_progress(plan, run)
     assert told == engine.Progress("training", 2, 4, 5, 10)
     run.progress.write_text("{")
@@ -231,22 +234,22 @@ def test_a_full_disk_is_one_line_and_what_was_written_is_whole(tmp_path, monkeyp
     from yolo_attn.cli.main import guarded
 
     path = tmp_path / "record.json"
-    records.write_json(path, {"good": 1})
+    storage.write_json(path, {"good": 1})
 
     def full(*_):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(records.os, "fsync", full)
+    monkeypatch.setattr(storage.os, "fsync", full)
     with pytest.raises(OSError, match="No space left") as caught:
-        records.write_json(path, {"good": 2})
-    assert records.read_json(path) == {"good": 1}
+        storage.write_json(path, {"good": 2})
+    assert storage.read_json(path) == {"good": 1}
     assert [entry.name for entry in tmp_path.iterdir()] == ["record.json"]
     line = "no space left on the disk of here; free some, and the same command goes on where this stopped"
-    assert str(records.disk_full(caught.value, "here")) == line
+    assert str(storage.disk_full(caught.value, "here")) == line
     wrapped = RuntimeError("[enforce fail at inline_container.cc:672] . PytorchStreamWriter failed writing file data/0")
-    assert str(records.disk_full(wrapped, "here")) == line  # torch's own writer
-    assert records.disk_full(ValueError("no"), "here") is None
-    assert guarded(lambda: records.write_json(path, {"good": 2})) == 2
+    assert str(storage.disk_full(wrapped, "here")) == line  # torch's own writer
+    assert storage.disk_full(ValueError("no"), "here") is None
+    assert guarded(lambda: storage.write_json(path, {"good": 2})) == 2
     assert capsys.readouterr().err.startswith("yolo-attn: no space left on the disk of ")
 
 
@@ -261,7 +264,7 @@ def test_a_worker_on_a_full_disk_says_so(tmp_path, monkeypatch, capsys):
 
     monkeypatch.setattr(worker, "check", full)
     assert worker.main([str(plan.folder)]) == 2
-    assert records.read_json(plan.folder / "error.json")["kind"] == "DiskFullError"
-    monkeypatch.setattr(records.os, "fsync", full)  # not even that can be written
+    assert storage.read_json(plan.folder / "error.json")["kind"] == "DiskFullError"
+    monkeypatch.setattr(storage.os, "fsync", full)  # not even that can be written
     assert worker.main([str(plan.folder)]) == 2
     assert "no space left on the disk of" in capsys.readouterr().err

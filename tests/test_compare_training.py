@@ -7,9 +7,9 @@ import shutil
 import pytest
 from comparison import quiet
 
-from yolo_attn.compare import Plan, compare
+from yolo_attn.comparison import Plan, compare
 from yolo_attn.errors import DataError, UserError
-from yolo_attn.figures import coco
+from yolo_attn.metrics import coco_metrics
 
 
 @pytest.mark.slow
@@ -22,9 +22,9 @@ def test_perfect_predictions_are_perfect_in_both_figures(tmp_path, rectangles, m
     import torch
     from ultralytics import YOLO
 
-    from yolo_attn.integration import evaluation
+    from yolo_attn.integration.queries import validation
 
-    original = evaluation._Validator.update_metrics
+    original = validation._Validator.update_metrics
 
     def with_labels_as_predictions(self, preds, batch):
         height, width = batch["img"].shape[2:]
@@ -40,14 +40,14 @@ def test_perfect_predictions_are_perfect_in_both_figures(tmp_path, rectangles, m
                 replaced.append(torch.cat([boxes, score[:, None], category[:, None]], 1))
         original(self, replaced, batch)
 
-    monkeypatch.setattr(evaluation._Validator, "update_metrics", with_labels_as_predictions)
+    monkeypatch.setattr(validation._Validator, "update_metrics", with_labels_as_predictions)
     YOLO("yolo11n.yaml").save(tmp_path / "best.pt")
     words = {"imgsz": 96, "device": "cpu", "batch": 3}
-    found = evaluation.evaluate(tmp_path / "best.pt", str(rectangles), words, "auto", tmp_path / "scratch")
+    found = validation.evaluate(tmp_path / "best.pt", str(rectangles), words, "auto", tmp_path / "scratch")
     assert (found.split, found.reason) == ("test", "no epoch was chosen on it")
     assert not (tmp_path / "scratch").exists()
     assert len(found.predictions) == len(found.boxes) == 12
-    figures = coco.figures(coco.ground_truth(found.images, found.boxes, found.names), found.predictions)
+    figures = coco_metrics.figures(coco_metrics.ground_truth(found.images, found.boxes, found.names), found.predictions)
     expected = 0 if shift else 1
     assert figures["AP"] == figures["AR100"] == pytest.approx(expected, abs=1e-9)
     assert found.ultralytics["mAP50-95"] == pytest.approx(0.995 * expected, abs=0.001)  # Ultralytics' 1 is 0.995
@@ -57,18 +57,18 @@ def test_perfect_predictions_are_perfect_in_both_figures(tmp_path, rectangles, m
 def test_a_test_split_without_labels_is_not_used(tmp_path, rectangles):
     from ultralytics import YOLO
 
-    from yolo_attn.integration import evaluation
+    from yolo_attn.integration.queries import validation
 
     for file in (rectangles.parent / "labels" / "test").rglob("*.txt"):
         file.unlink()
     YOLO("yolo11n.yaml").save(tmp_path / "best.pt")
-    found = evaluation.evaluate(
+    found = validation.evaluate(
         tmp_path / "best.pt", str(rectangles), {"imgsz": 64, "device": "cpu"}, "auto", tmp_path / "scratch"
     )
     assert (found.split, found.reason) == ("val", "the test split has no labels")
     rectangles.write_text(rectangles.read_text().replace("test:", "other:"))
     with pytest.raises(DataError, match="has no images for split=test; use split=auto"):
-        evaluation.evaluate(tmp_path / "best.pt", str(rectangles), {}, "test", tmp_path / "scratch")
+        validation.evaluate(tmp_path / "best.pt", str(rectangles), {}, "test", tmp_path / "scratch")
 
 
 @pytest.mark.slow

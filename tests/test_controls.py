@@ -10,11 +10,11 @@ import yaml
 from ultralytics import YOLO
 
 import yolo_attn
-from yolo_attn.compare import controls
-from yolo_attn.compare.plan import Plan
-from yolo_attn.errors import WordError
-from yolo_attn.integration import graph, sizes
-from yolo_attn.model_yaml import dump, identity, width
+from yolo_attn.comparison import controls
+from yolo_attn.errors import ArgumentError
+from yolo_attn.experiment.plan import Plan
+from yolo_attn.integration.queries import model_graph, model_sizes
+from yolo_attn.model_yaml import capacity_control, dump, identity_control
 
 yolo_attn.register()
 YAMLS = sorted(p.stem for p in (support.ROOT / "model_yamls").glob("*.yaml"))
@@ -45,7 +45,7 @@ def written(folder, control):
     """The control as the comparison writes it; its content as Ultralytics reads it."""
     file = folder / f"{control.title}.yaml"
     file.write_text(control.text, encoding="utf-8")
-    return str(file), graph.load(file)
+    return str(file), model_graph.load(file)
 
 
 @pytest.mark.parametrize("stem", YAMLS)
@@ -57,8 +57,8 @@ def test_identity_for_every_yaml_of_the_project(stem, tmp_path):
     _, content = written(tmp_path, control)
     assert content["scale"] == "n"
     assert identities(content) == [k - (family == "yolov8") for k in ROWS[what]]
-    assert contracted(content) == contracted(graph.load(base))
-    assert sizes.parameters(content) == sizes.parameters(graph.load(base))
+    assert contracted(content) == contracted(model_graph.load(base))
+    assert model_sizes.parameters(content) == model_sizes.parameters(model_graph.load(base))
 
 
 def test_every_identity_is_read_where_the_variants_layer_is(tmp_path):
@@ -87,18 +87,22 @@ def test_variants_with_the_same_places_share_a_control():
 def test_a_layer_of_the_base_that_the_variant_replaced_comes_back(tmp_path):
     model = hand_made.inserted(hand_made.shipped(), 10, [-1, 1, "GSoP", []], {22: [-1, 11]})
     model["backbone"][8] = [-1, 1, "Conv", [1024, 1, 1]]  # in place of a C3k2
-    base = graph.load("yolo11n.yaml")
-    found = identity.with_identities(base, graph.load(hand_made.write(tmp_path, "yolo11n-mine.yaml", model)))
+    base = model_graph.load("yolo11n.yaml")
+    found = identity_control.with_identities(
+        base, model_graph.load(hand_made.write(tmp_path, "yolo11n-mine.yaml", model))
+    )
     assert (found.names, found.rows) == (("GSoP",), (11,))
     assert contracted(found.content) == contracted(base)
     assert found.content["head"][10][0] == [-1, 11]
 
 
 def test_a_new_layer_right_behind_a_replaced_one(tmp_path):
-    base = graph.load("yolo11n.yaml")
+    base = model_graph.load("yolo11n.yaml")
     model = hand_made.inserted(hand_made.shipped(), 8, [-1, 1, "EMA", []])
     model["backbone"][8] = [-1, 1, "GSoP", []]  # where a C3k2 was, which reads and puts out the same map
-    found = identity.with_identities(base, graph.load(hand_made.write(tmp_path, "yolo11n-more.yaml", model)))
+    found = identity_control.with_identities(
+        base, model_graph.load(hand_made.write(tmp_path, "yolo11n-more.yaml", model))
+    )
     assert (found.names, found.rows) == (("EMA",), (9,))
     assert contracted(found.content) == contracted(base)
 
@@ -106,11 +110,11 @@ def test_a_new_layer_right_behind_a_replaced_one(tmp_path):
 def test_names_without_a_scales_letter(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for name, source in (("small.yaml", "yolo11"), ("mine.yaml", "yolo11-ema")):
-        content = {k: v for k, v in graph.load(f"{source}.yaml").items() if k != "scale"}
+        content = {k: v for k, v in model_graph.load(f"{source}.yaml").items() if k != "scale"}
         Path(name).write_text(yaml.safe_dump(content, sort_keys=False))
     (control,) = controls.make("identity", "small.yaml", ["mine.yaml"], {})
     assert control.title == "mine-identity"
-    assert graph.build(written(tmp_path, control)[1]).scale == "n"
+    assert model_graph.build(written(tmp_path, control)[1]).scale == "n"
     (control,) = controls.make("identity", "small.yaml", ["yolo11n-ema.yaml"], {})  # 'small' has no letter, this has
     assert control.title == "small-identity"
     (control,) = controls.make("identity", "yolo11s.yaml", ["mine.yaml"], {})  # built at n, but its places count
@@ -119,7 +123,7 @@ def test_names_without_a_scales_letter(tmp_path, monkeypatch):
 
 
 def test_the_text_reads_back_as_the_content():
-    content = graph.load("yolo26n.yaml")
+    content = model_graph.load("yolo26n.yaml")
     text = dump.dump(content, "word " * 60)
     assert yaml.safe_load(text) == {k: v for k, v in content.items() if k not in ("scale", "yaml_file")}
     assert max(map(len, text.splitlines())) <= 120
@@ -128,17 +132,17 @@ def test_the_text_reads_back_as_the_content():
 
 @pytest.mark.parametrize(("variant", "measure"), [("gla", "parameters"), ("gla", "gflops"), ("pmfs", "parameters")])
 def test_capacity_comes_as_close_as_any_width_does(variant, measure, tmp_path):
-    base, model = graph.load("yolo11n.yaml"), f"yolo11n-{variant}.yaml"
-    measured = getattr(sizes, measure)
-    goal = measured(graph.load(model))
+    base, model = model_graph.load("yolo11n.yaml"), f"yolo11n-{variant}.yaml"
+    measured = getattr(model_sizes, measure)
+    goal = measured(model_graph.load(model))
     (control,) = controls.make(f"capacity:{measure}", "yolo11n.yaml", [model], {"pretrained": True})
     file, content = written(tmp_path, control)
     off = abs(measured(content) - goal)
     assert off < min(abs(measured(base) - goal), 0.025 * goal)
-    chosen = width.width_of(content)
-    for other in width.candidates(base):
+    chosen = capacity_control.width_of(content)
+    for other in capacity_control.candidates(base):
         if chosen - 0.01 < other < chosen + 0.01:
-            assert abs(measured(width.with_width(base, other)) - goal) >= off
+            assert abs(measured(capacity_control.with_width(base, other)) - goal) >= off
     assert content["scales"] == {**base["scales"], "n": [0.5, chosen, 1024]}
     assert f"at width {chosen:g} in place of 0.25" in control.note
     if measure == "parameters":
@@ -147,14 +151,14 @@ def test_capacity_comes_as_close_as_any_width_does(variant, measure, tmp_path):
 
 
 def test_a_width_at_which_a_layer_cannot_run_is_passed_over():
-    base = graph.load("yolo26n.yaml")  # C2PSA builds with 200 channels and cannot split them among its heads
-    changed = width.with_width(base, 0.390625)
+    base = model_graph.load("yolo26n.yaml")  # C2PSA builds with 200 channels and cannot split them among its heads
+    changed = capacity_control.with_width(base, 0.390625)
     with pytest.raises(Exception, match="layer 10"):
-        graph.build(changed)
-    assert 0.390625 in width.candidates(base)
-    found = width.widened(base, sizes.parameters(changed))
+        model_graph.build(changed)
+    assert 0.390625 in capacity_control.candidates(base)
+    found = capacity_control.widened(base, model_sizes.parameters(changed))
     assert found.width != 0.390625
-    graph.build(found.content)
+    model_graph.build(found.content)
 
 
 def test_a_narrower_base_for_a_smaller_variant(tmp_path, monkeypatch):
@@ -162,8 +166,8 @@ def test_a_narrower_base_for_a_smaller_variant(tmp_path, monkeypatch):
     file = hand_made.write(tmp_path, "yolo11n-small.yaml", {**hand_made.shipped(), "scales": {"n": [0.3, 0.2, 1024]}})
     (control,) = controls.make("capacity", "yolo11n.yaml", [file], {})
     found = written(tmp_path, control)[1]
-    assert width.width_of(found) < 0.25
-    assert sizes.parameters(found) == pytest.approx(sizes.parameters(graph.load(file)), rel=0.1)
+    assert capacity_control.width_of(found) < 0.25
+    assert model_sizes.parameters(found) == pytest.approx(model_sizes.parameters(model_graph.load(file)), rel=0.1)
 
 
 def test_a_base_that_has_the_size_already_gets_no_control(capsys):
@@ -179,12 +183,14 @@ def test_a_base_that_has_the_size_already_gets_no_control(capsys):
 
 
 def test_sizes_are_those_of_the_built_model():
-    content = graph.load("yolo11n-gla.yaml")
+    content = model_graph.load("yolo11n-gla.yaml")
     model = YOLO("yolo11n-gla.yaml").model
-    assert sizes.parameters(content) == sum(p.numel() for p in model.parameters())
-    assert sizes.gflops(graph.load("yolo11n.yaml")) == pytest.approx(6.54, abs=0.01)
-    assert sizes.gflops(graph.load("yolo11n.yaml"), imgsz=320) == pytest.approx(6.54 / 4, abs=0.02)
-    assert sizes.gflops(content) - sizes.gflops(graph.load("yolo11n.yaml")) == pytest.approx(2.2, abs=0.1)
+    assert model_sizes.parameters(content) == sum(p.numel() for p in model.parameters())
+    assert model_sizes.gflops(model_graph.load("yolo11n.yaml")) == pytest.approx(6.54, abs=0.01)
+    assert model_sizes.gflops(model_graph.load("yolo11n.yaml"), imgsz=320) == pytest.approx(6.54 / 4, abs=0.02)
+    assert model_sizes.gflops(content) - model_sizes.gflops(model_graph.load("yolo11n.yaml")) == pytest.approx(
+        2.2, abs=0.1
+    )
 
 
 def test_items():
@@ -210,41 +216,49 @@ def test_items():
     ],
 )
 def test_items_that_cannot_be_read(item, text):
-    with pytest.raises(WordError, match=text):
+    with pytest.raises(ArgumentError, match=text):
         controls.make_all(["repeat", item], "yolo11n.yaml", ["yolo11n-ema.yaml"], {})
 
 
 def test_no_variant_to_make_it_for():
-    with pytest.raises(WordError, match="control=capacity: there is no variant to make it for; name one with models="):
+    with pytest.raises(
+        ArgumentError, match="control=capacity: there is no variant to make it for; name one with models="
+    ):
         controls.make("capacity", "yolo11n.yaml", [], {})
 
 
 @pytest.mark.parametrize(("base", "model"), [("yolo11n.pt", "yolo11n-ema.yaml"), ("yolo11n.yaml", "best.pt")])
 def test_a_checkpoint_has_no_rows(base, model):
-    with pytest.raises(WordError, match=r"control=identity: \w+\.pt is no model YAML, .* the weights as pretrained="):
+    with pytest.raises(
+        ArgumentError, match=r"control=identity: \w+\.pt is no model YAML, .* the weights as pretrained="
+    ):
         controls.make("identity", base, [model], {})
 
 
 @pytest.mark.parametrize("weights", ["yolo11n.pt", Path("w.pt")])
 def test_a_wider_model_cannot_take_weights(weights):
-    with pytest.raises(WordError, match=rf"cannot take the weights of pretrained={weights}, .*\(pretrained=False\)"):
+    with pytest.raises(
+        ArgumentError, match=rf"cannot take the weights of pretrained={weights}, .*\(pretrained=False\)"
+    ):
         controls.make_all(["repeat", "capacity"], "yolo11n.yaml", ["yolo11n-pmfs.yaml"], {"pretrained": weights})
     assert controls.make("repeat", "yolo11n.yaml", [], {"pretrained": weights})[0].title == "yolo11n-repeat"
 
 
 def test_a_variant_of_another_model():
     with pytest.raises(
-        WordError, match=r"yolov8n-gsop.yaml has only \d+ of the \d+ layers of yolov3.yaml; an identity"
+        ArgumentError, match=r"yolov8n-gsop.yaml has only \d+ of the \d+ layers of yolov3.yaml; an identity"
     ):
         controls.make("identity", "yolov3.yaml", ["yolov8n-gsop.yaml"], {})
-    with pytest.raises(WordError, match=r"yolo11n.yaml has no layer more than yolo11n.yaml behind which"):
-        identity.with_identities(graph.load("yolo11n.yaml"), graph.load("yolo11n.yaml"))
+    with pytest.raises(ArgumentError, match=r"yolo11n.yaml has no layer more than yolo11n.yaml behind which"):
+        identity_control.with_identities(model_graph.load("yolo11n.yaml"), model_graph.load("yolo11n.yaml"))
 
 
 def test_no_width_comes_near():
-    base = graph.load("yolo11n.yaml")
-    with pytest.raises(WordError, match=r"at no width from 0.0625 to 1 does the base come within 25% of 1e.09 param"):
-        width.widened(base, 1e9)
+    base = model_graph.load("yolo11n.yaml")
+    with pytest.raises(
+        ArgumentError, match=r"at no width from 0.0625 to 1 does the base come within 25% of 1e.09 param"
+    ):
+        capacity_control.widened(base, 1e9)
 
 
 def test_the_plan_takes_them(tmp_path):
@@ -253,7 +267,7 @@ def test_the_plan_takes_them(tmp_path):
     plan.save()
     entry = next(e for e in plan.entries if e.control == "identity")
     assert (entry.title, entry.of) == ("yolo11n-ema-identity", "yolo11n-ema")
-    assert graph.load(entry.model)["scale"] == "n"
+    assert model_graph.load(entry.model)["scale"] == "n"
     assert next(e for e in plan.entries if e.control == "repeat").model == "yolo11n.yaml"
 
 

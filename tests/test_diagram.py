@@ -9,13 +9,13 @@ import xml.etree.ElementTree as ET
 import pytest
 import ultralytics
 from support import ROOT, run
+from yolo_attn.model_yaml.diagram.drawing.style import COLOURS, size
 
 import yolo_attn
 from yolo_attn.cli import main
-from yolo_attn.errors import LayerError, WordError
-from yolo_attn.integration import graph as graphs
-from yolo_attn.model_yaml import diagram, diagram_dot, diagram_layout
-from yolo_attn.model_yaml.diagram_parts import COLOURS, size
+from yolo_attn.errors import ArgumentError, LayerError
+from yolo_attn.integration.queries import model_graph as graphs
+from yolo_attn.model_yaml.diagram.drawing import drawing, graph_layout, graphviz
 from yolo_attn.registry import BLOCKS
 
 yolo_attn.register()
@@ -62,7 +62,7 @@ def edges(graph):
 
 def drawn(tmp_path, graph, **words):
     """Draw a model as SVG; return its root."""
-    diagram.draw(graph, tmp_path / "model.svg", **words)
+    drawing.draw(graph, tmp_path / "model.svg", **words)
     return ET.parse(tmp_path / "model.svg").getroot()
 
 
@@ -149,7 +149,7 @@ def test_boxes_and_lines_keep_out_of_each_others_way(file):
     """No box on another, no line through a box, no two lines of different sources on each other."""
     graph = built(file)
     count = len(graph.layers)
-    layout = diagram_layout.lay_out(graph, [1.2] * count, [0.6] * count)
+    layout = graph_layout.lay_out(graph, [1.2] * count, [0.6] * count)
     boxes = list(layout.boxes.values())
     assert {(line.source, line.target) for line in layout.lines} == {e for e in edges(graph) if e[0] >= 0}
     for k, a in enumerate(boxes):
@@ -189,21 +189,21 @@ def test_boxes_and_lines_keep_out_of_each_others_way(file):
 
 def test_bands_are_the_strides_from_the_largest_map_down():
     graph = built("yolov8n-p6.yaml")
-    layout = diagram_layout.lay_out(graph, [1.0] * 31, [0.5] * 31)
+    layout = graph_layout.lay_out(graph, [1.0] * 31, [0.5] * 31)
     assert [band.stride for band in layout.bands] == [2, 4, 8, 16, 32, 64]
     for box in layout.boxes.values():
         if box.layer.stride:
             band = next(b for b in layout.bands if b.stride == box.layer.stride)
             assert band.top < box.y < band.bottom
     head = layout.boxes[30]
-    assert (head.top * diagram_layout.ROW, head.column) == (pytest.approx(layout.bands[2].top), 3)
+    assert (head.top * layout.ROW, head.column) == (pytest.approx(layout.bands[2].top), 3)
 
 
 @pytest.mark.parametrize(("suffix", "starts"), [("svg", b"<?xml"), ("png", b"\x89PNG"), ("pdf", b"%PDF")])
 def test_the_same_model_gives_the_same_file(suffix, starts, tmp_path):
     graph = built("yolo11n-ema.yaml")
     for k in (1, 2):
-        assert diagram.draw(graph, tmp_path / f"{k}.{suffix}") == "matplotlib"
+        assert drawing.draw(graph, tmp_path / f"{k}.{suffix}") == "matplotlib"
     first = (tmp_path / f"1.{suffix}").read_bytes()
     assert first == (tmp_path / f"2.{suffix}").read_bytes()
     assert first.startswith(starts)
@@ -226,7 +226,7 @@ def fake_dot(monkeypatch, folder, *, fails=False):
 @pytest.mark.parametrize("name", DRAWN)
 def test_the_dot_text_is_the_graph(name):
     graph = built(name)
-    text = diagram_dot.dot_text(graph, 640)
+    text = graphviz.dot_text(graph, 640)
     assert text.count("{") == text.count("}")
     nodes = dict(re.findall(r'^ *(\d+) \[id="layer-\d+", label="([^"]*)"', text, re.MULTILINE))
     assert {int(k): v.split("\\n")[0] for k, v in nodes.items()} == {
@@ -240,34 +240,34 @@ def test_the_dot_text_is_the_graph(name):
         assert a == "image" or label == size(graph.layers[int(a)], 640)
     thick = re.findall(rf'^ *(\d+) \[.*fillcolor="{COLOURS["attended"]}".*penwidth=2.6\]', text, re.MULTILINE)
     assert [int(k) for k in thick] == [la.index for la in graph.layers if la.name in BLOCKS]
-    assert text == diagram_dot.dot_text(built(name), 640)
+    assert text == graphviz.dot_text(built(name), 640)
 
 
 def test_graphviz_is_used_where_it_is(tmp_path, monkeypatch):
     log = fake_dot(monkeypatch, tmp_path / "bin")
     graph = built("yolo11n-ema.yaml")
-    assert diagram.draw(graph, tmp_path / "model.svg") == "graphviz"
+    assert drawing.draw(graph, tmp_path / "model.svg") == "graphviz"
     arrows = (tmp_path / "model.svg").read_text()
-    stages = diagram_dot.dot_text(graph, 640).count("subgraph cluster_")
+    stages = graphviz.dot_text(graph, 640).count("subgraph cluster_")
     assert arrows == f"<svg>{len(edges(graph)) + stages}</svg>"
     assert log.read_text() == "['-Tsvg']"
-    assert diagram.draw(graph, tmp_path / "model.png", engine="graphviz") == "graphviz"
+    assert drawing.draw(graph, tmp_path / "model.png", engine="graphviz") == "graphviz"
     assert "-Tpng" in log.read_text()
-    assert diagram.draw(graph, tmp_path / "other.svg", engine="matplotlib") == "matplotlib"
+    assert drawing.draw(graph, tmp_path / "other.svg", engine="matplotlib") == "matplotlib"
 
 
 def test_a_graphviz_that_fails_is_done_without_unless_it_was_asked_for(tmp_path, monkeypatch):
     fake_dot(monkeypatch, tmp_path / "bin", fails=True)
     graph = built("yolo11n-cls.yaml")
-    assert diagram.draw(graph, tmp_path / "model.svg") == "matplotlib"
+    assert drawing.draw(graph, tmp_path / "model.svg") == "matplotlib"
     with pytest.raises(LayerError, match=r"graphviz \(.*dot\) failed: Format: svg not recognized; engine=matplotlib"):
-        diagram.draw(graph, tmp_path / "other.svg", engine="graphviz")
+        drawing.draw(graph, tmp_path / "other.svg", engine="graphviz")
     assert not (tmp_path / "other.svg").exists()
 
 
 def test_graphviz_that_is_not_there(tmp_path):
     with pytest.raises(LayerError, match=r"graphviz is not installed \(no program 'dot' on PATH\)"):
-        diagram.draw(built("yolo11n-cls.yaml"), tmp_path / "model.svg", engine="graphviz")
+        drawing.draw(built("yolo11n-cls.yaml"), tmp_path / "model.svg", engine="graphviz")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -344,21 +344,21 @@ def test_mistakes_are_one_line_and_write_nothing(words, said, tmp_path, monkeypa
 
 def test_a_drawing_that_fails_leaves_the_old_file(tmp_path, monkeypatch):
     (tmp_path / "model.svg").write_text("old")
-    monkeypatch.setattr("yolo_attn.model_yaml.diagram_figure.save", lambda *a: 1 / 0)
+    monkeypatch.setattr("yolo_attn.model_yaml.diagram.drawing.matplotlib_figure.save", lambda *a: 1 / 0)
     with pytest.raises(ZeroDivisionError):
-        diagram.draw(built("yolo11n-cls.yaml"), tmp_path / "model.svg", force=True)
+        drawing.draw(built("yolo11n-cls.yaml"), tmp_path / "model.svg", force=True)
     assert (tmp_path / "model.svg").read_text() == "old"
     assert len(list(tmp_path.iterdir())) == 1
-    with pytest.raises(WordError, match="exists"):
-        diagram.draw(built("yolo11n-cls.yaml"), tmp_path / "model.svg")
+    with pytest.raises(ArgumentError, match="exists"):
+        drawing.draw(built("yolo11n-cls.yaml"), tmp_path / "model.svg")
 
 
 def test_drawing_needs_neither_torch_nor_pyplot(tmp_path):
     out = run(
         """
         import sys
-        from yolo_attn.integration.graph import Graph, Layer
-        from yolo_attn.model_yaml.diagram import draw
+        from yolo_attn.integration.queries.model_graph import Graph, Layer
+        from yolo_attn.model_yaml.diagram.drawing import draw
         rows = [("Conv", (-1,), 8, 2), ("Conv", (0,), 16, 4), ("Detect", (0, 1), None, None)]
         layers = [Layer(i, name, "head", reads, (), c, s) for i, (name, reads, c, s) in enumerate(rows)]
         draw(Graph(tuple(layers), "tiny.yaml", ""), "tiny.svg", imgsz=64, engine="matplotlib")

@@ -377,7 +377,7 @@ def test_visdrone_folders_of_older_ultralytics_are_moved(tmp_path, monkeypatch):
 
 def test_the_data_package_imports_neither_torch_nor_ultralytics():
     code = (
-        "import sys, yolo_attn.data.digits, yolo_attn.data.digits_scene, yolo_attn.data.coco;"
+        "import sys, yolo_attn.data.digits, yolo_attn.data.digits_scene, yolo_attn.data.coco_conversion;"
         "sys.exit(bool({'torch', 'ultralytics'} & set(sys.modules)))"
     )
     command = [sys.executable, "-c", code]

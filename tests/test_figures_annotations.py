@@ -9,9 +9,9 @@ import pytest
 import yaml
 from PIL import Image
 
-from yolo_attn.data.annotations import annotation_files, read_truth
+from yolo_attn.data.coco_annotations import annotation_files, read_truth
 from yolo_attn.errors import DataError
-from yolo_attn.figures import figures
+from yolo_attn.metrics import figures
 
 PICTURES = [
     ("/data/images/val/sub/b.png", "sub/b.png", 48, 64),
@@ -181,10 +181,10 @@ def model(tmp_path):
 @pytest.mark.slow
 def test_an_evaluation_is_on_the_json(tmp_path, data, model):
     """Ids, areas and crowd from the JSON; Ultralytics' own figure from the labels; the same boxes in both."""
-    from yolo_attn.integration import evaluation
+    from yolo_attn.integration.queries import validation
 
     words = {"imgsz": 64, "device": "cpu", "batch": 2, "conf": 1e-9}
-    found = evaluation.evaluate(model, str(data), words, "auto", tmp_path / "scratch")
+    found = validation.evaluate(model, str(data), words, "auto", tmp_path / "scratch")
     assert (found.split, found.reason) == ("val", "the data has no test split")
     root = str(data.parent / "images" / "val")
     assert found.truth["info"] == {"split": "val", "root": root, "annotations": "val.json"}
@@ -202,7 +202,7 @@ def test_an_evaluation_is_on_the_json(tmp_path, data, model):
     text = data.read_text()
     data.write_text(text.replace("annotations:\n  val: val.json\n", ""))
     assert data.read_text() != text
-    plain = evaluation.evaluate(model, str(data), words, "auto", tmp_path / "scratch")
+    plain = validation.evaluate(model, str(data), words, "auto", tmp_path / "scratch")
     assert plain.truth["info"] == {"split": "val", "root": root, "annotations": None}
     assert [image["id"] for image in plain.truth["images"]] == [1, 2, 3, 4]
     assert {(a["area"], a["iscrowd"]) for a in plain.truth["annotations"]} == {(768, 0)}
@@ -210,29 +210,29 @@ def test_an_evaluation_is_on_the_json(tmp_path, data, model):
 
 
 def test_a_json_that_does_not_fit_is_refused_before_the_training(data):
-    from yolo_attn.integration import evaluation
+    from yolo_attn.integration.queries import validation
 
-    assert evaluation.check_data(str(data))["annotations"] == {"val": "val.json"}  # and Ultralytics takes the key
+    assert validation.check_data(str(data))["annotations"] == {"val": "val.json"}  # and Ultralytics takes the key
     Image.new("RGB", (64, 48)).save(data.parent / "images" / "val" / "new.png")
     with pytest.raises(DataError, match=r"val.json has no image whose file_name is the end of .*val/new.png"):
-        evaluation.check_data(str(data))
+        validation.check_data(str(data))
     (data.parent / "images" / "val" / "new.png").write_bytes(b"no image")
     with pytest.raises(DataError, match=r"new.png cannot be read as an image; mend"):
-        evaluation.check_data(str(data))
+        validation.check_data(str(data))
     data.write_text(data.read_text().replace("val.json", "gone.json"))
     with pytest.raises(DataError, match=r"annotations: val: .*gone.json does not exist"):
-        evaluation.check_data(str(data))
+        validation.check_data(str(data))
 
 
 def test_what_from_coco_writes_is_evaluated_on_its_json(data):
-    from yolo_attn.data.coco import from_coco
-    from yolo_attn.integration import evaluation
+    from yolo_attn.data.coco_conversion import from_coco
+    from yolo_attn.integration.queries import validation
 
     out = data.parent / "out"
     from_coco(data.parent / "val.json", data.parent / "images" / "val", out, split="val", progress=False)
-    described = evaluation.check_data(str(out / "data.yaml"))
+    described = validation.check_data(str(out / "data.yaml"))
     file = annotation_files(described)["val"]
-    truth, ids = read_truth(file, evaluation._listed(described["val"]), evaluation._names(described))
+    truth, ids = read_truth(file, validation._listed(described["val"]), validation._names(described))
     assert sorted(ids.values()) == [897, 898, 899, 900]
     assert sorted((a["id"], a["area"], a["iscrowd"]) for a in truth["annotations"]) == [
         (10, 500, 0), (11, 500, 0), (12, 500, 0), (13, 500, 0), (99, 3000, 1),

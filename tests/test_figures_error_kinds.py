@@ -9,7 +9,7 @@ from reference import tide
 from scenes import random_scene
 
 from yolo_attn.errors import DataError
-from yolo_attn.figures import KINDS, columns, error_kinds, figures, ground_truth
+from yolo_attn.metrics import KINDS, columns, error_kinds, figures, ground_truth
 
 OBJECT = [100.0, 100.0, 100.0, 100.0]
 

@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 from comparison import make
 
-from yolo_attn.compare import records, worker
+from yolo_attn.comparison import worker
 from yolo_attn.errors import DataError
-from yolo_attn.integration import evaluation, fingerprint
+from yolo_attn.experiment import storage
+from yolo_attn.integration.queries import data_fingerprint, validation
 
 
 @pytest.fixture
@@ -33,7 +34,7 @@ def data(tmp_path):
 
 
 def taken(data):
-    return fingerprint.fingerprint(evaluation.check_data(str(data)))
+    return data_fingerprint.fingerprint(validation.check_data(str(data)))
 
 
 def test_the_same_files_elsewhere_are_the_same_data_set(tmp_path, data):
@@ -96,15 +97,15 @@ def test_every_change_is_seen_and_named(data, change, words):
     change(data.parent)
     after = taken(data)
     assert after["digest"] != before["digest"]
-    assert fingerprint.changes(before, after) == words
+    assert data_fingerprint.changes(before, after) == words
 
 
 def test_a_comparison_refuses_data_that_changed_between_runs(tmp_path, data):
     plan = make(tmp_path / "c", data=str(data))
     plan.claim()
-    found = evaluation.check_data(str(data))
+    found = validation.check_data(str(data))
     digest = worker.check_unchanged(plan, found)
-    assert worker.check_unchanged(plan, found) == digest == records.read_json(plan.folder / "data.json")["digest"]
+    assert worker.check_unchanged(plan, found) == digest == storage.read_json(plan.folder / "data.json")["digest"]
     kept = (plan.folder / "data.json").read_bytes()
     (data.parent / "images" / "train" / "0.png").unlink()
     with pytest.raises(

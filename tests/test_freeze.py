@@ -15,8 +15,9 @@ from ultralytics.nn.tasks import DetectionModel
 
 import yolo_attn
 from yolo_attn.cli.main import main
-from yolo_attn.errors import WordError
-from yolo_attn.integration import arguments, freezing, provenance
+from yolo_attn.errors import ArgumentError
+from yolo_attn.integration.patches import check_dict_alignment
+from yolo_attn.integration.weights import freezing, provenance
 
 yolo_attn.register()
 OPTIONS = {
@@ -121,27 +122,31 @@ def test_errors(source):
         (25, "freeze=25: yolo11n.yaml has no layer 24; it has 0 to 23"),
         ([3, 99], r"freeze=\[3, 99\]: yolo11n.yaml has no layer 99; it has 0 to 23"),
     ):
-        with pytest.raises(WordError, match=words):
+        with pytest.raises(ArgumentError, match=words):
             resolved(model, given)
-    with pytest.raises(WordError, match="freeze=transferred: no weights were loaded into this model; give pretrained="):
+    with pytest.raises(
+        ArgumentError, match="freeze=transferred: no weights were loaded into this model; give pretrained="
+    ):
         resolved(own, "transferred")
     with pytest.raises(
-        WordError, match="freeze=transferred: every layer would be frozen, and nothing is left to train"
+        ArgumentError, match="freeze=transferred: every layer would be frozen, and nothing is left to train"
     ):
         resolved(loaded(source, "yolo11n.yaml"), "transferred")
     rootless = copy.deepcopy(own)
     rootless.yaml = {}
-    with pytest.raises(WordError, match="freeze=backbone: the model was not built from a model YAML"):
+    with pytest.raises(ArgumentError, match="freeze=backbone: the model was not built from a model YAML"):
         resolved(rootless, "backbone")
     foreign = loaded(source)
     setattr(
         foreign, provenance.ATTRIBUTE, {**provenance.of(foreign), "new": [n for n, _ in foreign.named_parameters()]}
     )
     for word, where in (("transferred", "this model"), ("backbone", "the backbone")):
-        with pytest.raises(WordError, match=f"freeze={word}: nothing in {where} came from yolo11n.yaml; leave it out"):
+        with pytest.raises(
+            ArgumentError, match=f"freeze={word}: nothing in {where} came from yolo11n.yaml; leave it out"
+        ):
             resolved(foreign, word)
-    with pytest.raises(WordError, match="freeze=neck is unknown"):
-        arguments.check_values({"freeze": "neck"})
+    with pytest.raises(ArgumentError, match="freeze=neck is unknown"):
+        check_dict_alignment.check_values({"freeze": "neck"})
 
 
 def test_single_parameters_beside_new_children():
@@ -229,7 +234,7 @@ def test_a_mistake_leaves_no_folder(place, capsys):
         ({"new_lr_mult": 3}, "no weights were loaded"),
         ({"new_lr_mult": 0}, "must be a number above 0"),
     ):
-        with pytest.raises(WordError, match=said):
+        with pytest.raises(ArgumentError, match=said):
             YOLO("yolo11n-ema.yaml").train(data=data, epochs=1, project=str(runs), **OPTIONS, **words)
         assert not list(runs.glob("*"))
     given = [

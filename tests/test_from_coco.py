@@ -13,8 +13,8 @@ import rich.console
 import yaml
 from PIL import Image
 
-from yolo_attn.data import coco
-from yolo_attn.data.coco import from_coco, summary
+from yolo_attn.data import coco_conversion
+from yolo_attn.data.coco_conversion import from_coco, summary
 from yolo_attn.errors import DataError
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"
@@ -300,7 +300,7 @@ def test_a_failure_leaves_no_half_data_set(tree, monkeypatch, broken):
 
     (tree.root / "instances.json").write_text("")
     before = tree.everything()
-    monkeypatch.setattr(coco, broken, fail)
+    monkeypatch.setattr(coco_conversion, broken, fail)
     with pytest.raises(OSError, match="disk full"):
         tree.run()
     assert tree.everything() == before

@@ -13,10 +13,10 @@ from oracles import arrays, assert_same, randomised
 from reference.global_attention import attention
 
 from yolo_attn.blocks import MultiHeadGlobalAttention
-from yolo_attn.blocks._kernels import Linear, Linformer, Performer, Softmax
-from yolo_attn.blocks._lsh import Reformer
-from yolo_attn.blocks._positions import RelativePosition, Rotation
 from yolo_attn.blocks.global_attention import EXTENTS, KERNELS, POSITIONS
+from yolo_attn.blocks.nn.kernels import Linear, Linformer, Performer, Softmax
+from yolo_attn.blocks.nn.lsh import Reformer
+from yolo_attn.blocks.nn.positions import RelativePosition, Rotation
 
 FORMS = [
     {},

@@ -11,7 +11,7 @@ from oracles import LargestTensor, arrays, assert_same, randomised
 from reference import gsop as loops
 
 from yolo_attn.blocks import GSoP, GSopBlock
-from yolo_attn.blocks._grid import resample
+from yolo_attn.blocks.functional import resample
 from yolo_attn.blocks.gsop import authors_position_covariance, covariance, join_shape
 from yolo_attn.registry import BLOCKS
 

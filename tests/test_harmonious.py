@@ -14,7 +14,7 @@ from reference import harmonious as loop
 from torch import nn
 
 from yolo_attn.blocks import ChannelAttn, HardAttn, HarmAttn, SoftAttn, SpatialAttn
-from yolo_attn.blocks._regions import LocalBranch, cut, write_back
+from yolo_attn.blocks.nn.regions import LocalBranch, cut, write_back
 
 ALL = (SpatialAttn, ChannelAttn, SoftAttn, HardAttn, HarmAttn)
 SOFT = (SpatialAttn, ChannelAttn, SoftAttn)

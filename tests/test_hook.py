@@ -20,13 +20,13 @@ def test_nothing_is_imported_at_start(tmp_path):
         """,
         tmp_path,
     )
-    modules = "['yolo_attn', 'yolo_attn.integration', 'yolo_attn.integration.hook']"
-    assert out.splitlines() == [modules, "yolo_attn.integration.hook"]
+    modules = "['yolo_attn', 'yolo_attn.integration', 'yolo_attn.integration.patches.hook']"
+    assert out.splitlines() == [modules, "yolo_attn.integration.patches.hook"]
 
 
 def test_start_up_takes_under_5_ms(tmp_path):
     shutil.copytree(ROOT / "yolo_attn", tmp_path / "yolo_attn", ignore=shutil.ignore_patterns("__pycache__"))
-    startup = ROOT / "yolo_attn/integration/startup"
+    startup = ROOT / "yolo_attn/integration/patches/startup"
     shutil.copy(startup / "_yolo_attn_startup.py", tmp_path)
     code = f"""
         import sys, time

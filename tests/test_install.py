@@ -70,7 +70,7 @@ def test_wheel_contents(wheel, source):
         names = set(archive.namelist())
         metadata = archive.read(next(n for n in names if n.endswith(".dist-info/METADATA"))).decode()
         for name in STARTUP:
-            assert archive.read(name) == (source / "yolo_attn/integration/startup" / name).read_bytes()
+            assert archive.read(name) == (source / "yolo_attn/integration/patches/startup" / name).read_bytes()
     for kind in "model_yamls", "datasets":
         ours = {f"yolo_attn/{kind}/{f.name}" for f in (source / kind).glob("*.yaml")}
         assert ours

@@ -14,8 +14,8 @@ from ultralytics import YOLO
 import yolo_attn
 from yolo_attn import place
 from yolo_attn.cli.place import parse
-from yolo_attn.integration import layers
-from yolo_attn.model_yaml.heading import fingerprint
+from yolo_attn.integration.queries import layer_types
+from yolo_attn.model_yaml.header_comment import fingerprint
 
 FOLDER = Path(__file__).parents[1] / "model_yamls"
 FILES = sorted(FOLDER.glob("*.yaml"))
@@ -52,7 +52,7 @@ def test_all_are_there():
 
 
 def ours_in(model):
-    return [m for m in model if layers.spec_of(type(m)) is not None]
+    return [m for m in model if layer_types.spec_of(type(m)) is not None]
 
 
 @pytest.mark.parametrize("scale", "nsmlx")

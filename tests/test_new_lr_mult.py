@@ -13,8 +13,10 @@ from ultralytics.utils import DEFAULT_CFG_DICT, SETTINGS
 
 import yolo_attn
 from yolo_attn.cli.main import main
-from yolo_attn.errors import WordError
-from yolo_attn.integration import arguments, evaluation, learning_rates, provenance, yolo
+from yolo_attn.errors import ArgumentError
+from yolo_attn.integration.patches import check_dict_alignment
+from yolo_attn.integration.queries import validation, yolo_command
+from yolo_attn.integration.weights import learning_rates, provenance
 
 yolo_attn.register()
 MUON = hasattr(sys.modules["ultralytics.engine.trainer"], "MuSGD")
@@ -85,27 +87,27 @@ def test_off_by_default(place, model):
 
 @pytest.mark.parametrize("value", [0, -1, "many", True, float("inf"), float("nan"), [3]])
 def test_values(value, place):
-    with pytest.raises(WordError, match=r"new_lr_mult=.* must be a number above 0, e.g. new_lr_mult=10"):
+    with pytest.raises(ArgumentError, match=r"new_lr_mult=.* must be a number above 0, e.g. new_lr_mult=10"):
         trainer(place, new_lr_mult=value)
-    with pytest.raises(WordError, match="must be a number above 0"):
-        evaluation.check_training_words({"new_lr_mult": value})
+    with pytest.raises(ArgumentError, match="must be a number above 0"):
+        validation.check_training_words({"new_lr_mult": value})
 
 
 def test_needs_a_source(place):
     made = trainer(place, new_lr_mult=10)
     with pytest.raises(
-        WordError, match="new_lr_mult=10: no weights were loaded, so every layer is new; give pretrained="
+        ArgumentError, match="new_lr_mult=10: no weights were loaded, so every layer is new; give pretrained="
     ):
         made.setup_model()
     assert not made.save_dir.exists()
 
 
 def test_words_of_a_training_only(place, capsys):
-    evaluation.check_training_words({"new_lr_mult": 10, "partial": True, "freeze": "backbone"})
-    assert {"new_lr_mult", "partial"} <= set(yolo.words())
+    validation.check_training_words({"new_lr_mult": 10, "partial": True, "freeze": "backbone"})
+    assert {"new_lr_mult", "partial"} <= set(yolo_command.words())
     assert not {"new_lr_mult", "partial"} & {*DEFAULT_CFG_DICT}
-    with pytest.raises(WordError, match="partial=maybe must be True or False"):
-        arguments.check_values({"partial": "maybe"})
+    with pytest.raises(ArgumentError, match="partial=maybe must be True or False"):
+        check_dict_alignment.check_values({"partial": "maybe"})
     assert main(["val", "model=yolo11n-ema.yaml", "new_lr_mult=10"]) == 2
     assert "'new_lr_mult' is not a valid YOLO argument" in capsys.readouterr().err.replace(
         "\x1b[31m\x1b[1m", ""

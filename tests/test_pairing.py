@@ -12,7 +12,7 @@ from torch import nn
 from ultralytics import YOLO
 from ultralytics.data import build
 
-from yolo_attn.integration import pairing
+from yolo_attn.integration.queries import seed_pairing
 
 
 class InterruptionError(Exception):
@@ -29,7 +29,7 @@ class Seen:
         # On a CPU Ultralytics loads in the training's own process, whatever workers= says.
         model.add_callback("on_pretrain_routine_start", lambda t: setattr(t.args, "workers", self.workers))
         if paired:
-            model.add_callback("on_pretrain_routine_start", pairing.reseed)
+            model.add_callback("on_pretrain_routine_start", seed_pairing.reseed)
         model.add_callback("on_train_start", self.begin)
         model.add_callback("on_train_epoch_start", self.stop)
         return model
@@ -124,7 +124,7 @@ def test_one_seed_one_sequence_of_batches(workers, data, base, rude, tmp_path):
     assert len(set(seen.batches)) == 6
     assert train(rude, 0, workers, data, tmp_path).batches == seen.batches
     other = train(base, 1, workers, data, tmp_path)
-    reached = pairing.seeds_reach_workers()  # as the installed version does; older ones not
+    reached = seed_pairing.seeds_reach_workers()  # as the installed version does; older ones not
     assert (other.order != seen.order) is reached
     assert (other.batches != seen.batches) is (reached or workers == 0)
     resumed = train(base, 0, workers, data, tmp_path, stop_at=1)
@@ -146,7 +146,7 @@ def test_what_ultralytics_does_by_itself(data, base, rude, tmp_path):
 def test_of_every_version(version, tmp_path):  # noqa: F811  a fixture
     number, env = version
     out = support.run(
-        "from yolo_attn.integration import pairing; print('=', pairing.seeds_reach_workers(), pairing.describe())",
+        "from yolo_attn.integration.queries import seed_pairing as pairing; print('=', pairing.seeds_reach_workers(), pairing.describe())",
         tmp_path,
         **env,
     )
@@ -157,7 +157,7 @@ def test_of_every_version(version, tmp_path):  # noqa: F811  a fixture
 def test_asking_leaves_the_random_numbers_alone():
     torch.manual_seed(5)
     before = torch.get_rng_state()
-    assert bool(pairing.describe()) is not pairing.seeds_reach_workers()
+    assert bool(seed_pairing.describe()) is not seed_pairing.seeds_reach_workers()
     assert torch.equal(torch.get_rng_state(), before)
     assert torch.initial_seed() == 5
 
@@ -172,8 +172,8 @@ def test_seeds_that_do_not_reach_them_are_said(monkeypatch):
 
     monkeypatch.setattr(build, "build_dataloader", as_before)
     monkeypatch.setattr("ultralytics.__version__", "8.4.0")
-    assert pairing.seeds_reach_workers() is False
-    assert pairing.describe() == (
+    assert seed_pairing.seeds_reach_workers() is False
+    assert seed_pairing.describe() == (
         "Ultralytics 8.4.0 gives every seed the same order of images and its loader processes the same augmentation "
         "(it seeds them since August 2026): differences are not paired by seed"
     )

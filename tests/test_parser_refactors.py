@@ -15,7 +15,8 @@ from ultralytics.nn import tasks
 from ultralytics.utils import YAML
 
 from yolo_attn.errors import UnsupportedUltralyticsError
-from yolo_attn.integration import layers, parser
+from yolo_attn.integration.patches import parse_model
+from yolo_attn.integration.queries import layer_types
 
 
 def shipped():
@@ -55,12 +56,12 @@ def refactored(monkeypatch, tmp_path, change):
     assert changed != function, "the change does not apply to this version's source"
     file = tmp_path / "tasks.py"
     file.write_text(source.replace(function, changed), encoding="utf-8")
-    spec = importlib.util.spec_from_file_location(layers.TASKS, file)
+    spec = importlib.util.spec_from_file_location(layer_types.TASKS, file)
     module = importlib.util.module_from_spec(spec)
-    monkeypatch.setitem(sys.modules, layers.TASKS, module)
-    monkeypatch.setattr(layers, "INJECTED", set())
+    monkeypatch.setitem(sys.modules, layer_types.TASKS, module)
+    monkeypatch.setattr(layer_types, "INJECTED", set())
     spec.loader.exec_module(module)
-    return parser.extended(module.parse_model)
+    return parse_model.extended(module.parse_model)
 
 
 def swap(*pairs):
@@ -142,7 +143,7 @@ def test_parse_model_replaced_by_somebody_else(known, monkeypatch, tmp_path):
             return original(*args, **kwargs)
 
     for other in (lambda *args, **kwargs: original(*args, **kwargs)), Callable():
-        wrapper = parser.extended(other)
+        wrapper = parse_model.extended(other)
         assert len(wrapper(copy.deepcopy(stock), ch=3, verbose=False)[0]) == 5
         with pytest.raises(UnsupportedUltralyticsError, match=rf"was already replaced by .*{WORKS}"):
             wrapper(ours, ch=3, verbose=False)

@@ -11,7 +11,8 @@ from ultralytics.nn import tasks
 
 import yolo_attn
 from yolo_attn.errors import LayerError
-from yolo_attn.integration import hook, layers
+from yolo_attn.integration.patches import hook
+from yolo_attn.integration.queries import layer_types
 
 
 def wrapped_names():
@@ -75,6 +76,6 @@ def test_a_name_given_to_another_class(known):
 
 def test_a_name_that_ultralytics_gets_later(known, monkeypatch):
     monkeypatch.setattr(tasks, "Plain", nn.Identity, raising=False)
-    monkeypatch.setattr(layers, "INJECTED", set())
+    monkeypatch.setattr(layer_types, "INJECTED", set())
     with pytest.raises(LayerError, match=r"layer 2 \(Plain\): Plain is both torch\..* and sample_layers\.Plain;"):
         parse(tiny([-1, 1, "Plain", []]))

@@ -14,8 +14,8 @@ import yolo_attn
 from yolo_attn import Insertion, place
 from yolo_attn.cli.main import main
 from yolo_attn.cli.place import arguments, parse
-from yolo_attn.errors import LayerError, UserError, WordError
-from yolo_attn.integration import graph, layers
+from yolo_attn.errors import ArgumentError, LayerError, UserError
+from yolo_attn.integration.queries import layer_types, model_graph
 from yolo_attn.model_yaml import places
 
 yolo_attn.register()
@@ -58,14 +58,16 @@ NAMES = {
 
 @pytest.mark.parametrize(("base", "wanted"), NAMES.items())
 def test_places_have_names(base, wanted):
-    found = places.named(graph.build(graph.load(base)))
+    found = places.named(model_graph.build(model_graph.load(base)))
     assert {name: found[name][0].layer for name in wanted} == wanted
 
 
 def test_names_that_a_model_does_not_have():
-    assert not {"neck.P4", "before_neck"} & set(places.named(graph.build(graph.load("yolo11-cls.yaml"))))
-    assert "neck.P6" not in places.named(graph.build(graph.load("yolo11.yaml")))
-    assert "backbone.P0" not in places.named(graph.build(graph.load("yolov3.yaml")))  # its first layer has stride 1
+    assert not {"neck.P4", "before_neck"} & set(places.named(model_graph.build(model_graph.load("yolo11-cls.yaml"))))
+    assert "neck.P6" not in places.named(model_graph.build(model_graph.load("yolo11.yaml")))
+    assert "backbone.P0" not in places.named(
+        model_graph.build(model_graph.load("yolov3.yaml"))
+    )  # its first layer has stride 1
 
 
 def test_everybody_reads_the_attended_map():
@@ -134,7 +136,7 @@ def test_output_channels_are_those_of_the_place_at_every_scale(at):
     text = place("yolo11.yaml", "AttentionAugmentedConv", at=at).text  # place compares all scales
     (number, [source], _) = where(text, "AttentionAugmentedConv")[0]
     for scale in "nx":
-        built = graph.build(yaml.safe_load(text), scale)
+        built = model_graph.build(yaml.safe_load(text), scale)
         assert built.layers[number].channels == built.layers[source].channels
 
 
@@ -167,18 +169,18 @@ def test_the_result_is_an_ordinary_file(tmp_path, monkeypatch):
     text = Path("yolo11-own.yaml").read_text(encoding="utf-8")
     assert text == placed.text
     assert [p.name for p in tmp_path.iterdir()] == ["yolo11-own.yaml"]
-    base = graph.locate("yolo11.yaml").read_text(encoding="utf-8")
+    base = model_graph.locate("yolo11.yaml").read_text(encoding="utf-8")
     comments = [line for line in base.splitlines() if line.lstrip().startswith("#")]
     assert [line for line in text.splitlines() if line in comments] == comments
     model = YOLO("yolo11s-own.yaml").model
     assert model.yaml["scale"] == "s"
-    assert [type(m).__name__ for m in model.model if layers.spec_of(type(m))] == ["GSoP"]
+    assert [type(m).__name__ for m in model.model if layer_types.spec_of(type(m))] == ["GSoP"]
     again = place("yolo11-own.yaml", "EMA", at="neck.P3").text  # a result is a base like any other
     assert len(where(again, "GSoP")) == len(where(again, "EMA")) == 1
 
 
 def test_line_ends_and_what_is_not_text(tmp_path):
-    base = graph.locate("yolo11.yaml").read_text(encoding="utf-8")
+    base = model_graph.locate("yolo11.yaml").read_text(encoding="utf-8")
     (tmp_path / "yolo11-dos.yaml").write_bytes(base.replace("\n", "\r\n").encode())
     place(tmp_path / "yolo11-dos.yaml", "EMA", at="neck.P3", output=tmp_path / "yolo11-out.yaml")
     made = (tmp_path / "yolo11-out.yaml").read_bytes()
@@ -194,7 +196,7 @@ def test_looking_at_a_model_leaves_nothing_behind():
 
     before, act = torch.get_rng_state(), Conv.default_act
     for base in ("yolov6.yaml", "yolo11n-pmfs.yaml"):  # one has an activation of its own, one runs on zeros in part
-        graph.build(graph.load(base))
+        model_graph.build(model_graph.load(base))
     place("yolov6.yaml", "EMA", at="neck.P4")
     assert Conv.default_act is act
     assert torch.equal(torch.get_rng_state(), before)
@@ -310,7 +312,9 @@ def test_a_layer_with_several_maps_is_no_place():
 
 def test_two_maps_of_one_stride_have_no_name(tmp_path):
     file = tmp_path / "twice.yaml"
-    file.write_text(graph.locate("yolo11.yaml").read_text("utf-8").replace("[[16, 19, 22]", "[[16, 19, 13]"), "utf-8")
+    file.write_text(
+        model_graph.locate("yolo11.yaml").read_text("utf-8").replace("[[16, 19, 22]", "[[16, 19, 13]"), "utf-8"
+    )
     with pytest.raises(LayerError, match=r"'neck.P4' of twice.yaml is 2 maps; name one by layer:\d+ or layer:\d+"):
         place(file, "EMA", at="neck.P4")
 
@@ -318,7 +322,7 @@ def test_two_maps_of_one_stride_have_no_name(tmp_path):
 def test_what_exists_is_kept(tmp_path):
     file = tmp_path / "x.yaml"
     file.write_text("mine")
-    with pytest.raises(WordError, match=r"x.yaml' exists; give another name, or --force"):
+    with pytest.raises(ArgumentError, match=r"x.yaml' exists; give another name, or --force"):
         place("yolo11.yaml", "EMA", at="neck.P3", output=file)
     with pytest.raises(LayerError):
         place("yolo11.yaml", "EMA", at="neck.P9", output=file, force=True)
@@ -332,7 +336,7 @@ def test_what_exists_is_kept(tmp_path):
     [("x.txt", "must end in .yaml or .yml"), ("no/x.yaml", "the folder '.*no' does not exist")],
 )
 def test_where_nothing_can_be_written(name, message, tmp_path):
-    with pytest.raises(WordError, match=message):
+    with pytest.raises(ArgumentError, match=message):
         place("yolo11.yaml", "EMA", at="neck.P3", output=tmp_path / name)
 
 
@@ -341,8 +345,8 @@ def test_a_write_that_fails_leaves_nothing(tmp_path, monkeypatch):
         path.write_text(content[:100])
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("yolo_attn.model_yaml.place._save", full)
-    with pytest.raises(WordError, match=r"cannot be written: No space left"):
+    monkeypatch.setattr("yolo_attn.model_yaml.placing._save", full)
+    with pytest.raises(ArgumentError, match=r"cannot be written: No space left"):
         place("yolo11.yaml", "EMA", at="neck.P3", output=tmp_path / "x.yaml")
     assert not list(tmp_path.iterdir())
 
@@ -397,5 +401,5 @@ def test_arguments_are_read_as_yaml():
     )
     assert arguments("", "B") == ([], {})
     for wrong in ("a=1,a=2", "3x=1", "a=[1"):
-        with pytest.raises(WordError, match="B: --args"):
+        with pytest.raises(ArgumentError, match="B: --args"):
             arguments(wrong, "B")

@@ -5,7 +5,7 @@ import shipped
 import torch
 
 import yolo_attn
-from yolo_attn.integration import graph
+from yolo_attn.integration.queries import model_graph
 from yolo_attn.model_yaml import places
 
 yolo_attn.register()
@@ -15,7 +15,7 @@ WANTED = ("backbone.end", "before_head", "neck.P4", "backbone.P3", "backbone.P2"
 @pytest.mark.parametrize("file", shipped.FILES, ids=lambda f: f.stem)
 def test_the_output_is_the_base_models(file, tmp_path):
     base_file = shipped.offline(file, tmp_path)
-    there = places.named(graph.build(graph.load(base_file)))
+    there = places.named(model_graph.build(model_graph.load(base_file)))
     at = [name for name in WANTED if name in there][:5]
     assert len(at) == 5 or "cls" in file.stem
     (tmp_path / "new").mkdir()

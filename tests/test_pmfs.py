@@ -10,8 +10,8 @@ from oracles import arrays, assert_same, randomised
 from reference.pmfs import pmfs, pmfs_channel, pmfs_spatial
 
 from yolo_attn.blocks import PMFS, GlobalPMFSBlock_AP, GlobalPMFSBlock_AP_Separate, PMFSChannel, PMFSSpatial
-from yolo_attn.blocks._float32 import in_float32
-from yolo_attn.blocks._polarized import mean_and_variance
+from yolo_attn.blocks.functional import in_float32
+from yolo_attn.blocks.nn.polarized import mean_and_variance
 from yolo_attn.blocks.pmfs import ConvNormRelu, SeparableConv, resize
 from yolo_attn.registry import BLOCKS
 

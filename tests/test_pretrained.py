@@ -14,9 +14,9 @@ from ultralytics.nn.tasks import BaseModel, ClassificationModel, DetectionModel,
 from ultralytics.utils import LOGGER
 
 import yolo_attn
+from yolo_attn.alignment.layer_alignment import Alignment
 from yolo_attn.errors import CheckpointError
-from yolo_attn.integration import pretrained, provenance
-from yolo_attn.pretrained.align import Alignment
+from yolo_attn.integration.weights import loading, provenance
 
 yolo_attn.register()
 BASES = ("yolov8n", "yolo11n", "yolo26n")
@@ -267,7 +267,7 @@ def test_other_families_and_scales_are_refused(bases):
     assert provenance.of(target) is None
     with pytest.raises(CheckpointError, match=r"yolo11n.yaml: only \d+ of 499 tensors \(45 %\) fit yolo11s-ema.yaml"):
         built("yolo11s-ema.yaml").load(bases["yolo11n"])
-    with pretrained.loading(strict=True), pytest.raises(CheckpointError, match=r"355 tensors .* fit yolo11n.yaml"):
+    with loading.loading(strict=True), pytest.raises(CheckpointError, match=r"355 tensors .* fit yolo11n.yaml"):
         built("yolo11n.yaml").load(bases["yolov8n"])
 
 
@@ -292,7 +292,7 @@ def test_what_cannot_be_told_apart_is_not_guessed(bases, tmp_path, said):
         built(file).load(bases["yolo11n"])
     for place in (6, 7):
         target = built(file)
-        with pretrained.loading(pins={6: place}):
+        with loading.loading(pins={6: place}):
             target.load(bases["yolo11n"])
         assert same(tensors(target, place), tensors(bases["yolo11n"], 6))
         assert said[-1].endswith(f"(100 %); new: 54 tensors in layer {13 - place} (C3k2)")
@@ -304,7 +304,7 @@ def test_what_cannot_be_told_apart_is_not_guessed(bases, tmp_path, said):
     with pytest.raises(CheckpointError, match=r"layer 6 \(C3k2\) could be source layer 6 or 7"):
         built("yolo11n.yaml").load(built(file))
     with (
-        pretrained.loading(pins={6: 5}),
+        loading.loading(pins={6: 5}),
         pytest.raises(CheckpointError, match=r"yolo11n.yaml: 6=5: .* share no tensor"),
     ):
         built(file).load(bases["yolo11n"])
@@ -313,7 +313,7 @@ def test_what_cannot_be_told_apart_is_not_guessed(bases, tmp_path, said):
 def test_a_source_fused_for_inference(bases, said):
     source = copy.deepcopy(bases["yolo11n"]).fuse(verbose=False)
     built("yolo11n-ema.yaml").load(source)
-    assert said[-1] == pretrained.FUSED
+    assert said[-1] == loading.FUSED
     assert " tensors of the source (" in said[-2]
     assert "100 %" not in said[-2]
 
@@ -337,8 +337,8 @@ def test_the_source_stays_usable_and_nothing_is_drawn(bases, said):
     longer = built("yolo11n-ema.yaml").half()
     built("yolo11n.yaml").load(longer)
     assert all(p.dtype == torch.float32 for p in longer.parameters())  # those without a place in the target too
-    nowhere = Alignment(pretrained.describe(source), pretrained.describe(target), {})
-    assert not pretrained._rearranged(source, target, nowhere).is_fused()
+    nowhere = Alignment(loading.describe(source), loading.describe(target), {})
+    assert not loading._rearranged(source, target, nowhere).is_fused()
 
 
 def test_models_that_are_no_list_of_layers(said):
@@ -348,9 +348,9 @@ def test_models_that_are_no_list_of_layers(said):
     target.load(foreign)
     assert said[-1] == f"Transferred 0/{len(target.state_dict())} items from pretrained weights"
     assert provenance.of(target) is None
-    assert not pretrained.is_list_of_layers(foreign)
-    assert not pretrained.is_list_of_layers(None)
-    assert pretrained.is_list_of_layers(source)
+    assert not loading.is_list_of_layers(foreign)
+    assert not loading.is_list_of_layers(None)
+    assert loading.is_list_of_layers(source)
 
 
 def test_provenance_goes_along(bases, tmp_path):

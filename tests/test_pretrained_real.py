@@ -8,7 +8,7 @@ from ultralytics import YOLO
 from ultralytics.nn.tasks import DetectionModel
 
 import yolo_attn
-from yolo_attn.integration import pretrained, provenance
+from yolo_attn.integration.weights import loading, provenance
 
 yolo_attn.register()
 COUNTS = {"yolov8n": 355, "yolo11n": 499, "yolo26n": 708}
@@ -21,7 +21,7 @@ def test_all_weights_of_the_file(name, shared):
     base = name.partition("-")[0] + "n"
     source = YOLO(shared / "weights" / f"{base}.pt").model
     target = DetectionModel(name.replace("-", "n-", 1) + ".yaml", verbose=False)
-    outcome = pretrained.load(target, source)
+    outcome = loading.load(target, source)
     assert (outcome.transferred, outcome.tensors) == (COUNTS[base], COUNTS[base])
     assert target.names[0] == "person"
     assert provenance.of(target)["source"] == f"{base}.pt"

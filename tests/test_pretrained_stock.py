@@ -8,8 +8,8 @@ from hand_made import SHIPPED
 from ultralytics import YOLO
 from ultralytics.utils import LOGGER
 
-from yolo_attn.integration import pretrained
-from yolo_attn.pretrained.align import align, by_number
+from yolo_attn.alignment.layer_alignment import align, by_number
+from yolo_attn.integration.weights import loading
 
 FAMILIES = {
     "v5": ("yolov5.yaml", "yolov5-p6.yaml"),
@@ -34,7 +34,7 @@ def layers(family, name):
     level = LOGGER.level
     LOGGER.setLevel("ERROR")
     try:
-        return pretrained.describe(YOLO(re.sub(r"^(yolov?\d+)(?=[-.])", r"\1n", name)).model)
+        return loading.describe(YOLO(re.sub(r"^(yolov?\d+)(?=[-.])", r"\1n", name)).model)
     finally:
         LOGGER.setLevel(level)
 

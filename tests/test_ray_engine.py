@@ -19,10 +19,11 @@ import ray
 from ray.cluster_utils import Cluster
 from ray_grids import Notes, starts
 
-from yolo_attn.compare import Plan, ray_engine
-from yolo_attn.compare.engine import OneByOne
-from yolo_attn.compare.records import read_json
-from yolo_attn.errors import DataError, WordError
+from yolo_attn.comparison import Plan
+from yolo_attn.comparison.engine import OneByOne
+from yolo_attn.comparison.ray import cluster_engine
+from yolo_attn.errors import ArgumentError, DataError
+from yolo_attn.experiment.storage import read_json
 
 TESTS = str(Path(__file__).parent)
 # Ray's own sockets and files are closed when the processes end
@@ -62,7 +63,7 @@ def nodes(cluster):
 
 @pytest.fixture(autouse=True)
 def _pretenders(monkeypatch):
-    monkeypatch.setattr(ray_engine, "WORKER", "ray_grids")
+    monkeypatch.setattr(cluster_engine, "WORKER", "ray_grids")
 
 
 def grid(tmp_path, seeds=2, epochs=4, **pretend):
@@ -73,14 +74,14 @@ def grid(tmp_path, seeds=2, epochs=4, **pretend):
 
 
 def perform(cluster, plan, notes, runs=None):
-    engine = ray_engine.RayEngine(cpus_per_run=1, address=cluster.address)
+    engine = cluster_engine.RayEngine(cpus_per_run=1, address=cluster.address)
     engine.perform(plan, plan.runs if runs is None else runs, notes)
     assert not ray.is_initialized()
     assert not list(plan.folder.glob(".ray-*"))
 
 
 def nodes_of(cluster):
-    with ray_engine.connected(cluster.address):
+    with cluster_engine.connected(cluster.address):
         return [node for node in ray.nodes() if node["Alive"]]
 
 
@@ -259,7 +260,7 @@ def test_this_machine_alone(tmp_path, monkeypatch):
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     monkeypatch.setenv("YOLO_OFFLINE", "1")
     plan, notes = grid(tmp_path, seeds=1), Notes()
-    ray_engine.RayEngine(cpus_per_run="1").perform(plan, plan.runs, notes)
+    cluster_engine.RayEngine(cpus_per_run="1").perform(plan, plan.runs, notes)
     assert notes.done == [run.name for run in plan.runs]
     assert set(notes.where.values()) == {""}  # no other machine to name
     begun = starts(plan.runs[0])[0]
@@ -274,8 +275,10 @@ def test_this_machine_alone(tmp_path, monkeypatch):
 
 def test_without_a_cluster_at_the_address(tmp_path):
     plan = grid(tmp_path)
-    with pytest.raises(WordError, match=r"no Ray cluster can be used at address=127\.0\.0\.1:9 .*leave address= out"):
-        ray_engine.RayEngine(address="127.0.0.1:9").perform(plan, plan.runs, Notes())
+    with pytest.raises(
+        ArgumentError, match=r"no Ray cluster can be used at address=127\.0\.0\.1:9 .*leave address= out"
+    ):
+        cluster_engine.RayEngine(address="127.0.0.1:9").perform(plan, plan.runs, Notes())
 
 
 def test_what_no_node_has_is_refused(tmp_path, cluster, nodes):
@@ -283,17 +286,19 @@ def test_what_no_node_has_is_refused(tmp_path, cluster, nodes):
     words = {"epochs": 1, "pretend": {}}
     plan = Plan.make("yolo11n.yaml", ["a.yaml"], "d.yaml", train=words, folder=tmp_path / "c")
     plan.claim()
-    with pytest.raises(WordError, match=r"no node has 1 CPU and 0\.5 GPU for a run; the cluster has .*: 1 CPU, 0 GPU"):
-        ray_engine.RayEngine("0.5", address=cluster.address).perform(plan, plan.runs, Notes())
+    with pytest.raises(
+        ArgumentError, match=r"no node has 1 CPU and 0\.5 GPU for a run; the cluster has .*: 1 CPU, 0 GPU"
+    ):
+        cluster_engine.RayEngine("0.5", address=cluster.address).perform(plan, plan.runs, Notes())
 
 
 def test_the_record_is_that_of_the_sequential_engine(tmp_path, rectangles, monkeypatch):
     """Two real trainings at once by Ray on this machine, and one of them again without Ray."""
-    monkeypatch.setattr(ray_engine, "WORKER", "yolo_attn.compare.worker")
+    monkeypatch.setattr(cluster_engine, "WORKER", "yolo_attn.comparison.worker")
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     train = {"epochs": 1, "imgsz": 64, "batch": 8, "workers": 0, "device": "cpu", "plots": False}
     records = {}
-    for name, engine in (("ray", ray_engine.RayEngine(cpus_per_run=1)), ("one", OneByOne())):
+    for name, engine in (("ray", cluster_engine.RayEngine(cpus_per_run=1)), ("one", OneByOne())):
         words = {"data": str(rectangles), "seeds": "0-1", "train": train, "folder": tmp_path / name}
         plan = Plan.make("yolo11n.yaml", ["yolov8n.yaml"], **words)
         plan.claim()

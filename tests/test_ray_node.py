@@ -12,11 +12,14 @@ from pathlib import Path
 import pytest
 from ray_grids import starts
 
-from yolo_attn.compare import children, ray_engine, ray_node, records
-from yolo_attn.compare.plan import Plan
-from yolo_attn.compare.ray_node import Input, Outcome, Parcel
-from yolo_attn.compare.records import read_json, write_json
-from yolo_attn.errors import DataError, WordError
+from yolo_attn.atomic_files import write_json
+from yolo_attn.comparison import child_processes
+from yolo_attn.comparison.ray import cluster_engine, node_run
+from yolo_attn.comparison.ray.node_run import Input, Outcome, Parcel
+from yolo_attn.errors import ArgumentError, DataError
+from yolo_attn.experiment import storage
+from yolo_attn.experiment.plan import Plan
+from yolo_attn.experiment.storage import read_json
 
 HOST = socket.gethostname()
 
@@ -28,7 +31,7 @@ def plan(tmp_path, monkeypatch):
     head.mkdir()
     monkeypatch.chdir(head)
     script = Path(__file__).with_name("ray_grids.py")
-    monkeypatch.setattr(children, "command", lambda _, *words: [sys.executable, str(script), *map(str, words)])
+    monkeypatch.setattr(child_processes, "command", lambda _, *words: [sys.executable, str(script), *map(str, words)])
     for name in ("mine.yaml", "d.yaml", "w.pt"):
         Path(name).write_text(f"the file {name}")
     words = {"epochs": 2, "pretrained": "w.pt", "pretend": {"seconds": 0.3}}
@@ -50,16 +53,16 @@ def elsewhere(plan, tmp_path):
 
 def test_a_shared_folder_is_proved_by_its_token(plan, tmp_path):
     packed = parcel(plan)
-    assert ray_node.survey(packed)
+    assert node_run.survey(packed)
     (plan.folder / "seen").write_text("of another run")
-    assert not ray_node.survey(packed)
+    assert not node_run.survey(packed)
     (plan.folder / "seen").unlink()
-    assert not ray_node.survey(packed)
+    assert not node_run.survey(packed)
 
 
 def test_in_a_shared_folder_the_run_works_in_place(plan):
     notes = []
-    outcome = ray_node.perform(parcel(plan), "mine-seed0", {"YOLO_ATTN_THREADS": "3"}, notes.append, poll=0.1)
+    outcome = node_run.perform(parcel(plan), "mine-seed0", {"YOLO_ATTN_THREADS": "3"}, notes.append, poll=0.1)
     assert outcome == Outcome(0, HOST)
     run = plan.run("mine-seed0")
     assert starts(run)[0]["cwd"] == str(Path.cwd())
@@ -70,7 +73,7 @@ def test_in_a_shared_folder_the_run_works_in_place(plan):
 
 def test_elsewhere_it_works_in_a_scratch_folder_and_sends_all_but_the_spare_checkpoints(plan, tmp_path):
     notes, before = [], Path.cwd()
-    outcome = ray_node.perform(elsewhere(plan, tmp_path), "mine-seed0", {}, notes.append, gpus="3", poll=0.1)
+    outcome = node_run.perform(elsewhere(plan, tmp_path), "mine-seed0", {}, notes.append, gpus="3", poll=0.1)
     assert (outcome.status, outcome.host, Path.cwd()) == (0, HOST, before)
     assert sorted(outcome.files) == ["log.txt", "record.json", "results.csv", "starts.txt", "weights/best.pt"]
     begun = json.loads(outcome.files["starts.txt"])
@@ -86,7 +89,7 @@ def test_elsewhere_it_works_in_a_scratch_folder_and_sends_all_but_the_spare_chec
     [
         ({"versions": {"torch": "0.1"}}, rf"node {HOST} has .* install "),
         (
-            {"versions": ray_node.alike() | {"torch": "0.1"}},
+            {"versions": node_run.alike() | {"torch": "0.1"}},
             rf"node {HOST} has torch \S+, not 0\.1; install torch==0\.1",
         ),
         ({"inputs": {"/nowhere/m.yaml": Input("0", b"x")}}, rf"/nowhere/m\.yaml is not on node {HOST}"),
@@ -95,19 +98,19 @@ def test_elsewhere_it_works_in_a_scratch_folder_and_sends_all_but_the_spare_chec
     ],
 )
 def test_what_a_node_lacks_is_said_before_a_run_begins(plan, tmp_path, change, line):
-    with pytest.raises(WordError, match=line):
-        ray_node.survey(dataclasses.replace(elsewhere(plan, tmp_path), **change))
+    with pytest.raises(ArgumentError, match=line):
+        node_run.survey(dataclasses.replace(elsewhere(plan, tmp_path), **change))
 
 
 def test_in_a_shared_folder_the_files_must_be_there(plan):
     packed = parcel(plan)
     Path("mine.yaml").write_text("another model")
-    with pytest.raises(WordError, match=rf"mine\.yaml is not on node {HOST}, or is another file there, although"):
-        ray_node.survey(packed)
+    with pytest.raises(ArgumentError, match=rf"mine\.yaml is not on node {HOST}, or is another file there, although"):
+        node_run.survey(packed)
 
 
 def test_weights_too_large_to_send_stay(plan, monkeypatch):
-    monkeypatch.setattr(ray_node, "LARGEST", 13)
+    monkeypatch.setattr(node_run, "LARGEST", 13)
     inputs = parcel(plan).inputs
     assert {name: file.content is None for name, file in inputs.items()} == {
         "d.yaml": True, "mine.yaml": True, "w.pt": False,
@@ -122,7 +125,7 @@ def test_the_environment_of_the_head_fills_in_what_a_node_has_not(plan, monkeypa
     assert packed.variables["WANDB_MODE"] == "offline"
     assert "YOLO_CONFIG_DIR" not in packed.variables
     monkeypatch.setenv("WANDB_RUN_GROUP", "of the node")
-    ray_node.perform(packed, "mine-seed0", {}, lambda note: None, poll=0.1)
+    node_run.perform(packed, "mine-seed0", {}, lambda note: None, poll=0.1)
     assert starts(plan.run("mine-seed0"))[0]["environment"]["WANDB_RUN_GROUP"] == "of the node"
 
 
@@ -134,12 +137,12 @@ def test_an_interruption_ends_the_child(plan):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        ray_node.perform(packed, "mine-seed0", {}, interrupt, poll=0.05)
+        node_run.perform(packed, "mine-seed0", {}, interrupt, poll=0.05)
     with pytest.raises(ProcessLookupError):
         os.kill(starts(plan.run("mine-seed0"))[0]["pid"], 0)
 
 
-class _Head(ray_engine._Grid):
+class _Head(cluster_engine._Grid):
     """The head's side of a run's way back, without a cluster."""
 
     def __init__(self, plan):
@@ -150,14 +153,14 @@ def test_the_record_is_put_down_last(plan, monkeypatch):
     run, order = plan.run("mine-seed0"), []
     (run.folder / "weights").mkdir(parents=True)
     (run.folder / "weights" / "last.pt").write_text("of a training begun here")
-    original = records.write_bytes
+    original = storage.write_bytes
 
     def write_bytes(path, content):
         order.append(path.name)
         original(path, content)
 
-    monkeypatch.setattr(records, "write_bytes", write_bytes)
-    monkeypatch.setattr(ray_engine, "write_bytes", write_bytes)
+    monkeypatch.setattr(storage, "write_bytes", write_bytes)
+    monkeypatch.setattr(cluster_engine, "write_bytes", write_bytes)
     files = {"record.json": b"{}", "weights/best.pt": b"w", "log.txt": b"l"}
     truth = {"info": {"root": "/there"}, "images": [], "annotations": [], "categories": []}
     _Head(plan).receive(run, Outcome(0, "n", files, json.dumps(truth).encode()))

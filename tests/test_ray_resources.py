@@ -7,18 +7,19 @@ import sys
 
 import pytest
 
-from yolo_attn.compare import engines, ray_resources
-from yolo_attn.compare.engine import OneByOne
-from yolo_attn.compare.ray_resources import Node, check_device, share
-from yolo_attn.errors import WordError
+from yolo_attn.comparison import engine_choice
+from yolo_attn.comparison.engine import OneByOne
+from yolo_attn.comparison.ray import resources
+from yolo_attn.comparison.ray.resources import Node, check_device, share
+from yolo_attn.errors import ArgumentError
 
 SMALL, LARGE, GPUS = Node("a", "small", 8, 0), Node("b", "large", 64, 0), Node("c", "gpus", 16, 2)
 HEAD = Node("d", "head", 0, 0)
 
 
 def test_one_after_the_other_is_the_default():
-    assert isinstance(engines.make(), OneByOne)
-    assert isinstance(engines.make("one-by-one"), OneByOne)
+    assert isinstance(engine_choice.make(), OneByOne)
+    assert isinstance(engine_choice.make("one-by-one"), OneByOne)
 
 
 @pytest.mark.parametrize(
@@ -36,14 +37,14 @@ def test_one_after_the_other_is_the_default():
     ],
 )
 def test_words_that_cannot_be_used(words, line):
-    with pytest.raises(WordError, match=line):
-        engines.make(**words)
+    with pytest.raises(ArgumentError, match=line):
+        engine_choice.make(**words)
 
 
 def test_without_ray_it_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
-    with pytest.raises(WordError, match=r'^engine=ray needs the package ray; pip install "yolo-attn\[ray\]"$'):
-        engines.make("ray")
+    with pytest.raises(ArgumentError, match=r'^engine=ray needs the package ray; pip install "yolo-attn\[ray\]"$'):
+        engine_choice.make("ray")
 
 
 def test_the_engine_is_imported_without_ray_torch_and_ultralytics():
@@ -70,7 +71,7 @@ def test_devices_that_leave_the_choice_to_ray(device):
     ],
 )
 def test_a_recipe_that_names_gpus_is_refused(device, gpus, line):
-    with pytest.raises(WordError, match=line):
+    with pytest.raises(ArgumentError, match=line):
         check_device(device, gpus)
 
 
@@ -97,9 +98,9 @@ def test_what_no_node_has_is_refused():
     line = (
         r"^engine=ray: no node has 1 CPU and 1 GPU for a run; the cluster has small: 8 CPU, 0 GPU; head: 0 CPU, 0 GPU$"
     )
-    with pytest.raises(WordError, match=line):
+    with pytest.raises(ArgumentError, match=line):
         share([SMALL, HEAD], 3, gpus=1.0)
-    with pytest.raises(WordError, match=r"no node has 99 CPU and 0 GPU"):
+    with pytest.raises(ArgumentError, match=r"no node has 99 CPU and 0 GPU"):
         share([SMALL, LARGE], 3, cpus=99.0)
 
 
@@ -109,4 +110,4 @@ def test_nodes_that_are_alive():
             here = {"NodeID": "1", "NodeManagerHostname": "x", "Alive": True, "Resources": {"CPU": 4.0, "GPU": 1.0}}
             return [here, here | {"NodeID": "2", "Alive": False}, here | {"NodeID": "3", "Resources": {}}]
 
-    assert ray_resources.nodes(Ray) == [Node("1", "x", 4, 1), Node("3", "x", 0, 0)]
+    assert resources.nodes(Ray) == [Node("1", "x", 4, 1), Node("3", "x", 0, 0)]

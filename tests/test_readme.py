@@ -13,8 +13,8 @@ from yolo_attn import docstrings, registry
 from yolo_attn.cli import blocks, compare, main, words
 from yolo_attn.cli.main import COMMANDS as OWN_COMMANDS
 from yolo_attn.cli.main import PASSED_THROUGH
-from yolo_attn.compare import experiment_file
-from yolo_attn.integration import layers, yolo
+from yolo_attn.experiment import experiment_file
+from yolo_attn.integration.queries import layer_types, yolo_command
 
 ROOT = Path(__file__).parents[1]
 TEXT = (ROOT / "README.md").read_text()
@@ -44,14 +44,14 @@ def test_the_words_of_every_command_are_known(command):
         return
     mode, *rest = given
     assert mode in (*OWN_COMMANDS, *PASSED_THROUGH)
-    known = [*compare.OWN_WORDS, *compare.ENGINE_WORDS, *yolo.words()]
+    known = [*compare.OWN_WORDS, *compare.ENGINE_WORDS, *yolo_command.words()]
     if mode == "compare" and rest[0].endswith(".yaml"):
         assert experiment_file.read(ROOT / rest.pop(0), known)
     if mode in ("train", "val", "compare"):
         pairs = words.parse(rest, known)
         for name in [pairs.get("model"), pairs.get("base"), *pairs.get("models", "").split(",")]:
             if name and name.endswith(".yaml"):
-                yolo.check_model(name)
+                yolo_command.check_model(name)
 
 
 @pytest.mark.parametrize("page", ["README.md", "docs/models.md"])
@@ -93,7 +93,7 @@ def test_the_yaml_rows_build(tmp_path):
     (tmp_path / "yolo11-readme.yaml").write_text(yaml.safe_dump(content))
     yolo_attn.register()
     model = YOLO(str(tmp_path / "yolo11n-readme.yaml")).model
-    assert [type(m).__name__ for m in model.model if layers.spec_of(type(m))] == ["EMA", "GSoP", "PMFS"]
+    assert [type(m).__name__ for m in model.model if layer_types.spec_of(type(m))] == ["EMA", "GSoP", "PMFS"]
 
 
 def test_the_python_code_runs(tmp_path):
@@ -109,7 +109,9 @@ def test_the_python_code_runs(tmp_path):
 
 
 def ours():
-    return {k: s for k, s in sorted(layers.installed().items()) if s.cls.__module__.startswith("yolo_attn.blocks.")}
+    return {
+        k: s for k, s in sorted(layer_types.installed().items()) if s.cls.__module__.startswith("yolo_attn.blocks.")
+    }
 
 
 def test_the_table_of_layers_is_generated():

@@ -13,7 +13,7 @@ from ultralytics import YOLO
 
 import yolo_attn
 from yolo_attn import Insertion, place
-from yolo_attn.integration import graph
+from yolo_attn.integration.queries import model_graph
 from yolo_attn.model_yaml import places
 
 yolo_attn.register()
@@ -46,7 +46,7 @@ def images():
 
 def test_these_are_all_named_places():
     for model in MODELS:
-        assert tuple(places.named(graph.build(graph.load(f"{model}.yaml")))) == PLACES
+        assert tuple(places.named(model_graph.build(model_graph.load(f"{model}.yaml")))) == PLACES
 
 
 @pytest.mark.parametrize("at", PLACES)

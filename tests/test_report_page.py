@@ -18,11 +18,12 @@ from PIL import Image
 from rich.console import Console
 
 from yolo_attn import report
-from yolo_attn.compare.records import read_json, write_json
-from yolo_attn.report.charts import pareto
-from yolo_attn.report.charts.draw import Scale, scale, shortened
-from yolo_attn.report.differing import find
-from yolo_attn.report.pictures import thumbnail
+from yolo_attn.atomic_files import write_json
+from yolo_attn.experiment.storage import read_json
+from yolo_attn.report.charts import pareto_plot
+from yolo_attn.report.charts.svg import Scale, scale, shortened
+from yolo_attn.report.image_differences import find
+from yolo_attn.report.image_panels import thumbnail
 
 SCRIPT = "<script>document.title='run'</script>"
 NAMES = (SCRIPT, "a|b", "\"'><img src=x onerror=\"document.title='run'\">", "&amp;", "\x00 odd", "cat")
@@ -250,8 +251,8 @@ def test_front_is_what_no_other_model_beats():
 
     models = [model("a", 1, 0.3), model("b", 2, 0.4), model("c", 3, 0.35), model("d", 2, 0.4), model("e", 1.5, 0.3)]
     models.append({**model("f", 1, 0.9), "cost": None})
-    assert {item["title"] for item in pareto.placed(models, "AP") if item["front"]} == {"a", "b", "d"}
-    assert len(pareto.placed(models, "AP")) == 5
+    assert {item["title"] for item in pareto_plot.placed(models, "AP") if item["front"]} == {"a", "b", "d"}
+    assert len(pareto_plot.placed(models, "AP")) == 5
 
 
 @pytest.mark.parametrize(("low", "high"), [(0, 1), (-3.2, 7.9), (52.1, 52.4), (1e-5, 3e-5), (0, 4000)])

@@ -12,9 +12,10 @@ import pytest
 from rich.console import Console
 
 from yolo_attn import report
-from yolo_attn.compare.records import read_json, write_json
-from yolo_attn.errors import DataError, DiskFullError, WordError
-from yolo_attn.figures import error_kinds, per_class
+from yolo_attn.atomic_files import write_json
+from yolo_attn.errors import ArgumentError, DataError, DiskFullError
+from yolo_attn.experiment.storage import read_json
+from yolo_attn.metrics import error_kinds, per_class
 from yolo_attn.report import captions
 
 
@@ -306,9 +307,9 @@ def spoil_predictions(plan):
 @pytest.mark.parametrize(
     ("spoil", "error", "words"),
     [
-        (spoil_another, WordError, "yolo11n-ema-seed0.*record of another comparison .0a1b2c"),
-        (spoil_format, WordError, "yolo11n-ema-seed0.*has the form 1, not 2; delete it"),
-        (spoil_json, WordError, "yolo11n-ema-seed0.*record.json cannot be read .*delete it"),
+        (spoil_another, ArgumentError, "yolo11n-ema-seed0.*record of another comparison .0a1b2c"),
+        (spoil_format, ArgumentError, "yolo11n-ema-seed0.*has the form 1, not 2; delete it"),
+        (spoil_json, ArgumentError, "yolo11n-ema-seed0.*record.json cannot be read .*delete it"),
         (
             spoil_stray,
             DataError,
@@ -332,9 +333,9 @@ def test_what_does_not_belong_is_refused_and_nothing_is_overwritten(tmp_path, sp
 
 
 def test_a_folder_without_an_experiment_is_refused(tmp_path):
-    with pytest.raises(WordError, match="no comparison here"):
+    with pytest.raises(ArgumentError, match="no comparison here"):
         make(tmp_path)
-    with pytest.raises(WordError, match="no comparison here"):
+    with pytest.raises(ArgumentError, match="no comparison here"):
         make(tmp_path / "nowhere")
 
 
@@ -344,6 +345,6 @@ def test_a_full_disk_is_one_line(tmp_path, monkeypatch):
     def full(path, text):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("yolo_attn.report.files.write_text", full)
+    monkeypatch.setattr("yolo_attn.report.writing.write_text", full)
     with pytest.raises(DiskFullError, match=r"no space"):
         make(plan.folder)

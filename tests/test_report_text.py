@@ -15,8 +15,8 @@ from rich.console import Console
 
 from yolo_attn import report
 from yolo_attn.cli import main
-from yolo_attn.compare import children
-from yolo_attn.report import markdown, numbers
+from yolo_attn.comparison import child_processes
+from yolo_attn.report import markdown_report, number_format
 
 LONG = "yolo11n-with-a-name-that-takes-more-room-than-there-is-in-a-table.yaml"
 HOSTILE = ("<script>alert(1)</script>", "a|b", "=1+1", 'say "x", please', "line\nbreak", "*bold*")
@@ -59,10 +59,10 @@ def test_terminal_gives_mean_deviation_difference_interval_and_p(finished):
     assert row(text, "yolo11n ")[1] == f"{100 * base['figures']['AP']['mean']:.1f}"
     assert row(text, "± sd")[2] == f"{100 * base['figures']['AP']['sd']:.1f}"
     effect = ema["effect"]["figures"]["AP"]
-    assert row(text, "difference")[1] == numbers.signed(effect["seeds"]["mean"])
-    assert row(text, "95 % from")[3] == numbers.signed(effect["combined"]["low"])
-    assert row(text, "to")[1] == numbers.signed(effect["combined"]["high"])
-    assert row(text, "p (Holm)")[2] == numbers.probability(ema["effect"]["verdict"]["p_holm"])
+    assert row(text, "difference")[1] == number_format.signed(effect["seeds"]["mean"])
+    assert row(text, "95 % from")[3] == number_format.signed(effect["combined"]["low"])
+    assert row(text, "to")[1] == number_format.signed(effect["combined"]["high"])
+    assert row(text, "p (Holm)")[2] == number_format.probability(ema["effect"]["verdict"]["p_holm"])
     assert text.index("yolo11n ") < text.index("yolo11n-ema") < text.index("yolo11n-repeat")
 
 
@@ -97,7 +97,7 @@ def test_markdown_tables_hold_whatever_a_class_is_called(finished):
 
 
 def test_markdown_of_special_characters():
-    assert markdown.text("<b>&amp;|`_[x](y)\\\n\x00") == "&lt;b&gt;&amp;amp;\\|\\`\\_\\[x\\](y)\\\\ �"
+    assert markdown_report.text("<b>&amp;|`_[x](y)\\\n\x00") == "&lt;b&gt;&amp;amp;\\|\\`\\_\\[x\\](y)\\\\ �"
 
 
 def test_csv_holds_a_row_for_each_model_and_figure(finished):
@@ -145,19 +145,19 @@ def test_no_cell_is_a_formula(tmp_path):
 @pytest.mark.parametrize(
     ("write", "value", "text"),
     [
-        (numbers.signed, -0.04, "0.0"),
-        (numbers.signed, 0.96, "+1.0"),
-        (numbers.signed, None, numbers.NONE),
-        (numbers.ratio, 1.0, "0.0%"),
-        (numbers.ratio, 0.9, "-10.0%"),
-        (numbers.ratio, 2.0, "×2.0"),  # noqa: RUF001
-        (numbers.ratio, None, numbers.NONE),
-        (numbers.probability, 0.0004, "<0.001"),
-        (numbers.duration, 90.0, "90.0 s"),
-        (numbers.duration, 7300.0, "2.0 h"),
-        (numbers.interval, {"low": -1.0, "high": 0.04}, "-1.0 to 0.0"),
-        (numbers.interval, {"low": None, "high": None}, numbers.NONE),
-        (numbers.memory, 2**31, "2.00 GiB"),
+        (number_format.signed, -0.04, "0.0"),
+        (number_format.signed, 0.96, "+1.0"),
+        (number_format.signed, None, number_format.NONE),
+        (number_format.ratio, 1.0, "0.0%"),
+        (number_format.ratio, 0.9, "-10.0%"),
+        (number_format.ratio, 2.0, "×2.0"),  # noqa: RUF001
+        (number_format.ratio, None, number_format.NONE),
+        (number_format.probability, 0.0004, "<0.001"),
+        (number_format.duration, 90.0, "90.0 s"),
+        (number_format.duration, 7300.0, "2.0 h"),
+        (number_format.interval, {"low": -1.0, "high": 0.04}, "-1.0 to 0.0"),
+        (number_format.interval, {"low": None, "high": None}, number_format.NONE),
+        (number_format.memory, 2**31, "2.00 GiB"),
     ],
 )
 def test_how_numbers_are_written(write, value, text):
@@ -180,7 +180,7 @@ def test_the_command_needs_neither_torch_nor_ultralytics(tmp_path):
     plan = made_up_experiment.write(tmp_path / "e", controls=(), pictures=True)
     done = subprocess.run(
         [sys.executable, "-c", NO_TORCH, str(plan.folder)],
-        capture_output=True, text=True, timeout=120, env=children.environment(),
+        capture_output=True, text=True, timeout=120, env=child_processes.environment(),
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert "yolo11n-ema" in done.stdout

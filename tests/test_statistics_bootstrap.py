@@ -9,10 +9,10 @@ import pytest
 from scenes import random_scene
 
 from yolo_attn.errors import DataError
-from yolo_attn.figures import columns, figures, ground_truth, per_class
+from yolo_attn.metrics import columns, figures, ground_truth, per_class
+from yolo_attn.metrics.matching import match, read_truth
 from yolo_attn.statistics import image_bootstrap
 from yolo_attn.statistics.image_bootstrap import draw, resampled
-from yolo_attn.statistics.matches import match, read_truth
 
 
 def evaluator(truth, predictions):

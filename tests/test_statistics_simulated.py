@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from yolo_attn.statistics import paired as over_seeds
-from yolo_attn.statistics.combined import combined, half_width, image_noise, shared_variance
+from yolo_attn.statistics import seed_differences as over_seeds
 from yolo_attn.statistics.image_bootstrap import draw
-from yolo_attn.statistics.paired import LEVEL, bca, paired
-from yolo_attn.statistics.power import detectable, power, seeds_for
+from yolo_attn.statistics.intervals import combined, half_width, image_noise, shared_variance
+from yolo_attn.statistics.power_analysis import detectable, power, seeds_for
+from yolo_attn.statistics.seed_differences import LEVEL, bca, paired
 
 SIMULATIONS = 2_000
 MANY = 20_000  # where it takes no time: a rate near 5 % is off by up to a point over 2,000, by 0.3 over these

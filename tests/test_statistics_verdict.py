@@ -13,11 +13,11 @@ import pytest
 from scenes import random_scene
 from scipy import stats
 
-from yolo_attn.errors import DataError, WordError
-from yolo_attn.figures import columns, figures, per_class
+from yolo_attn.errors import ArgumentError, DataError
+from yolo_attn.metrics import columns, figures, per_class
 from yolo_attn.statistics import Group, analyse
-from yolo_attn.statistics.paired import PERMUTATIONS, paired, unpaired
-from yolo_attn.statistics.verdict import holm
+from yolo_attn.statistics.seed_differences import PERMUTATIONS, paired, unpaired
+from yolo_attn.statistics.verdicts import holm
 
 BASE = [0.400, 0.412, 0.391, 0.405, 0.398]
 
@@ -326,11 +326,11 @@ def test_objects_on_very_few_images_have_no_image_interval(detections):
 
 def test_bad_input(detections):
     truth, base, variant = detections
-    with pytest.raises(WordError, match=r"unknown figure AP_smal; did you mean AP_small\? base has AP, "):
+    with pytest.raises(ArgumentError, match=r"unknown figure AP_smal; did you mean AP_small\? base has AP, "):
         analyse(base, [variant], truth, images=["AP_smal"])
-    with pytest.raises(WordError, match=r"unknown figure mAP; .*base has AP, AP50"):
+    with pytest.raises(ArgumentError, match=r"unknown figure mAP; .*base has AP, AP50"):
         analyse(base, [variant], truth, primary="mAP")
-    with pytest.raises(WordError, match="resamples=1 is too few"):
+    with pytest.raises(ArgumentError, match="resamples=1 is too few"):
         analyse(base, [variant], truth, resamples=1)
     with pytest.raises(DataError, match="variant has 2 seeds and base 5"):
         analyse(Group("base", {"AP": BASE}), [shifted([0.1, 0.2])], None)

@@ -6,8 +6,8 @@ import os
 import pytest
 import support
 
-from yolo_attn.compare import trackers
-from yolo_attn.compare.plan import Plan, Run
+from yolo_attn.comparison import tracker_names
+from yolo_attn.experiment.plan import Plan, Run
 
 # Stand-ins for tracker packages: each writes down how it is called.
 FAKES = {
@@ -94,7 +94,7 @@ def a_run(folder, **changes):
 
 
 def test_names(tmp_path):
-    found = trackers.environment("bccd-yolo11n", a_run(tmp_path), "0123456789ab", present={})
+    found = tracker_names.environment("bccd-yolo11n", a_run(tmp_path), "0123456789ab", present={})
     assert found["WANDB_RUN_GROUP"] == found["MLFLOW_EXPERIMENT_NAME"] == found["COMET_PROJECT_NAME"] == "bccd-yolo11n"
     assert found["MLFLOW_RUN"] == found["COMET_START_EXPERIMENT_NAME"] == "yolo11n-ema-seed3"
     assert found["WANDB_TAGS"] == found["COMET_START_EXPERIMENT_TAGS"] == "yolo11n-ema,seed 3,variant,01234567"
@@ -103,34 +103,34 @@ def test_names(tmp_path):
         "model": "yolo11n-ema", "seed": "3", "role": "variant", "experiment": "01234567"
     }  # fmt: skip
     control = a_run(tmp_path, role="control", control="identity")
-    assert trackers.environment("x", control, "0", present={})["WANDB_JOB_TYPE"] == "identity"
+    assert tracker_names.environment("x", control, "0", present={})["WANDB_JOB_TYPE"] == "identity"
 
 
 def test_the_users_own_names_stay(tmp_path, monkeypatch):
     monkeypatch.setenv("WANDB_TAGS", "mine")
     monkeypatch.setenv("MLFLOW_RUN", "")
-    found = trackers.environment("x", a_run(tmp_path), "0")
+    found = tracker_names.environment("x", a_run(tmp_path), "0")
     assert not {"WANDB_TAGS", "MLFLOW_RUN"} & found.keys()
     assert found["WANDB_RUN_GROUP"] == "x"
     assert os.environ["WANDB_TAGS"] == "mine"
 
 
 def test_names_that_trackers_refuse(tmp_path):
-    assert trackers.project_name("a/b\\c#d?e%f:g,h") == "a-b-c-d-e-f-g-h"
-    assert trackers.project_name("x" * 200) == "x" * 128
-    assert trackers.project_name("//") == "comparison"
-    tags = trackers.environment("x", a_run(tmp_path, title="a,b" * 40), "0", present={})["WANDB_TAGS"].split(",")
+    assert tracker_names.project_name("a/b\\c#d?e%f:g,h") == "a-b-c-d-e-f-g-h"
+    assert tracker_names.project_name("x" * 200) == "x" * 128
+    assert tracker_names.project_name("//") == "comparison"
+    tags = tracker_names.environment("x", a_run(tmp_path, title="a,b" * 40), "0", present={})["WANDB_TAGS"].split(",")
     assert len(tags) == 4
     assert tags[0] == ("a b" * 40)[:64]
 
 
 def test_the_process_of_a_run_gets_them(tmp_path, monkeypatch):
-    from yolo_attn.compare import children, engine
+    from yolo_attn.comparison import child_processes, engine
 
     given = {}
-    monkeypatch.setattr(children, "start", lambda *a, extra, **k: given.update(extra))
-    monkeypatch.setattr(children, "wait", lambda *a: 1)
-    monkeypatch.setattr(children, "concerns_every_run", lambda error: False)
+    monkeypatch.setattr(child_processes, "start", lambda *a, extra, **k: given.update(extra))
+    monkeypatch.setattr(child_processes, "wait", lambda *a: 1)
+    monkeypatch.setattr(child_processes, "concerns_every_run", lambda error: False)
     plan = Plan.make("yolo11n.yaml", ["yolo11n-ema.yaml"], "d.yaml", folder=tmp_path / "my exp", seeds=[3])
     engine.perform(plan, plan.runs[1], None)
     assert (given["WANDB_RUN_GROUP"], given["MLFLOW_RUN"]) == ("my exp", "yolo11n-ema-seed3")
@@ -143,7 +143,7 @@ def trained(folder, on, **env):
     (folder / "tiny.yaml").write_text(TINY)
     (folder / "train.py").write_text(TRAIN)
     support.tiny_data(folder / "data")
-    extra = trackers.environment("bccd yolo11n", a_run(folder), "0123456789ab", present=env)
+    extra = tracker_names.environment("bccd yolo11n", a_run(folder), "0123456789ab", present=env)
     place = {"PYTHONPATH": f"{folder}{os.pathsep}{support.ROOT}", "YOLO_CONFIG_DIR": str(folder / "config")}
     done = support.run_file(
         ["train.py", str(folder / "out"), *on], folder, **place, YOLO_ATTN_AUTOLOAD="0", **extra, **env

@@ -6,7 +6,7 @@ from support import ROOT, tiny_data
 from ultralytics import YOLO
 
 import yolo_attn
-from yolo_attn.integration import layers
+from yolo_attn.integration.queries import layer_types
 
 FILES = sorted((ROOT / "model_yamls").glob("*.yaml"))
 yolo_attn.register()
@@ -24,7 +24,7 @@ def test_three_steps(file, data, tmp_path):
     model = YOLO(file.name.replace("-", "n-", 1))
 
     def ours(trainer):
-        attention = [m for m in trainer.model.model if layers.spec_of(type(m))]
+        attention = [m for m in trainer.model.model if layer_types.spec_of(type(m))]
         return {f"{m.i}.{n}": p for m in attention for n, p in m.named_parameters()}
 
     def start(trainer):

@@ -13,8 +13,8 @@ from ultralytics.nn.tasks import DetectionModel
 import yolo_attn
 from yolo_attn.cli import words
 from yolo_attn.cli.main import main
-from yolo_attn.errors import WordError
-from yolo_attn.integration import provenance
+from yolo_attn.errors import ArgumentError
+from yolo_attn.integration.weights import provenance
 
 yolo_attn.register()
 
@@ -182,5 +182,5 @@ def test_paths_and_words():
         "output": "c.pt",
         "force": "False",
     }
-    with pytest.raises(WordError, match=r"unknown word '--target'\. Words: --output, --map, --force"):
+    with pytest.raises(ArgumentError, match=r"unknown word '--target'\. Words: --output, --map, --force"):
         words.with_paths(["--target", "x"], known, flags=flags)

@@ -13,7 +13,7 @@ import filelock
 import pytest
 from support import ROOT, TRAIN, gate_module, model_yaml, run, run_file, tiny_data
 
-from yolo_attn.integration import parser
+from yolo_attn.integration.patches import parse_model
 
 OLDER = ("8.3.0", "8.3.253", "8.4.0")
 PLACES = {  # of the layers in a YOLO11 or YOLO26; in a YOLOv8 one before
@@ -79,7 +79,7 @@ def last_lines(out: str) -> list[str]:
 
 
 def test_the_oldest_is_what_the_message_says():
-    assert parser.SUPPORTED.startswith(f"{OLDER[0]} to ")
+    assert parse_model.SUPPORTED.startswith(f"{OLDER[0]} to ")
 
 
 def test_builds(version, tmp_path):

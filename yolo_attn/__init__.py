@@ -7,8 +7,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from .integration.transfer import transfer
-    from .model_yaml.place import Insertion, place
+    from .integration.weights.checkpoint_transfer import transfer
+    from .model_yaml.placing import Insertion, place
 
 __version__ = "0.1.0"
 __all__ = ["Insertion", "place", "register", "transfer", "unregister"]
@@ -49,11 +49,11 @@ def unregister() -> None:
 def __getattr__(name: str) -> "Any":
     """Import what is used by few programs only when it is asked for."""
     if name in ("Insertion", "place"):
-        from .model_yaml import place as module
+        from .model_yaml import placing as module
 
         return getattr(module, name)
     if name == "transfer":
-        from .integration.transfer import transfer
+        from .integration.weights.checkpoint_transfer import transfer
 
         return transfer
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -15,12 +15,13 @@ a module whose import registers them.
 
 from __future__ import annotations
 
-import difflib
 import importlib.metadata
 import inspect
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar
+
+from .messages import nearest
 
 T = TypeVar("T", bound=type)
 
@@ -204,16 +205,6 @@ def get(name: str) -> BlockSpec:
         return BLOCKS[name]
     except KeyError:
         raise KeyError(f"unknown block {name!r}.{nearest(name, BLOCKS)} Known: {', '.join(sorted(BLOCKS))}") from None
-
-
-def nearest(word: str, known: Iterable[str]) -> str:
-    """Return `` Did you mean 'x'?`` for the most similar known word, or an empty string."""
-    known = list(known)
-    found = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
-    if not found:  # 'gsop' for 'GSoP'
-        folded = {k.casefold(): k for k in known}
-        found = [folded[m] for m in difflib.get_close_matches(word.casefold(), folded, n=1, cutoff=0.6)]
-    return f" Did you mean {found[0]!r}?" if found else ""
 
 
 def not_loaded() -> str:

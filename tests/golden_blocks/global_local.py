@@ -6,9 +6,9 @@ import torch.nn.functional as F
 from torch import nn
 
 from yolo_attn.blocks import MultiHeadGlobalAttention
-from yolo_attn.blocks._kernels import Performer
-from yolo_attn.blocks._positions import Rotation
-from yolo_attn.blocks._windows import split
+from yolo_attn.blocks.nn.kernels import Performer
+from yolo_attn.blocks.nn.positions import Rotation
+from yolo_attn.blocks.nn.windows import split
 
 from .golden import Golden, renamed
 

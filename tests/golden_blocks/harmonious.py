@@ -4,7 +4,7 @@ import torch
 from torch import nn
 
 from yolo_attn.blocks import ChannelAttn, HardAttn, HarmAttn, SoftAttn, SpatialAttn
-from yolo_attn.blocks._regions import cut
+from yolo_attn.blocks.nn.regions import cut
 
 from .golden import Golden, renamed
 

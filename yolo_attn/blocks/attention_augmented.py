@@ -10,10 +10,8 @@ from torch import nn
 from torch.autograd.function import once_differentiable
 
 from ..registry import register
-from ._checks import check_bool, check_divides, check_positive
-from ._float32 import at_least_float32
-from ._recompute import in_graph
-from ._residual import mixed, residual_scale
+from .functional import at_least_float32, check_bool, check_divides, check_positive, in_graph
+from .nn.residual import mixed, residual_scale
 
 NAME = "AttentionAugmentedConv"
 MIN_KEYS = 20  # channels of a head's queries and keys, unless dk is given; the paper's

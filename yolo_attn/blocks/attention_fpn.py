@@ -11,10 +11,10 @@ import torch.nn.functional as F
 from torch import nn
 
 from ..registry import register
-from ._checks import check_choice, check_divides, check_positive, check_positives
-from ._residual import residual_scale
+from .functional import check_choice, check_divides, check_positive, check_positives
 from .global_context import GlobalContext
 from .global_local import GlobalLocalAttention
+from .nn.residual import residual_scale
 
 ATTENTIONS = ("global_local", "global_context", "none")
 

@@ -6,8 +6,8 @@ import torch
 from torch import nn
 
 from ..registry import register
-from ._checks import check_divides, check_positive
-from ._residual import mixed, residual_scale
+from .functional import check_divides, check_positive
+from .nn.residual import mixed, residual_scale
 
 
 @register("EMA", paper="https://arxiv.org/abs/2305.13563", checked=("golden", "loop"))

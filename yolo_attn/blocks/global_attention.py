@@ -9,12 +9,12 @@ import torch
 from torch import nn
 
 from ..registry import register
-from ._checks import check_bool, check_choice, check_divides, check_positive, is_positive
-from ._kernels import Linear, Linformer, Performer, Softmax
-from ._lsh import Reformer
-from ._positions import AbsolutePosition, RelativePosition, Rotation
-from ._residual import mixed, residual_scale
-from ._windows import Axis, cut, joined, real_keys, split, whole
+from .functional import check_bool, check_choice, check_divides, check_positive, is_positive
+from .nn.kernels import Linear, Linformer, Performer, Softmax
+from .nn.lsh import Reformer
+from .nn.positions import AbsolutePosition, RelativePosition, Rotation
+from .nn.residual import mixed, residual_scale
+from .nn.windows import Axis, cut, joined, real_keys, split, whole
 
 NAME = "MultiHeadGlobalAttention"
 EXTENTS = ("global", "window", "shifted", "overlap", "multiscale")

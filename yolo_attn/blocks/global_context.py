@@ -8,9 +8,8 @@ import torch
 from torch import nn
 
 from ..registry import register
-from ._checks import check_choice, check_positive
-from ._float32 import at_least_float32, in_float32
-from ._residual import mixed, residual_scale
+from .functional import at_least_float32, check_choice, check_positive, in_float32
+from .nn.residual import mixed, residual_scale
 
 FUSIONS = ("channel_add", "channel_mul")
 

@@ -8,9 +8,9 @@ import torch
 from torch import nn
 
 from ..registry import register
-from ._residual import mixed, residual_scale
 from .global_attention import MultiHeadGlobalAttention
 from .improved_local import ImprovedLocalAttention
+from .nn.residual import mixed, residual_scale
 
 
 @register("GlobalLocalAttention", paper="https://arxiv.org/abs/2109.08417", checked=("loop",))

@@ -9,11 +9,8 @@ import torch.nn.functional as F
 from torch import nn
 
 from ..registry import register
-from ._checks import check_choice, check_positive
-from ._float32 import at_least_float32, in_float32
-from ._grid import resample
-from ._norms import batch_norm
-from ._residual import mixed, residual_scale
+from .functional import at_least_float32, batch_norm, check_choice, check_positive, in_float32, resample
+from .nn.residual import mixed, residual_scale
 
 MODES = ("channel", "position", "sum", "max", "concat")
 ROW_ACTIVATIONS = ("authors", "none", "relu", "leaky_relu")

@@ -14,11 +14,10 @@ import torch.nn.functional as F
 from torch import nn
 
 from ..registry import register
-from ._checks import check_bool, check_choice, check_positive
-from ._float32 import in_float32
-from ._gates import ConvNorm, mean, start_scale
-from ._regions import LocalBranch
-from ._residual import mixed
+from .functional import check_bool, check_choice, check_positive, in_float32, mean
+from .nn.conv_norm import ConvNorm
+from .nn.regions import LocalBranch
+from .nn.residual import mixed, start_scale
 
 PAPER = "https://arxiv.org/abs/1802.08122"
 

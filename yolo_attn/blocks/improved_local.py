@@ -6,10 +6,8 @@ import torch
 from torch import nn
 
 from ..registry import register
-from ._checks import check_bool, check_choice, check_positive
-from ._float32 import at_least_float32, in_float32
-from ._norms import batch_norm
-from ._residual import mixed, residual_scale
+from .functional import at_least_float32, batch_norm, check_bool, check_choice, check_positive, in_float32
+from .nn.residual import mixed, residual_scale
 
 SIZES = (1, 3, 5)
 

@@ -8,11 +8,9 @@ import torch
 from torch import nn
 
 from ..registry import register
-from ._checks import check_choice, check_positive, check_positives
-from ._norms import batch_norm
-from ._polarized import ChannelAttention, Convolution, PositionAttention
-from ._residual import mixed, residual_scale
-from ._resize import max_pool, resize
+from .functional import batch_norm, check_choice, check_positive, check_positives, max_pool, resize
+from .nn.polarized import ChannelAttention, Convolution, PositionAttention
+from .nn.residual import mixed, residual_scale
 
 
 class SeparableConv(nn.Module):

@@ -13,8 +13,9 @@ from rich.table import Table
 from rich.text import Text
 
 from .. import docstrings
-from ..errors import WordError
-from ..registry import BROKEN_ENTRY_POINTS, BlockSpec, nearest
+from ..errors import ArgumentError
+from ..messages import nearest
+from ..registry import BROKEN_ENTRY_POINTS, BlockSpec
 
 # Channels of P3, P4 and P5 in a model of scale n (YOLOv8, YOLO11 and YOLO26 alike).
 CHANNELS_AT_N = (64, 128, 256)
@@ -32,9 +33,9 @@ ROWS = "In a model YAML options go by name and channels are filled in: [-1, 1, E
 
 def run(given: Sequence[str]) -> int:
     """Print the table, the pages of the layers that are named, or (``--markdown``) the pages of all as Markdown."""
-    from ..integration import layers
+    from ..integration.queries import layer_types
 
-    known = dict(sorted(layers.installed().items()))
+    known = dict(sorted(layer_types.installed().items()))
     if list(given) == ["--markdown"]:
         ours = {k: s for k, s in known.items() if s.cls.__module__.startswith("yolo_attn.blocks.")}
         print(markdown(ours), end="")
@@ -42,7 +43,7 @@ def run(given: Sequence[str]) -> int:
     for name in given:
         if name not in known:
             what = f"unknown layer {name!r}.{nearest(name, known)} Layers: {', '.join(known)}"
-            raise WordError(f"{what}; --markdown for the pages of all" if name.startswith("-") else what)
+            raise ArgumentError(f"{what}; --markdown for the pages of all" if name.startswith("-") else what)
     console = Console()
     for name in given:
         _page(console, known[name])
@@ -170,7 +171,7 @@ def written(value: Any) -> str:
 
 def options(spec: BlockSpec) -> list[str]:
     """Return the options with their defaults, as a model YAML writes them."""
-    from ..integration.rows import CHANNEL_WORDS
+    from ..integration.patches.row_arguments import CHANNEL_WORDS
 
     shown = []
     for name, parameter in spec.options().items():

@@ -13,8 +13,8 @@ from .. import register
 from . import model_words
 
 if TYPE_CHECKING:
-    from ..model_yaml.check import Report
-    from ..model_yaml.slips import Slip
+    from ..model_yaml.checking import Report
+    from ..model_yaml.lint import Slip
 
 USAGE = "yolo-attn check yolo11n-ema.yaml"
 HELP = f"""\
@@ -43,7 +43,7 @@ def run(given: Sequence[str]) -> int:
         return 0
     register()
     model, pairs = model_words.parse(given, ["scale", "strict"], flags=["strict"], usage=USAGE)
-    from ..model_yaml.check import check
+    from ..model_yaml.checking import check
 
     report = check(model, pairs.get("scale", ""))
     _show(report, Console())

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from .. import register
-from ..errors import WordError
+from ..errors import ArgumentError
 from . import words
 
 OWN_WORDS = ("base", "models", "data", "seeds", "control", "split", "folder")
@@ -52,36 +52,36 @@ def run(given: Sequence[str], defaults: Mapping[str, object] | None = None) -> i
         print(HELP, end="")
         return 0
     register()
-    from ..compare import Plan, compare, controls, engines
-    from ..integration import datasets, yolo
+    from ..comparison import Plan, compare, controls, engine_choice
+    from ..integration.queries import data_sets, yolo_command
 
     own_words = [*OWN_WORDS, *ENGINE_WORDS]
-    known = [*own_words, *yolo.words()]
+    known = [*own_words, *yolo_command.words()]
     files = [word for word in given[:1] if "=" not in word and word.endswith((".yaml", ".yml"))]
-    pairs = words.parse(given[len(files) :], [*known, "seed"], flags=yolo.flags())
+    pairs = words.parse(given[len(files) :], [*known, "seed"], flags=yolo_command.flags())
     if "seed" in pairs:
-        raise WordError(f"compare: write seeds={pairs['seed']} for seed={pairs['seed']}; several: seeds=0-4")
+        raise ArgumentError(f"compare: write seeds={pairs['seed']} for seed={pairs['seed']}; several: seeds=0-4")
     chosen: dict[str, Any] = dict(defaults or {})
     if files:
-        from ..compare import experiment_file
+        from ..experiment import experiment_file
 
         chosen |= experiment_file.read(files[0], known)
-    chosen |= {word: text if word in own_words else yolo.value(text) for word, text in pairs.items()}
+    chosen |= {word: text if word in own_words else yolo_command.value(text) for word, text in pairs.items()}
     own = {word: chosen.pop(word) for word in own_words if word in chosen}
 
     missing = [word for word in ("base", "models", "data") if not own.get(word)]
     if "models" in missing and own.get("control"):
         missing.remove("models")
     if missing:
-        raise WordError(
+        raise ArgumentError(
             f"compare needs {' and '.join(f'{word}=' for word in missing)}, e.g. yolo-attn compare base=yolo11n.yaml "
             "models=yolo11n-ema.yaml data=digits.yaml seeds=0-2 imgsz=128 epochs=30"
         )
     base, models = str(own["base"]), _several(own.get("models", ()))
     for model in (base, *models):
-        yolo.check_model(model)
-    datasets.check_exists(str(own["data"]))
-    engine = engines.make(*(own.get(word) for word in ENGINE_WORDS))
+        yolo_command.check_model(model)
+    data_sets.check_exists(str(own["data"]))
+    engine = engine_choice.make(*(own.get(word) for word in ENGINE_WORDS))
     plan = Plan.make(
         base,
         models,

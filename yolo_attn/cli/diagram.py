@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from .. import register
-from ..errors import WordError
+from ..errors import ArgumentError
 from . import model_words
 
 USAGE = "yolo-attn diagram yolo11n-ema.yaml -o yolo11n-ema.svg"
@@ -36,16 +36,16 @@ def run(given: Sequence[str]) -> int:
     known = ["output", "scale", "imgsz", "engine", "force"]
     model, pairs = model_words.parse(given, known, flags=["force"], usage=USAGE)
     if "output" not in pairs:
-        raise WordError(f"where to? write e.g. {USAGE}")
+        raise ArgumentError(f"where to? write e.g. {USAGE}")
     imgsz = pairs.get("imgsz", "640")
     if not imgsz.isdecimal() or not int(imgsz):
-        raise WordError(f"imgsz={imgsz!r} must be a number of pixels, e.g. 640")
-    from ..integration import graph as graphs
-    from ..model_yaml import diagram
+        raise ArgumentError(f"imgsz={imgsz!r} must be a number of pixels, e.g. 640")
+    from ..integration.queries import model_graph as graphs
+    from ..model_yaml.diagram import drawing
 
     force = pairs.get("force") == "True"
-    diagram.check_words(pairs["output"], pairs.get("engine", "auto"), force=force)  # before the model is built
+    drawing.check_words(pairs["output"], pairs.get("engine", "auto"), force=force)  # before the model is built
     graph = graphs.build(graphs.load(model), pairs.get("scale", ""))
-    used = diagram.draw(graph, pairs["output"], imgsz=int(imgsz), engine=pairs.get("engine", "auto"), force=force)
+    used = drawing.draw(graph, pairs["output"], imgsz=int(imgsz), engine=pairs.get("engine", "auto"), force=force)
     print(f"Written: {pairs['output']} ({graph.file}{f', scale {graph.scale}' if graph.scale else ''}, by {used})")
     return 0

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from .. import register
-from ..errors import WordError
+from ..errors import ArgumentError
 from . import words
 
 
@@ -18,11 +18,13 @@ def run(given: Sequence[str]) -> int:
     register()
     pairs = words.parse(given, ["model", "task"])
     if "model" not in pairs:
-        raise WordError("which model? write e.g. yolo-attn info model=yolo11n-ema.yaml")
-    from ..integration import layers, yolo
+        raise ArgumentError("which model? write e.g. yolo-attn info model=yolo11n-ema.yaml")
+    from ..integration.queries import layer_types, yolo_command
 
     is_yaml = pairs["model"].endswith((".yaml", ".yml"))
-    model = yolo.open_model(pairs["model"], pairs.get("task"), verbose=is_yaml)  # building a YAML prints the table
+    model = yolo_command.open_model(
+        pairs["model"], pairs.get("task"), verbose=is_yaml
+    )  # building a YAML prints the table
     if not is_yaml:
         model.info(detailed=False)
     total = sum(p.numel() for p in model.model.parameters())
@@ -35,7 +37,7 @@ def run(given: Sequence[str]) -> int:
     table.add_column("of the model", justify="right")
     for layer in model.model.model:
         parts = list(layer) if type(layer).__name__ == "Sequential" else [layer]
-        spec = layers.spec_of(type(parts[0])) if parts else None
+        spec = layer_types.spec_of(type(parts[0])) if parts else None
         if spec is None:
             continue
         name = spec.name if len(parts) == 1 else f"{spec.name} x {len(parts)}"

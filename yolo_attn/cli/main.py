@@ -9,8 +9,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from .. import __version__
-from ..errors import WordError, user_error_in
-from ..registry import nearest
+from ..errors import ArgumentError, user_error_in
+from ..messages import nearest
 
 HELP = f"""\
 yolo-attn {__version__}: attention layers for Ultralytics YOLO, and what they are worth
@@ -90,12 +90,12 @@ def _line(error: BaseException) -> str | None:
     mistake = user_error_in(error)
     if mistake is not None:
         return " ".join(str(mistake).split())
-    from ..compare.records import disk_full
+    from ..errors import disk_full
 
     full = disk_full(error, Path.cwd())
     if full is not None:
         return str(full)
-    from ..integration.mistakes import line_of
+    from ..errors import line_of
 
     return line_of(error)
 
@@ -112,8 +112,8 @@ def _dispatch(words: list[str]) -> int:
         run: Callable[[Sequence[str]], int] = importlib.import_module(f"{__package__}.{command}").run
         return run(rest)
     if command in PASSED_THROUGH:
-        from . import pass_through
+        from . import ultralytics_commands
 
-        return pass_through.run(command, rest)
+        return ultralytics_commands.run(command, rest)
     known = [*COMMANDS, *PASSED_THROUGH]
-    raise WordError(f"unknown command {command!r}.{nearest(command, known)} Commands: {', '.join(known)}")
+    raise ArgumentError(f"unknown command {command!r}.{nearest(command, known)} Commands: {', '.join(known)}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from ..errors import WordError
+from ..errors import ArgumentError
 from . import words
 
 
@@ -20,10 +20,12 @@ def parse(
         usage: An example, for messages.
 
     Raises:
-        WordError: For an unknown word, one without a value, one given twice, no model or several.
+        ArgumentError: For an unknown word, one without a value, one given twice, no model or several.
     """
     models, pairs = words.with_paths(given, ["model", *known], flags=flags, short={"o": "output"})
     models += [pairs.pop("model")] if "model" in pairs else []
     if len(models) != 1:
-        raise WordError(f"{'one model, not ' + ' and '.join(models) if models else 'which model?'}; write e.g. {usage}")
+        raise ArgumentError(
+            f"{'one model, not ' + ' and '.join(models) if models else 'which model?'}; write e.g. {usage}"
+        )
     return models[0], pairs

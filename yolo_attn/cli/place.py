@@ -13,10 +13,10 @@ from rich.console import Console
 from rich.table import Table
 
 from .. import register
-from ..errors import WordError
+from ..errors import ArgumentError
+from ..messages import nearest
 from ..model_yaml import places
-from ..model_yaml.place import REROUTES, Insertion, Placed, place
-from ..registry import nearest
+from ..model_yaml.placing import REROUTES, Insertion, Placed, place
 
 USAGE = "yolo-attn place yolo11.yaml EMA --at neck.P3,neck.P4,neck.P5 -o yolo11-ema.yaml"
 HELP = f"""\
@@ -70,7 +70,7 @@ def parse(given: Sequence[str]) -> tuple[str, list[Insertion], dict[str, str]]:
     """Split the words into the base, the blocks with their words, and the words for all.
 
     Raises:
-        WordError: For an unknown word, one without a value, one given twice, or one before the block it is about.
+        ArgumentError: For an unknown word, one without a value, one given twice, or one before the block it is about.
     """
     bare: list[str] = []
     blocks: list[tuple[str, dict[str, str]]] = []
@@ -88,24 +88,26 @@ def parse(given: Sequence[str]) -> tuple[str, list[Insertion], dict[str, str]]:
             bare.append(word)
             continue
         elif "=" in word:
-            raise WordError(f"{word!r} is no word of place.{nearest(word.partition('=')[0], [*_OF_BLOCK, *_OF_ALL])}")
+            raise ArgumentError(
+                f"{word!r} is no word of place.{nearest(word.partition('=')[0], [*_OF_BLOCK, *_OF_ALL])}"
+            )
         else:
             blocks.append((word, {}))
             continue
         name = "output" if name == "o" else name
         if name not in (*_OF_BLOCK, *_OF_ALL):
             hint = nearest(name, [*_OF_BLOCK, *_OF_ALL]) or " Words: --at, --from, --args, --reroute, -o, --force"
-            raise WordError(f"unknown word {word!r}.{hint}")
+            raise ArgumentError(f"unknown word {word!r}.{hint}")
         if name != "force" and not value:
-            raise WordError(f"word {word!r} has no value; e.g. {USAGE}")
+            raise ArgumentError(f"word {word!r} has no value; e.g. {USAGE}")
         if name in _OF_BLOCK and not blocks:
-            raise WordError(f"{word!r} stands before the block that it is about; e.g. {USAGE}")
+            raise ArgumentError(f"{word!r} stands before the block that it is about; e.g. {USAGE}")
         holder = for_all if name in _OF_ALL else blocks[-1][1]
         if name in holder:
-            raise WordError(f"word {word!r} is given twice{'' if name in _OF_ALL else f' for {blocks[-1][0]}'}")
+            raise ArgumentError(f"word {word!r} is given twice{'' if name in _OF_ALL else f' for {blocks[-1][0]}'}")
         holder[name] = value
     if not bare:
-        raise WordError(f"which model? e.g. {USAGE}")
+        raise ArgumentError(f"which model? e.g. {USAGE}")
     return bare[0], [_insertion(block, words) for block, words in blocks], for_all
 
 
@@ -113,10 +115,10 @@ def _insertion(block: str, words: dict[str, str]) -> Insertion:
     args, options = arguments(words.get("args", ""), block)
     reroute: Any = words.get("reroute", "all")
     if reroute not in REROUTES:
-        raise WordError(f"reroute={reroute!r} must be one of {', '.join(REROUTES)}.{nearest(reroute, REROUTES)}")
+        raise ArgumentError(f"reroute={reroute!r} must be one of {', '.join(REROUTES)}.{nearest(reroute, REROUTES)}")
     split = [tuple(n.strip() for n in words.get(w, "").split(",") if n.strip()) for w in ("at", "from")]
     if not split[0]:
-        raise WordError(f"{block}: no place; give --at, e.g. {USAGE}. A model's places: yolo-attn place MODEL.yaml")
+        raise ArgumentError(f"{block}: no place; give --at, e.g. {USAGE}. A model's places: yolo-attn place MODEL.yaml")
     return Insertion(block, split[0], split[1], tuple(args), options, reroute)
 
 
@@ -124,7 +126,7 @@ def arguments(words: str, block: str) -> tuple[list[Any], dict[str, Any]]:
     """Return ``1024,heads=4,kernel_sizes=[3,5]`` as positional arguments and options, values read as YAML.
 
     Raises:
-        WordError: If that is no list of values.
+        ArgumentError: If that is no list of values.
     """
     args: list[Any] = []
     options: dict[str, Any] = {}
@@ -133,13 +135,17 @@ def arguments(words: str, block: str) -> tuple[list[Any], dict[str, Any]]:
         try:
             value = yaml.safe_load(written if equals else name)
         except yaml.YAMLError:
-            raise WordError(f"{block}: --args {part!r} has no value that YAML can read; write e.g. factor=8") from None
+            raise ArgumentError(
+                f"{block}: --args {part!r} has no value that YAML can read; write e.g. factor=8"
+            ) from None
         if not equals:
             if options:
-                raise WordError(f"{block}: --args {part!r} stands behind an option; positional arguments come first")
+                raise ArgumentError(
+                    f"{block}: --args {part!r} stands behind an option; positional arguments come first"
+                )
             args.append(value)
         elif not name.isidentifier() or name in options:
-            raise WordError(f"{block}: --args {part!r}: {'twice' if name in options else 'no option name'}")
+            raise ArgumentError(f"{block}: --args {part!r}: {'twice' if name in options else 'no option name'}")
         else:
             options[name] = value
     return args, options
@@ -147,7 +153,7 @@ def arguments(words: str, block: str) -> tuple[list[Any], dict[str, Any]]:
 
 def _list(base: str) -> None:
     """Print the places of a model."""
-    from ..integration import graph as graphs
+    from ..integration.queries import model_graph as graphs
 
     graph = graphs.build(graphs.load(base))
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
@@ -165,7 +171,7 @@ def _list(base: str) -> None:
 
 
 def _table(placed: Placed, output: str) -> Table:
-    from ..integration import graph as graphs
+    from ..integration.queries import model_graph as graphs
 
     graph = graphs.build(yaml.safe_load(placed.text), file=output)
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)

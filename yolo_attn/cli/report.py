@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ..errors import WordError
+from ..errors import ArgumentError
 from . import words
 
 USAGE = "yolo-attn report runs/compare/NAME"
@@ -31,7 +31,7 @@ def run(given: Sequence[str]) -> int:
         return 0
     folders, _ = words.with_paths(given, [])
     if len(folders) != 1:
-        raise WordError(f"report takes one folder, got {len(folders)}: {' '.join(folders)}; e.g. {USAGE}")
+        raise ArgumentError(f"report takes one folder, got {len(folders)}: {' '.join(folders)}; e.g. {USAGE}")
     from ..report import make
 
     make(folders[0])

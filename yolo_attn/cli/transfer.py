@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from rich.console import Console
 
 from .. import register
-from ..errors import WordError
-from ..pretrained.align import parse_pins
+from ..alignment.layer_alignment import parse_pins
+from ..errors import ArgumentError
 from . import words
 
 USAGE = "yolo-attn transfer yolo11n.pt yolo11n-ema.yaml -o yolo11n-ema.pt"
@@ -40,12 +40,12 @@ def run(given: Sequence[str]) -> int:
         given, ["output", "map", "partial", "force"], flags=["partial", "force"], short={"o": "output"}
     )
     if len(paths) != 2:
-        raise WordError(f"transfer takes a checkpoint and a model YAML; got {len(paths)} paths. Write {USAGE}")
+        raise ArgumentError(f"transfer takes a checkpoint and a model YAML; got {len(paths)} paths. Write {USAGE}")
     if "output" not in pairs:
-        raise WordError(f"where to? give -o OUT.pt, e.g. {USAGE}")
+        raise ArgumentError(f"where to? give -o OUT.pt, e.g. {USAGE}")
     layers = parse_pins(pairs["map"]) if "map" in pairs else None
     register()
-    from ..integration.transfer import transfer
+    from ..integration.weights.checkpoint_transfer import transfer
 
     said = transfer(
         paths[0],

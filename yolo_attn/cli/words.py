@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from ..errors import WordError
-from ..registry import nearest
+from ..errors import ArgumentError
+from ..messages import nearest
 
 
 def parse(words: Sequence[str], known: Iterable[str], *, flags: Iterable[str] = ()) -> dict[str, str]:
@@ -17,7 +17,7 @@ def parse(words: Sequence[str], known: Iterable[str], *, flags: Iterable[str] = 
         flags: Those among them that may stand without a value, which is then ``True``.
 
     Raises:
-        WordError: For an unknown word (names the nearest), one without a value, or one given twice.
+        ArgumentError: For an unknown word (names the nearest), one without a value, or one given twice.
     """
     known, flags = list(known), set(flags)
     pairs: list[tuple[str, list[str]]] = []
@@ -36,16 +36,16 @@ def parse(words: Sequence[str], known: Iterable[str], *, flags: Iterable[str] = 
         elif word in flags:
             pairs.append((word, []))
         else:
-            raise WordError(f"{word!r} is not of the form word=value.{nearest(word, known)}")
+            raise ArgumentError(f"{word!r} is not of the form word=value.{nearest(word, known)}")
     out: dict[str, str] = {}
     for name, values in pairs:
         if name not in known:
             hint = nearest(name, known) or f" Words: {', '.join(known)}"
-            raise WordError(f"unknown word {name!r}.{hint}")
+            raise ArgumentError(f"unknown word {name!r}.{hint}")
         if not values and name not in flags:
-            raise WordError(f"word {name!r} has no value; write {name}=...")
+            raise ArgumentError(f"word {name!r} has no value; write {name}=...")
         if name in out:
-            raise WordError(f"word {name!r} is given twice")
+            raise ArgumentError(f"word {name!r} is given twice")
         out[name] = ",".join(values) if values else "True"
     return out
 
@@ -62,7 +62,7 @@ def with_paths(
         short: Letters for words: ``{"o": "output"}`` lets ``-o OUT`` be ``--output OUT``.
 
     Raises:
-        WordError: For an unknown word (names the nearest), one without a value, or one given twice.
+        ArgumentError: For an unknown word (names the nearest), one without a value, or one given twice.
     """
     known, flags, short = list(known), set(flags), dict(short or {})
     paths: list[str] = []
@@ -74,22 +74,22 @@ def with_paths(
         name = short.get(name, name) if word.startswith("-") else name
         if not word.startswith("-") and not (equals and name in known):
             if equals and name.isidentifier():
-                raise WordError(f"unknown word {name!r}.{nearest(name, known) or f' Words: {_dashed(known)}'}")
+                raise ArgumentError(f"unknown word {name!r}.{nearest(name, known) or f' Words: {_dashed(known)}'}")
             paths.append(word)
             continue
         if name not in known:
-            raise WordError(f"unknown word {word!r}.{nearest(name, known) or f' Words: {_dashed(known)}'}")
+            raise ArgumentError(f"unknown word {word!r}.{nearest(name, known) or f' Words: {_dashed(known)}'}")
         if name in out:
-            raise WordError(f"word {name!r} is given twice")
+            raise ArgumentError(f"word {name!r} is given twice")
         if name in flags:
             if value not in ("", "True", "False"):
-                raise WordError(f"word {name!r} takes no value, got {value!r}")
+                raise ArgumentError(f"word {name!r} takes no value, got {value!r}")
             out[name] = value or "True"
             continue
         if not equals and queue:
             value = queue.pop(0)
         if not value:
-            raise WordError(f"word {word!r} has no value")
+            raise ArgumentError(f"word {word!r} has no value")
         out[name] = value
     return paths, out
 

@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from yolo_attn.errors import DataError
-from yolo_attn.registry import nearest
+from ..errors import DataError
+from ..messages import nearest
 
 SPLITS = ("train", "val", "test")
 NAMES = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
@@ -245,7 +245,7 @@ def _write_split(
     """Draw one split; ``usable`` are its scans, ``first`` the id of its first picture."""
     import cv2
 
-    from yolo_attn.data.digits_scene import draw_scene
+    from .digits_scene import draw_scene
 
     size = parameters.size
     images: list[dict[str, Any]] = []

@@ -31,7 +31,7 @@
 def install() -> None:
     """Teach this process's Ultralytics the layers, now if it is imported, else as soon as it is. Idempotent."""
     guard_names()
-    from . import hook
+    from .patches import hook
 
     hook.arm()
 
@@ -40,7 +40,7 @@ def uninstall() -> None:
     """Take everything out of Ultralytics again that :func:`install` put in. Idempotent."""
     import sys
 
-    from . import hook
+    from .patches import hook
 
     hook.disarm()
     patching = sys.modules.get(f"{__name__}.patching")
@@ -51,6 +51,6 @@ def uninstall() -> None:
 def guard_names() -> None:
     """Have the registry refuse names that Ultralytics has."""
     from .. import registry
-    from . import layers
+    from .queries import layer_types
 
-    registry.add_name_check(layers.owner_in_ultralytics)
+    registry.add_name_check(layer_types.owner_in_ultralytics)

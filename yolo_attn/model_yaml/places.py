@@ -18,11 +18,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ..errors import LayerError
-from ..integration.graph import level
-from ..registry import nearest
+from ..integration.queries.model_graph import level
+from ..messages import nearest
 
 if TYPE_CHECKING:
-    from ..integration.graph import Graph, Layer
+    from ..integration.queries.model_graph import Graph, Layer
 
 FORMS = "layer:NUMBER, each:TYPE, backbone.each:TYPE, neck.each:TYPE"
 

@@ -1,6 +1,6 @@
 """What only the text of a model YAML shows: the line of each row, and keys that are written twice.
 
-Unlike :mod:`yolo_attn.model_yaml.text`, which edits rows, this takes whatever Ultralytics can read.
+Unlike :mod:`yolo_attn.model_yaml.yaml_text`, which edits rows, this takes whatever Ultralytics can read.
 """
 
 from __future__ import annotations

@@ -7,6 +7,6 @@
 All is made from the records in the folder. Importing and using this package imports neither torch nor Ultralytics.
 """
 
-from yolo_attn.report.files import FILES, make
+from .writing import FILES, make
 
 __all__ = ["FILES", "make"]

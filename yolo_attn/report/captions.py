@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from yolo_attn.compare.plan import title
-from yolo_attn.report.numbers import counted, listed
+from ..experiment.plan import title
+from .number_format import counted, listed
 
 STEADY = 2.0  # 90th over 10th percentile of a latency from which on the caption warns; a choice, not a measured limit
 

@@ -6,9 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from yolo_attn.figures.error_kinds import KINDS, SPECIAL
-from yolo_attn.report.curves import ACCURACY, band
-from yolo_attn.report.numbers import (
+from ..metrics.tide_errors import KINDS, SPECIAL
+from .number_format import (
     NONE,
     amount,
     counted,
@@ -22,6 +21,7 @@ from yolo_attn.report.numbers import (
     spread,
     whole,
 )
+from .training_curves import ACCURACY, band
 
 # figure -> heading; COCO's first, then Ultralytics' own
 ACCURACIES = {

@@ -9,9 +9,9 @@ The results are frozen dataclasses of numbers and text; ``dataclasses.asdict`` m
 package imports neither torch nor Ultralytics.
 """
 
-from yolo_attn.statistics.analyse import Effect, FigureEffect, Group, analyse
-from yolo_attn.statistics.combined import ImageInterval, Interval
-from yolo_attn.statistics.paired import Difference
-from yolo_attn.statistics.verdict import Verdict
+from .analysis import Effect, FigureEffect, Group, analyse
+from .intervals import ImageInterval, Interval
+from .seed_differences import Difference
+from .verdicts import Verdict
 
 __all__ = ["Difference", "Effect", "FigureEffect", "Group", "ImageInterval", "Interval", "Verdict", "analyse"]

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from yolo_attn.statistics.matches import AREAS, THRESHOLDS, Matches, Truth
+from ..metrics.matching import AREAS, THRESHOLDS, Matches, Truth
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -63,7 +63,7 @@ def resampled(
 
     Args:
         truth: The objects.
-        matches: Those of each class, by :func:`yolo_attn.statistics.matches.match`.
+        matches: Those of each class, by :func:`yolo_attn.metrics.matching.match`.
         weights: ``(sets, images)``, how often each image counts.
         wanted: Some of :func:`names`; all if None. Without a size, the sizes cost no time.
 

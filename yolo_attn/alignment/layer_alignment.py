@@ -1,0 +1,345 @@
+"""Which layer of one model is which layer of another: the alignment of two lists of layers.
+
+Rows may have been inserted, removed or replaced, but not reordered, so this is the alignment of two sequences. What
+counts, the first before the second and so on:
+
+1. how many weight tensors fit (same name within the layer, same shape);
+2. how many tensors of any kind fit, and how alike the paired rows are (type, arguments, set of tensors);
+3. how many of the paired rows read the same layers. A layer without a partner is transparent: to read it is to read
+   what it reads, so an inserted row that everybody behind it reads changes nothing.
+
+Two alignments that are equally good by all of these and send a tensor to different layers are an ambiguity, which is
+reported, not decided.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+
+from ..errors import ArgumentError
+
+IMAGE = -1  # what the first layer reads
+_WEIGHT, _TENSOR, _PIN = 1 << 40, 1 << 20, 1 << 60  # one sum holds all of 1 and 2; each part stays below the next
+_NOTHING: frozenset[int] = frozenset()
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One row of a model, without the module.
+
+    Attributes:
+        kind: Name of the layer's class.
+        family: Names of that class and of those it inherits from, torch's own left out.
+        reads: Numbers of the layers it reads, in order; -1 is the image.
+        row: Repeats and arguments as the model YAML has them; None where they are not known.
+        tensors: Shape of each parameter and buffer by its name within the layer.
+    """
+
+    kind: str
+    family: frozenset[str]
+    reads: tuple[int, ...]
+    row: str | None = None
+    tensors: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+
+    def fitting(self, other: Layer) -> list[str]:
+        """Return the names of the tensors that both layers have in the same shape."""
+        return [name for name, shape in self.tensors.items() if other.tensors.get(name) == shape]
+
+    def weights_fitting(self, other: Layer) -> int:
+        """Return how many of them are more than one number (a norm's batch counter fits everywhere)."""
+        return sum(bool(self.tensors[name]) for name in self.fitting(other))
+
+
+@dataclass(frozen=True)
+class Alignment:
+    """How the layers of a source and of a target belong together.
+
+    Attributes:
+        source: The layers of the source.
+        target: The layers of the target.
+        pairs: Number in the target of each source layer that has a partner there.
+        ambiguity: What could not be decided, as a clause that names both candidates; None if nothing.
+        pin: A pair ``source=target`` that would decide it.
+    """
+
+    source: Sequence[Layer]
+    target: Sequence[Layer]
+    pairs: Mapping[int, int]
+    ambiguity: str | None = None
+    pin: str | None = None
+
+    @cached_property
+    def fitting(self) -> int:
+        """How many tensors of the source find one of their name and shape in the partner of their layer."""
+        return sum(len(self.source[i].fitting(self.target[j])) for i, j in self.pairs.items())
+
+    @property
+    def by_number(self) -> bool:
+        """Whether each layer's partner has its own number and none is left over: the two lists are one."""
+        same = all(i == j for i, j in self.pairs.items())
+        return same and len(self.pairs) == len(self.source) == len(self.target)
+
+
+def align(source: Sequence[Layer], target: Sequence[Layer], pins: Mapping[int, int] | None = None) -> Alignment:
+    """Find out which layer of ``source`` is which layer of ``target``.
+
+    Args:
+        source: The layers that have the weights, in order.
+        target: The layers that get them, in order.
+        pins: Pairs that are known: number in the source to number in the target.
+
+    Returns:
+        The best alignment; where several are equally good, one of them, with the ambiguity said.
+
+    Raises:
+        ValueError: If a pin names a layer that is not there or that shares no tensor with its partner, or pins cross.
+    """
+    pins = dict(pins or {})
+    _check_pins(source, target, pins)
+    best = _Search(source, target, pins).best()
+    missed = [f"{i}={j}" for i, j in pins.items() if best.pairs.get(i) != j]
+    if missed:
+        raise ValueError(f"{', '.join(missed)} cannot hold together with {_joined(pins)}: layers keep their order")
+    ambiguity = pin = None
+    if best.rival is not None:
+        ambiguity, pin = _difference(source, target, pins, best)
+    return Alignment(source, target, best.pairs, ambiguity, pin)
+
+
+def parse_pins(text: str) -> dict[int, int]:
+    """Return the pairs of ``6=7,8=10`` (source=target).
+
+    Raises:
+        ArgumentError: If it is not of that form.
+    """
+    pins: dict[int, int] = {}
+    for pair in text.split(","):
+        here, equals, there = (part.strip() for part in pair.partition("="))
+        if not (equals and here.isdecimal() and there.isdecimal()):
+            raise ArgumentError(
+                f"map={text} must be pairs source=target of layer numbers joined by commas, e.g. 6=7,8=10"
+            )
+        if int(here) in pins:
+            raise ArgumentError(f"map={text} names source layer {here} twice")
+        pins[int(here)] = int(there)
+    return pins
+
+
+def by_number(source: Sequence[Layer], target: Sequence[Layer]) -> Alignment:
+    """Return the alignment that Ultralytics' own loading amounts to: each layer with the one of its number."""
+    return Alignment(source, target, {k: k for k in range(min(len(source), len(target)))})
+
+
+def class_branch(source: Layer, target: Layer, there: int, here: int) -> frozenset[str]:
+    """Return the parts (first components of tensor names) of a detection or classification head made for its classes.
+
+    Args:
+        source: The head that has the weights.
+        target: The head that gets them.
+        there: Number of classes of the source.
+        here: Number of classes of the target; the branch is of interest only where the two differ.
+    """
+    if there == here:
+        return frozenset()
+    return frozenset(
+        name.partition(".")[0]
+        for name, shape in source.tensors.items()
+        if shape[:1] == (there,) and target.tensors.get(name, ())[:1] == (here,)
+    )
+
+
+def _check_pins(source: Sequence[Layer], target: Sequence[Layer], pins: Mapping[int, int]) -> None:
+    for i, j in pins.items():
+        for what, number, layers in (("source", i, source), ("target", j, target)):
+            if not 0 <= number < len(layers):
+                raise ValueError(f"{i}={j}: the {what} has no layer {number}; it has 0 to {len(layers) - 1}")
+        if not source[i].fitting(target[j]) and source[i].kind != target[j].kind:
+            raise ValueError(
+                f"{i}={j}: source layer {i} ({source[i].kind}) and layer {j} ({target[j].kind}) share no tensor"
+            )
+    if len(set(pins.values())) < len(pins):
+        raise ValueError(f"{_joined(pins)}: a layer is given twice")
+
+
+def _joined(pins: Mapping[int, int]) -> str:
+    return ",".join(f"{i}={j}" for i, j in pins.items())
+
+
+@dataclass(frozen=True)
+class _Found:
+    """A best alignment: what it is worth, and one that is as good and sends tensors elsewhere, if there is one."""
+
+    worth: tuple[int, int]
+    pairs: dict[int, int]
+    rival: dict[int, int] | None
+
+
+@dataclass(slots=True)
+class _Partial:
+    """The best way to align the layers up to a point, among those that later rows cannot tell apart."""
+
+    references: int
+    pairs: tuple[tuple[int, int], ...]
+    carriers: tuple[tuple[int, int], ...]  # the pairs among them that share weights
+    rival: tuple[tuple[int, int], ...] | None  # other carriers, as good, up to where the two ways meet
+
+
+# What rows behind a point can still read: the anchors (source layers) that each earlier layer stands for.
+_Anchors = tuple[tuple[int, frozenset[int]], ...]
+_State = tuple[_Anchors, _Anchors]
+
+
+class _Search:
+    """Dynamic programming twice: by what the pairs share, then by references among the alignments that are best."""
+
+    def __init__(self, source: Sequence[Layer], target: Sequence[Layer], pins: Mapping[int, int]) -> None:
+        self.source, self.target = source, target
+        self.worth = {
+            (i, j): worth
+            for i, a in enumerate(source)
+            for j, b in enumerate(target)
+            if (worth := _worth(a, b, i, j, pins)) is not None
+        }
+        self.last_reader = (_last_readers(source), _last_readers(target))
+
+    def best(self) -> _Found:
+        n, m = len(self.source), len(self.target)
+        ahead = self._totals()
+        states: dict[tuple[int, int], dict[_State, _Partial]] = {(0, 0): {((), ()): _Partial(0, (), (), None)}}
+        for i, j in ((i, j) for i in range(n + 1) for j in range(m + 1)):
+            here = states.pop((i, j), None) if (i, j) != (n, m) else None
+            for next_i, next_j in self._optimal_steps(i, j, ahead) if here else ():
+                there = states.setdefault((next_i, next_j), {})
+                for state, partial in (here or {}).items():
+                    self._step(there, state, partial, (i, j), (next_i, next_j))
+        (end,) = states[n, m].values()
+        rival = None if end.rival is None else dict(end.rival)
+        return _Found((ahead[0][0], end.references), dict(end.pairs), rival)
+
+    def _totals(self) -> list[list[int]]:
+        """Return the best sum that the layers from ``(i, j)`` on can reach."""
+        n, m = len(self.source), len(self.target)
+        ahead = [[0] * (m + 1) for _ in range(n + 1)]
+        for i in range(n - 1, -1, -1):
+            for j in range(m - 1, -1, -1):
+                ahead[i][j] = max(ahead[i + 1][j], ahead[i][j + 1])
+                if (i, j) in self.worth:
+                    ahead[i][j] = max(ahead[i][j], ahead[i + 1][j + 1] + self.worth[i, j])
+        return ahead
+
+    def _optimal_steps(self, i: int, j: int, ahead: list[list[int]]) -> Iterator[tuple[int, int]]:
+        n, m = len(self.source), len(self.target)
+        if (i, j) in self.worth and ahead[i + 1][j + 1] + self.worth[i, j] == ahead[i][j]:
+            yield i + 1, j + 1
+        if i < n and ahead[i + 1][j] == ahead[i][j]:
+            yield i + 1, j
+        if j < m and ahead[i][j + 1] == ahead[i][j]:
+            yield i, j + 1
+
+    def _step(
+        self,
+        there: dict[_State, _Partial],
+        state: _State,
+        partial: _Partial,
+        at: tuple[int, int],
+        to: tuple[int, int],
+    ) -> None:
+        (i, j), (next_i, next_j) = at, to
+        of_source, of_target = dict(state[0]), dict(state[1])
+        references, pairs, carriers, rival = partial.references, partial.pairs, partial.carriers, partial.rival
+        if next_i > i and next_j > j:
+            references += _agreement(
+                [_anchors(of_source, k) for k in self.source[i].reads],
+                [_anchors(of_target, k) for k in self.target[j].reads],
+            )
+            of_source[i] = of_target[j] = frozenset((i,))
+            pairs = (*pairs, (i, j))
+            if self.worth[i, j] >= _WEIGHT:
+                carriers = (*carriers, (i, j))
+        elif next_i > i:
+            of_source[i] = _NOTHING.union(*(_anchors(of_source, k) for k in self.source[i].reads))
+        else:
+            of_target[j] = _NOTHING.union(*(_anchors(of_target, k) for k in self.target[j].reads))
+        key = self._still_read(of_source, 0, next_i), self._still_read(of_target, 1, next_j)
+        new = _Partial(references, pairs, carriers, rival)
+        old = there.get(key)
+        there[key] = new if old is None else _better(old, new)
+
+    def _still_read(self, anchors: Mapping[int, frozenset[int]], side: int, position: int) -> _Anchors:
+        last = self.last_reader[side]
+        return tuple(sorted((k, v) for k, v in anchors.items() if last.get(k, -1) >= position))
+
+
+def _worth(a: Layer, b: Layer, i: int, j: int, pins: Mapping[int, int]) -> int | None:
+    """Return what a pair is worth; None for layers that cannot be the same."""
+    pinned = pins.get(i) == j
+    if not pinned and (i in pins or j in pins.values()):
+        return None
+    fitting = a.fitting(b)
+    same = a.kind == b.kind
+    if not (pinned or same or (fitting and a.family & b.family)):
+        return None
+    likeness = (4 if same else 2) + (a.row is not None and a.row == b.row) + (dict(a.tensors) == dict(b.tensors))
+    return pinned * _PIN + a.weights_fitting(b) * _WEIGHT + len(fitting) * _TENSOR + likeness
+
+
+def _last_readers(layers: Sequence[Layer]) -> dict[int, int]:
+    return {k: j for j, layer in enumerate(layers) for k in layer.reads}
+
+
+def _anchors(known: Mapping[int, frozenset[int]], layer: int) -> frozenset[int]:
+    return known.get(layer, frozenset((IMAGE,)))
+
+
+def _agreement(source: list[frozenset[int]], target: list[frozenset[int]]) -> int:
+    """Say how far two rows read the same: 2 for each input that is the same, 1 for one that is part of the other."""
+    if len(source) != len(target):
+        return 2 * (Counter(source) & Counter(target)).total()
+    return sum(2 if a == b else a <= b or b <= a for a, b in zip(source, target, strict=True))
+
+
+def _better(old: _Partial, new: _Partial) -> _Partial:
+    if old.references != new.references:
+        return old if old.references > new.references else new
+    rival = old.rival
+    if old.carriers != new.carriers:
+        rival = new.carriers
+    elif rival is None:
+        rival = new.rival
+    return _Partial(old.references, old.pairs, old.carriers, rival)
+
+
+def _difference(
+    source: Sequence[Layer], target: Sequence[Layer], pins: Mapping[int, int], best: _Found
+) -> tuple[str, str]:
+    """Name the first layer that could go to several places, and a pair that would decide."""
+    rival = best.rival or {}
+    carried = {i: j for i, j in best.pairs.items() if source[i].weights_fitting(target[j])}
+    first = min(i for i in {*carried, *rival} if carried.get(i) != rival.get(i))
+
+    def as_good(i: int, j: int) -> bool:
+        return _worth(source[i], target[j], i, j, pins) is not None and _without_pin(source, target, pins, i, j) == (
+            best.worth
+        )
+
+    if first in carried and first in rival:
+        found = [j for j in range(len(target)) if as_good(first, j)]
+        where = " or ".join(map(str, found))
+        return f"source layer {first} ({source[first].kind}) could be layer {where}", f"{first}={found[0]}"
+    place = carried.get(first, rival.get(first, 0))
+    found = [i for i in range(len(source)) if as_good(i, place)]
+    which = " or ".join(map(str, found))
+    return f"layer {place} ({target[place].kind}) could be source layer {which}", f"{found[0]}={place}"
+
+
+def _without_pin(
+    source: Sequence[Layer], target: Sequence[Layer], pins: Mapping[int, int], i: int, j: int
+) -> tuple[int, int]:
+    """Return what the best alignment with this pair is worth."""
+    if i in pins or j in pins.values():
+        return 0, 0
+    total, references = _Search(source, target, {**pins, i: j}).best().worth
+    return total - _PIN, references

@@ -1,0 +1,100 @@
+"""The processes of a comparison: starting them, and what they leave behind when they fail."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import IO
+
+from .. import errors
+from ..errors import UserError
+from ..experiment.storage import read_json
+
+INTERRUPTED = (130, -signal.SIGINT)
+# These concern every run; the others concern one model.
+EVERY_RUN = ("DataError", "ArgumentError", "UnsupportedUltralyticsError", "DiskFullError")
+
+
+def command(module: str, *words: str | Path) -> list[str]:
+    """Return the command line of a child process."""
+    return [sys.executable, "-m", module, *map(str, words)]
+
+
+def start(
+    module: str, *words: str | Path, log: IO[bytes] | None = None, extra: dict[str, str] | None = None
+) -> subprocess.Popen[bytes]:
+    """Start a child that ends when this process does.
+
+    Args:
+        module: A module of this package with a ``main``.
+        *words: Its arguments.
+        log: Where it writes; this process's terminal by default.
+        extra: Environment variables for it.
+    """
+    output = subprocess.STDOUT if log else None
+    return subprocess.Popen(command(module, *words), env=environment(extra), stdout=log, stderr=output)
+
+
+def wait(process: subprocess.Popen[bytes], seconds: float | None = None) -> int | None:
+    """Return the exit status of ``process``, None if it still runs after ``seconds``.
+
+    Raises:
+        KeyboardInterrupt: If the child or this process was interrupted; the child has ended then.
+    """
+    try:
+        status = process.wait(seconds)
+    except subprocess.TimeoutExpired:
+        return None
+    except KeyboardInterrupt:
+        end(process)
+        raise
+    if status in INTERRUPTED:
+        raise KeyboardInterrupt
+    return status
+
+
+def end(process: subprocess.Popen[bytes]) -> None:
+    """End ``process``: gently for ten seconds, as after a Ctrl-C, which has reached it too; then by force."""
+    try:
+        process.wait(timeout=10)
+    except (subprocess.TimeoutExpired, KeyboardInterrupt):
+        process.kill()
+        process.wait()
+
+
+def environment(extra: dict[str, str] | None = None) -> dict[str, str]:
+    """Return the environment in which a child finds this very package, installed or not, and knows its parent."""
+    root = Path(__file__).resolve().parents[2]
+    found = {**os.environ, **(extra or {}), "YOLO_ATTN_PARENT": str(os.getpid())}
+    if root.name not in ("site-packages", "dist-packages"):
+        rest = found.get("PYTHONPATH")
+        found["PYTHONPATH"] = os.pathsep.join([str(root), *([rest] if rest else [])])
+    return found
+
+
+def mistake(left: Path, status: int, log: Path | None = None) -> UserError:
+    """Return the error a child left in ``left``, of the class it had there if the user made the mistake.
+
+    Args:
+        left: The child's ``error.json``.
+        status: Its exit status.
+        log: Where the child wrote, if not to the terminal.
+    """
+    where = f"in {log}" if log else "above"
+    kept = read_json(left)
+    if kept is None:
+        if status < 0:
+            name = signal.Signals(-status).name
+            hint = "; the system may have run out of memory" if name == "SIGKILL" else ""
+            return UserError(f"its process was ended by {name}{hint}")
+        return UserError(f"its process ended with status {status} and no word; what it printed is {where}")
+    kind = getattr(errors, kept["kind"] or "", UserError)
+    return kind(kept["message"] + ("" if kept["kind"] else f" (in full {where})"))
+
+
+def concerns_every_run(error: UserError) -> bool:
+    """Return whether ``error`` would meet the other runs too, as missing data would."""
+    return type(error).__name__ in EVERY_RUN

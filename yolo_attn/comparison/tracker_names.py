@@ -1,0 +1,66 @@
+"""Names by which experiment trackers show a comparison as one grid.
+
+Ultralytics' own callbacks log the runs to TensorBoard, MLflow, Weights & Biases, Comet or ClearML where the user's
+settings turn them on (``yolo settings wandb=True``); nothing here does. They take what they call a run from variables
+of the environment, or from ``project`` and ``name``, which for a comparison are the folder and the run. TensorBoard
+needs no name: ``tensorboard --logdir FOLDER`` lists the runs by their folders.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Mapping
+
+from ..experiment.plan import Run
+
+PROJECT_LENGTH = 128  # characters of a W&B project or group
+TAG_LENGTH = 64  # of a W&B tag
+
+
+def environment(
+    plan_name: str, run: Run, experiment: str, *, present: Mapping[str, str] | None = None
+) -> dict[str, str]:
+    """Return the variables to set in the process of a run; those that the user has set are left out.
+
+    ==========  ============================  =====================  ===================================
+    tracker     group                         run                    tags
+    ==========  ============================  =====================  ===================================
+    W&B         ``WANDB_RUN_GROUP``           (the run's ``name``)   ``WANDB_TAGS``, ``WANDB_JOB_TYPE``
+    MLflow      ``MLFLOW_EXPERIMENT_NAME``    ``MLFLOW_RUN``         ``MLFLOW_RUN_CONTEXT``
+    Comet       ``COMET_PROJECT_NAME``        ``COMET_..._NAME``     ``COMET_START_EXPERIMENT_TAGS``
+    ==========  ============================  =====================  ===================================
+
+    Args:
+        plan_name: Name of the comparison, the group of its runs.
+        run: The run.
+        experiment: Identifier of the plan; its first 8 characters become a tag, as folders can share a name.
+        present: The environment that the process would have; this process's by default.
+    """
+    here = os.environ if present is None else present
+    group = project_name(plan_name)
+    facts = {"model": run.title, "seed": str(run.seed), "role": run.control or run.role, "experiment": experiment[:8]}
+    tags = ",".join(_tag(text) for text in (run.title, f"seed {run.seed}", facts["role"], facts["experiment"]))
+    names = {
+        "WANDB_RUN_GROUP": group,
+        "WANDB_JOB_TYPE": facts["role"],
+        "WANDB_TAGS": tags,
+        "MLFLOW_EXPERIMENT_NAME": group,
+        "MLFLOW_RUN": run.name,
+        "MLFLOW_RUN_CONTEXT": json.dumps(facts),
+        "COMET_PROJECT_NAME": group,
+        "COMET_EXPERIMENT_NAME": run.name,
+        "COMET_START_EXPERIMENT_NAME": run.name,
+        "COMET_START_EXPERIMENT_TAGS": tags,
+    }
+    return {name: value for name, value in names.items() if name not in here}
+
+
+def project_name(plan_name: str) -> str:
+    """Return the comparison's name as W&B takes a project's, which refuses some characters and more than 128."""
+    return re.sub(r"[/\\#?%:,]+", "-", plan_name).strip("-")[:PROJECT_LENGTH] or "comparison"
+
+
+def _tag(text: str) -> str:
+    return text.replace(",", " ")[:TAG_LENGTH]

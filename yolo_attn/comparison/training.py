@@ -1,0 +1,252 @@
+"""Train one run, from where it stopped: its checkpoints, its sessions, how far it is. In the run's own process."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import shutil
+import statistics
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..atomic_files import write_hint, write_json
+from ..errors import UserError
+from ..experiment.plan import Plan, Run
+from ..experiment.storage import cut_epochs, read_json
+from . import environment, tracker_names
+
+if TYPE_CHECKING:
+    from ..integration.queries.validation import Stopped
+
+HINT = 1.0  # seconds between two notes on the progress within an epoch
+
+
+def train(plan: Plan, run: Run) -> None:
+    """Train ``run``, or go on where its last checkpoint stands, or return if nothing is left to train.
+
+    Raises:
+        UserError: If the checkpoint would be continued in another folder, as this one has been moved.
+    """
+    from ..integration.queries import seed_pairing, tracker_project, validation
+    from ..integration.weights import loading
+
+    words: dict[str, Any]
+    checkpoint, stopped = find_checkpoint(run)
+    if stopped is not None:
+        mend_best(run, checkpoint, stopped)
+    _close_session(run)
+    if stopped is not None and stopped.finished:
+        _remove_spares(run)
+        return
+    if stopped is not None:
+        if Path(stopped.folder).resolve() != run.folder.resolve():
+            raise UserError(
+                f"{run.folder}: the unfinished training belongs into {stopped.folder}; "
+                f"move the folder back, or delete {run.folder} to train it anew"
+            )
+        cut_epochs(run.folder / "results.csv", stopped.epoch)
+        model, words = validation.open_model(str(checkpoint)), {"resume": True}
+    else:
+        if (run.folder / "weights").exists():
+            sys.stderr.write(f"{run.folder}: no checkpoint can be read, the training starts anew\n")
+        shutil.rmtree(run.folder / "weights", ignore_errors=True)
+        for leftover in ("results.csv", "sessions.json", "transfer.json"):
+            (run.folder / leftover).unlink(missing_ok=True)
+        model, words = validation.open_model(run.model), {"plots": False, **plan.train}
+        words |= {"data": absolute(plan.data), "seed": run.seed}
+        words |= {"project": str(run.folder.parent.resolve()), "name": run.name, "exist_ok": True}
+    _open_session(run)
+    progress = _Progress(plan, run)
+    with loading.watched() as loaded:
+        if "resume" not in words:  # by then the model has its weights
+            model.add_callback("on_train_start", lambda _: write_json(run.folder / "transfer.json", loaded()))
+        model.add_callback("on_pretrain_routine_start", seed_pairing.reseed)
+        group = tracker_names.project_name(plan.folder.name)
+        model.add_callback("on_pretrain_routine_start", lambda trainer: tracker_project.name_project(trainer, group))
+        model.add_callback("on_train_start", progress.begin)
+        model.add_callback("on_train_batch_end", progress.batch)
+        model.add_callback("on_train_epoch_end", progress.epoch)
+        model.add_callback("on_train_epoch_end", lambda _: keep_previous(run))
+        model.add_callback("on_fit_epoch_end", lambda trainer: keep_best(run, trainer))
+        model.add_callback("on_fit_epoch_end", lambda _: _close_session(run, time.time()))
+        model.train(**words)
+    _close_session(run, time.time())
+    _remove_spares(run)
+
+
+def best_checkpoint(run: Run) -> Path:
+    """Return the checkpoint whose epoch was chosen.
+
+    Raises:
+        UserError: If the training left none.
+    """
+    weights = run.folder / "weights"
+    for name in ("best.pt", "last.pt"):
+        if (weights / name).is_file():
+            return weights / name
+    raise UserError(f"{run.model}: the training left no checkpoint in {weights}")
+
+
+def find_checkpoint(run: Run) -> tuple[Path, Stopped | None]:
+    """Return the checkpoint to go on from, and where it stands (None: there is none).
+
+    That is the one with the most epochs that can be read. A process that was killed while it wrote ``last.pt`` has
+    left a part of it: Ultralytics overwrites it in place; ``previous.pt`` is the one before, see
+    :func:`keep_previous`.
+    """
+    from ..integration.queries import validation
+
+    weights = run.folder / "weights"
+    last = weights / "last.pt"
+    found: tuple[Path, Stopped | None] = (last, validation.read_stop(last))
+    for path in (_previous(run), weights / "best.pt") if found[1] is None else ():
+        stopped = validation.read_stop(path)
+        if stopped is not None and (found[1] is None or stopped.epoch > found[1].epoch):
+            found = (path, stopped)
+    return found
+
+
+def keep_previous(run: Run) -> None:
+    """Move ``last.pt`` aside before Ultralytics writes the next one in its place."""
+    last = run.folder / "weights" / "last.pt"
+    if last.is_file():
+        last.replace(_previous(run))
+
+
+def keep_best(run: Run, trainer: Any) -> None:
+    """Keep a copy of ``best.pt`` after the last epoch: Ultralytics then writes it once more in place, stripped."""
+    best = run.folder / "weights" / "best.pt"
+    if (trainer.stop or trainer.epoch + 1 >= trainer.epochs) and best.is_file() and not _spare(run).is_file():
+        part = best.with_name(".best.part")
+        shutil.copyfile(best, part)
+        part.replace(_spare(run))
+
+
+def mend_best(run: Run, checkpoint: Path, stopped: Stopped) -> None:
+    """Put ``best.pt`` right where the process was killed before or while it was written.
+
+    Ultralytics writes ``last.pt`` first and, after the best epoch, the same into ``best.pt``. A process killed in
+    between has left none, a part of it, or that of an epoch before, and a resumed training would not write it again.
+
+    Args:
+        run: The run.
+        checkpoint: What :func:`find_checkpoint` returned.
+        stopped: Likewise.
+    """
+    from ..integration.queries import validation
+
+    best = run.folder / "weights" / "best.pt"
+    if best == checkpoint:
+        return
+    found = validation.read_stop(best)
+    behind = found is not None and not stopped.finished and None not in (found.fitness, stopped.fitness)
+    if found is not None and not (behind and (found.fitness or 0.0) < (stopped.fitness or 0.0)):
+        return
+    source = _spare(run) if stopped.finished and _spare(run).is_file() else checkpoint
+    part = best.with_name(".best.part")
+    shutil.copyfile(source, part)
+    part.replace(best)
+
+
+def _previous(run: Run) -> Path:
+    return run.folder / "weights" / "previous.pt"
+
+
+def _spare(run: Run) -> Path:
+    return run.folder / "weights" / "best_copy.pt"
+
+
+def _remove_spares(run: Run) -> None:
+    for path in (_previous(run), _spare(run)):
+        path.unlink(missing_ok=True)
+
+
+class _Progress:
+    """Notes how far the training is, for the process that shows it."""
+
+    def __init__(self, plan: Plan, run: Run) -> None:
+        self.plan = plan
+        self.run = run
+        self.done = 0
+        self.noted = 0.0
+
+    def begin(self, trainer: Any) -> None:
+        self.note("training", int(trainer.start_epoch), 0, 0)
+
+    def batch(self, trainer: Any) -> None:
+        self.done += 1
+        if time.monotonic() - self.noted >= HINT:
+            self.note("training", int(trainer.epoch), self.done, len(trainer.train_loader))
+
+    def epoch(self, trainer: Any) -> None:
+        self.done = 0
+        self.note("validating", int(trainer.epoch), 0, 0)
+
+    def note(self, phase: str, epoch: int, batch: int, batches: int) -> None:
+        self.noted = time.monotonic()
+        write_hint(self.run.progress, {"phase": phase, "epoch": epoch, "batch": batch, "batches": batches})
+
+
+def read_sessions(run: Run) -> list[dict[str, Any]]:
+    """Return the processes that trained ``run``; more than one: it was resumed.
+
+    Each has ``started`` and ``ended`` (seconds since 1970), ``git``, ``versions``, ``hardware`` and ``peak_memory``.
+    """
+    return read_json(run.folder / "sessions.json") or []
+
+
+def peak_memory(sessions: list[dict[str, Any]]) -> dict[str, int | None]:
+    """Return the most memory that any of the sessions held, as :func:`environment.peak_memory` counts it."""
+    peaks = [session["peak_memory"] for session in sessions if session.get("peak_memory")]
+    keys = {key for peak in peaks for key in peak}
+    return {key: max((peak[key] for peak in peaks if peak.get(key) is not None), default=None) for key in sorted(keys)}
+
+
+def epoch_seconds(epochs: list[dict[str, float | None]]) -> float | None:
+    """Return the median duration of an epoch with its validation, in seconds, from the rows of ``results.csv``.
+
+    ``time`` there counts from the start of a session, so that it falls where the training was resumed. The first
+    epoch of a session is left out: it includes the start.
+    """
+    times = [row.get("time") for row in epochs]
+    steps = [
+        later - earlier
+        for earlier, later in itertools.pairwise(times)
+        if earlier is not None and later is not None and later > earlier
+    ]
+    return round(statistics.median(steps), 3) if steps else None
+
+
+def _open_session(run: Run) -> None:
+    session = {
+        "started": time.time(),
+        "ended": None,
+        "git": environment.git_state(),
+        "versions": environment.versions(),
+        "hardware": environment.hardware(),
+        "process": os.getpid(),
+        "open": True,
+    }
+    write_json(run.folder / "sessions.json", [*read_sessions(run), session])
+
+
+def _close_session(run: Run, now: float | None = None) -> None:
+    """Note the present end of the last session; without ``now``, close one that was cut off, at its last note."""
+    sessions = read_sessions(run)
+    if not sessions or not sessions[-1].get("open", sessions[-1]["ended"] is None):
+        return
+    last = sessions[-1]
+    if now is None:
+        last["ended"] = last["ended"] or last["started"]
+        last["open"] = False
+    else:
+        last |= {"ended": max(now, last["started"]), "peak_memory": environment.peak_memory()}
+    write_json(run.folder / "sessions.json", sessions)
+
+
+def absolute(data: str) -> str:
+    """Return a data set's path for the checkpoint, which may be resumed from another working directory."""
+    path = Path(data)
+    return str(path.resolve()) if path.is_file() else data

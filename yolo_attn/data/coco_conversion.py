@@ -1,0 +1,357 @@
+"""Makes a YOLO data set of a COCO JSON: linked images, labels, a clean JSON, ``data.yaml``, a list of bad boxes."""
+
+from __future__ import annotations
+
+import csv
+import errno
+import json
+import os
+import shutil
+import uuid
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from ..errors import DataError
+from .coco_reading import Bad, Image, Reading, read_coco
+
+if TYPE_CHECKING:
+    from rich.console import Group
+
+SPLITS = ("train", "val", "test")
+SHOWN = 20  # bad ones in the summary; the file has all
+HEADER = "# Made by: yolo-attn data from-coco\n"
+
+
+@dataclass(frozen=True, kw_only=True)
+class FromCoco:
+    """What :func:`from_coco` did.
+
+    Attributes:
+        data: The data YAML.
+        split: Which split was added.
+        names: Class names, in label order.
+        images: Images taken over, those without any box included.
+        empty: Images among them without a box.
+        boxes: Boxes in the labels.
+        crowd: Crowd boxes: in the COCO JSON, where the evaluation ignores them, not in the labels.
+        clipped: Boxes among both that stuck out of their image by one pixel at most and were clipped.
+        links: How the images got there: counts of ``hard link``, ``symlink`` and ``copy``.
+        bad: Everything that was left out.
+        bad_file: The same as CSV; None if nothing was.
+        notes: What else a user should know.
+    """
+
+    data: Path
+    split: str
+    names: list[str]
+    images: int
+    empty: int
+    boxes: int
+    crowd: int
+    clipped: int
+    links: dict[str, int]
+    bad: list[Bad]
+    bad_file: Path | None
+    notes: list[str]
+
+
+def from_coco(
+    instances: Path | str, images: Path | str, out: Path | str, *, split: str = "train", progress: bool = True
+) -> FromCoco:
+    """Make a YOLO data set of a COCO JSON, or add one more split to it.
+
+    Category ids become labels 0 to n-1 in their order, and 1 to n in the JSON that is written. The originals are only
+    read. ``out`` is complete or as it was before.
+
+    Args:
+        instances: The COCO JSON.
+        images: The folder that its ``file_name`` entries are relative to.
+        out: The data set's folder; may hold other splits made from the same categories.
+        split: ``train``, ``val`` or ``test``.
+        progress: Show a progress bar.
+
+    Raises:
+        DataError: If the JSON or the images cannot be used, or ``out`` has this split already or other categories.
+    """
+    instances, images, out = Path(instances), Path(images), Path(out)
+    if split not in SPLITS:
+        raise DataError(f"split={split!r} must be one of {', '.join(SPLITS)}")
+    there = _look_at(out, split)
+    reading = _read(instances, images, progress)
+    names = [name for _, name in reading.categories]
+    if there is not None and _names(there) != names:
+        raise DataError(
+            f"{out / 'data.yaml'} has the classes {_names(there)}, {instances} has {names}; "
+            "one data set needs one list: give another out folder"
+        )
+
+    made = not out.exists()
+    out.mkdir(parents=True, exist_ok=True)
+    build = out / f".{split}-{uuid.uuid4().hex[:12]}.part"
+    try:
+        build.mkdir()
+        links = _place_images(reading.images, build / "images" / split)
+        _write_labels(reading.images, build / "labels" / split)
+        _write_json(reading, instances, build / "annotations" / f"instances_{split}.json")
+        if reading.bad:
+            _write_bad(reading.bad, build / f"bad_boxes_{split}.csv")
+        _write_data(there, names, _splits(out) | {split}, split, build / "data.yaml")
+        _publish(build, out, split)
+    finally:
+        shutil.rmtree(build, ignore_errors=True)
+        if made and not any(out.iterdir()):
+            out.rmdir()
+
+    boxes = [box for image in reading.images for box in image.boxes]
+    used = {box.label for box in boxes}
+    unused = [name for label, name in enumerate(names) if label not in used]
+    notes = [f"No box of: {', '.join(unused)}"] if unused else []
+    return FromCoco(
+        data=out / "data.yaml",
+        split=split,
+        names=names,
+        images=len(reading.images),
+        empty=sum(all(box.crowd for box in image.boxes) for image in reading.images),
+        boxes=sum(not box.crowd for box in boxes),
+        crowd=sum(box.crowd for box in boxes),
+        clipped=reading.clipped,
+        links=dict(links),
+        bad=reading.bad,
+        bad_file=out / f"bad_boxes_{split}.csv" if reading.bad else None,
+        notes=notes,
+    )
+
+
+def summary(result: FromCoco) -> Group:
+    """What was done, for ``rich.print``: the counts, and the first 20 of what was left out."""
+    from rich.console import Group
+    from rich.markup import escape
+    from rich.table import Table
+
+    counts = Table(title=f"{result.split} split of {escape(str(result.data.parent))}", show_header=False)
+    how = ", ".join(f"{kind} {count}" for kind, count in result.links.items())
+    for row in (
+        ("images", f"{result.images} ({how})"),
+        ("of them without a box", str(result.empty)),
+        ("boxes", str(result.boxes)),
+        ("crowd boxes, not in the labels", str(result.crowd)),
+        ("clipped to the image, 1 px at most", str(result.clipped)),
+        ("left out as bad", str(len(result.bad))),
+        ("classes", str(len(result.names))),
+    ):
+        counts.add_row(*row)
+    parts: list[Any] = [counts]
+    if result.bad:
+        first = f"the first {SHOWN} of {len(result.bad)}" if len(result.bad) > SHOWN else str(len(result.bad))
+        table = Table("image", "annotation", "box", "reason", title=f"Left out: {first}; all in {result.bad_file}")
+        for bad in result.bad[:SHOWN]:
+            table.add_row(*(escape(cell) for cell in _cells(bad)))
+        parts.append(table)
+    parts += [escape(note) for note in result.notes]
+    parts.append(f"Train with: yolo train data={escape(str(result.data))}")
+    return Group(*parts)
+
+
+def _splits(out: Path) -> set[str]:
+    return {split for split in SPLITS if (out / "images" / split).exists()}
+
+
+def _look_at(out: Path, split: str) -> dict[str, Any] | None:
+    """The data YAML of an earlier split; None if ``out`` is new or empty."""
+    if out.exists() and not out.is_dir():
+        raise DataError(f"{out} is a file; give a folder")
+    for piece in _pieces(split):
+        if os.path.lexists(out / piece):
+            raise DataError(
+                f"{out / piece} exists and is not overwritten; delete this split or give another out folder"
+            )
+    file = out / "data.yaml"
+    if not file.exists():
+        if _splits(out):
+            raise DataError(f"{out} holds images but no data.yaml; give a new folder, or one that from-coco made")
+        return None
+    try:
+        there = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError):
+        there = None
+    if not isinstance(there, dict) or "names" not in there:
+        raise DataError(f"{file} has no names:, so from-coco did not make it; give another out folder")
+    return there
+
+
+def _names(data: dict[str, Any]) -> list[str]:
+    names = data["names"]
+    return [str(name) for name in (names.values() if isinstance(names, dict) else names)]
+
+
+def _pieces(split: str) -> list[Path]:
+    return [Path("images", split), Path("labels", split), Path("annotations", f"instances_{split}.json")]
+
+
+def _read(instances: Path, images: Path, progress: bool) -> Reading:
+    from rich.console import Console
+    from rich.progress import Progress
+
+    with Progress(console=Console(stderr=True), disable=not progress) as bar:
+
+        def track(entries: list[Any]) -> Iterator[Any]:
+            return iter(bar.track(entries, description="Checking images and boxes"))
+
+        return read_coco(instances, images, track=track)
+
+
+def _place_images(images: list[Image], folder: Path) -> Counter[str]:
+    """Link each image into ``folder``."""
+    links: Counter[str] = Counter()
+    folder.mkdir(parents=True)
+    for image in images:
+        target = folder / image.name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        links[_link(image.source.resolve(), target)] += 1
+    return links
+
+
+def _link(source: Path, target: Path) -> str:
+    """Hard link, else symlink, else copy; returns which.
+
+    A JPEG without its end marker is copied: Ultralytics repairs such files in place, which must not reach the original.
+    """
+    if not _cut_short(source):
+        for how, link in (("hard link", os.link), ("symlink", os.symlink)):
+            try:
+                link(source, target)
+            except OSError as error:
+                if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                    raise
+            else:
+                return how
+    shutil.copy2(source, target)
+    return "copy"
+
+
+def _cut_short(image: Path) -> bool:
+    with image.open("rb") as file:
+        if file.read(2) != b"\xff\xd8":
+            return False
+        file.seek(-2, os.SEEK_END)
+        return file.read() != b"\xff\xd9"
+
+
+def _write_labels(images: list[Image], folder: Path) -> None:
+    folder.mkdir(parents=True)
+    for image in images:
+        lines = []
+        for box in image.boxes:
+            if not box.crowd:
+                x, y, w, h = box.bbox
+                numbers = ((x + w / 2) / image.width, (y + h / 2) / image.height, w / image.width, h / image.height)
+                lines.append(" ".join([str(box.label), *(f"{number:.9g}" for number in numbers)]) + "\n")
+        file = folder / image.name.with_suffix(".txt")
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text("".join(lines), encoding="utf-8", newline="\n")
+
+
+def _write_json(reading: Reading, instances: Path, file: Path) -> None:
+    """The good part of the JSON: crowd boxes included, segmentations not."""
+    numbers = [box.annotation for image in reading.images for box in image.boxes]
+    sound = all(type(n) is int and n > 0 for n in numbers) and len(set(numbers)) == len(numbers)
+    annotations: list[dict[str, Any]] = []
+    for image in reading.images:
+        for box in image.boxes:
+            annotations.append(
+                {
+                    # pycocotools takes an id of 0 for "no match", and one of two equal ids for the other
+                    "id": box.annotation if sound else len(annotations) + 1,
+                    "image_id": image.id,
+                    "category_id": box.label + 1,
+                    "bbox": list(box.bbox),
+                    "area": box.area,
+                    "iscrowd": int(box.crowd),
+                }
+            )
+    content = {
+        "info": {"description": f"made by yolo-attn data from-coco of {instances.name}"},
+        "images": [
+            {"id": i.id, "file_name": str(i.name), "width": i.width, "height": i.height} for i in reading.images
+        ],
+        "annotations": annotations,
+        "categories": [
+            {"id": label + 1, "name": name, "source_id": number}
+            for label, (number, name) in enumerate(reading.categories)
+        ],
+    }
+    file.parent.mkdir(parents=True)
+    file.write_text(json.dumps(content) + "\n", encoding="utf-8", newline="\n")
+
+
+def _cells(bad: Bad) -> tuple[str, str, str, str]:
+    number = "" if bad.annotation is None else str(bad.annotation)
+    return bad.image, number, "" if bad.box is None else json.dumps(bad.box), bad.reason
+
+
+def _write_bad(bad: list[Bad], file: Path) -> None:
+    with file.open("w", encoding="utf-8", newline="") as stream:
+        writer = csv.writer(stream)
+        writer.writerow(("image", "annotation", "box", "reason"))
+        writer.writerows(_cells(one) for one in bad)
+
+
+def _write_data(there: dict[str, Any] | None, names: list[str], splits: set[str], split: str, file: Path) -> None:
+    """The data YAML; Ultralytics wants both train and val, so a missing one borrows another split."""
+    notes = ""
+    lenders = {one: one for one in SPLITS if one in splits}
+    for wanted in ("train", "val"):
+        if wanted not in splits:
+            lenders[wanted] = next(one for one in ("val", "train", "test") if one in splits)
+            notes += (
+                f"# No {wanted} split yet: {wanted}: is the images of {lenders[wanted]}; --split {wanted} adds one.\n"
+            )
+    data: dict[str, Any] = {one: f"images/{lenders[one]}" for one in SPLITS if one in lenders}
+    data |= {key: value for key, value in (there or {}).items() if key not in data and key != "names"}
+    data["annotations"] = _annotations(data.pop("annotations", None), lenders, split, file.parent.parent)
+    text = yaml.safe_dump(
+        data | {"names": dict(enumerate(names))}, sort_keys=False, allow_unicode=True, default_flow_style=False
+    )
+    file.write_text(HEADER + notes + text, encoding="utf-8", newline="\n")
+
+
+def _annotations(there: Any, lenders: dict[str, str], split: str, out: Path) -> dict[str, str]:
+    """The JSON of each split, by which a comparison evaluates; what the user named for an earlier split stays."""
+    kept = there if isinstance(there, dict) else {}
+    found: dict[str, str] = {}
+    for one in (one for one in SPLITS if one in lenders):
+        path = f"annotations/instances_{lenders[one]}.json"
+        if one in kept and lenders[one] == one != split:
+            found[one] = kept[one]
+        elif lenders[one] == split or (out / path).is_file():
+            found[one] = path
+    return found
+
+
+def _publish(build: Path, out: Path, split: str) -> None:
+    """Move the finished pieces into place, ``data.yaml`` last; if one fails, the moved ones go away again."""
+    moved: list[Path] = []
+    csv_file = f"bad_boxes_{split}.csv"
+    try:
+        for piece in _pieces(split):
+            (out / piece).parent.mkdir(exist_ok=True)
+            (build / piece).rename(out / piece)
+            moved.append(piece)
+        if (build / csv_file).exists():
+            (build / csv_file).replace(out / csv_file)
+        else:
+            (out / csv_file).unlink(missing_ok=True)  # of a split that was deleted since
+        (build / "data.yaml").replace(out / "data.yaml")
+    except BaseException:
+        for piece in moved:
+            (out / piece).rename(build / piece)
+        (out / csv_file).unlink(missing_ok=True)
+        for kind in ("images", "labels", "annotations"):
+            if (out / kind).is_dir() and not any((out / kind).iterdir()):
+                (out / kind).rmdir()
+        raise

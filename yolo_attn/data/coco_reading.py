@@ -1,0 +1,261 @@
+"""Reads a COCO JSON and judges every image and box of it; writes nothing."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from ..errors import DataError
+
+SUFFIXES = frozenset({".bmp", ".dng", ".jpeg", ".jpg", ".mpo", ".png", ".tif", ".tiff", ".webp"})
+CLIP = 1.0  # pixels a box may stick out of its image and be clipped; beyond that it is bad
+LARGEST = 1e9  # pixels; a coordinate beyond it counts as infinite
+EXIF_ORIENTATION = 0x0112
+LISTS = ("images", "annotations", "categories")
+
+Id = int | str
+
+
+@dataclass(frozen=True)
+class Bad:
+    """One thing that was left out.
+
+    Attributes:
+        image: File name of the image, as the JSON has it; the image id where no image is known.
+        annotation: Id of the annotation; None if the whole image is bad.
+        box: The annotation's ``bbox`` as it stands.
+        reason: What is wrong with it.
+    """
+
+    image: str
+    annotation: Any
+    box: Any
+    reason: str
+
+
+@dataclass
+class Box:
+    """One good annotation: ``bbox`` is left, top, width, height in pixels, inside the image; ``label`` from 0."""
+
+    annotation: Any
+    label: int
+    bbox: tuple[float, float, float, float]
+    area: float
+    crowd: bool
+
+
+@dataclass
+class Image:
+    """One good image: where it lies, and its name below ``images/<split>`` of the result."""
+
+    id: Id
+    source: Path
+    name: PurePosixPath
+    width: int
+    height: int
+    boxes: list[Box] = field(default_factory=list)
+
+
+@dataclass
+class Reading:
+    """What a COCO JSON holds: ``categories`` are (id, name) in the order of their ids."""
+
+    categories: list[tuple[int, str]]
+    images: list[Image]
+    bad: list[Bad]
+    clipped: int = 0
+
+
+def read_coco(
+    instances: Path, images: Path, *, track: Callable[[list[Any]], Iterator[Any]] = lambda entries: iter(entries)
+) -> Reading:
+    """Read and check a COCO JSON against its images.
+
+    Args:
+        instances: The JSON file.
+        images: The folder that its ``file_name`` entries are relative to.
+        track: Wraps the list of images, for a progress bar.
+
+    Raises:
+        DataError: If it is no COCO JSON, or not one image of it is usable.
+    """
+    content = load_json(instances)
+    if not images.is_dir():
+        raise DataError(
+            f"{images} is no folder; give the folder that the file_names of {instances.name} are relative to"
+        )
+    reading = Reading(_categories(instances, content["categories"]), [], [])
+    by_image: dict[Id, list[Any]] = {}
+    for number, entry in enumerate(content["annotations"]):
+        if not isinstance(entry, dict) or not isinstance(entry.get("image_id"), (int, str)):
+            raise DataError(f"{instances}: annotations[{number}] has no image_id; every COCO annotation has one")
+        by_image.setdefault(entry["image_id"], []).append(entry)
+
+    known: set[Id] = set()
+    names: dict[str, str] = {}  # where the label goes -> file name
+    labels = {number: label for label, (number, _) in enumerate(reading.categories)}
+    for number, entry in enumerate(track(content["images"])):
+        if not isinstance(entry, dict) or not isinstance(entry.get("id"), (int, str)) or not entry.get("file_name"):
+            raise DataError(f"{instances}: images[{number}] has no id or no file_name; every COCO image has both")
+        file_name = str(entry["file_name"])
+        if entry["id"] in known:
+            reason = f"image id {entry['id']} is there twice; its boxes stay with the first"
+            reading.bad.append(Bad(file_name, None, None, reason))
+            continue
+        known.add(entry["id"])
+        entries = by_image.get(entry["id"], [])
+        image = _image(entry, images)
+        if isinstance(image, Image):
+            key = str(image.name.with_suffix(""))
+            if key in names:
+                image = f"shares its name with {names[key]}: one label file would serve both"
+            else:
+                names[key] = file_name
+        if isinstance(image, str):
+            lost = f" ({len(entries)} boxes left out with it)" if entries else ""
+            reading.bad.append(Bad(file_name, None, None, image + lost))
+            continue
+        _boxes(image, file_name, entries, labels, reading)
+        reading.images.append(image)
+    for image_id, entries in by_image.items():
+        if image_id not in known:
+            reading.bad += [
+                Bad(str(image_id), e.get("id"), e.get("bbox"), "no image has this image_id") for e in entries
+            ]
+    if not reading.images:
+        first = reading.bad[0]
+        raise DataError(
+            f"{instances}: none of its {len(content['images'])} images is usable with {images}; "
+            f"the first: {first.image}: {first.reason}"
+        )
+    return reading
+
+
+def load_json(instances: Path) -> dict[str, list[Any]]:
+    """Return the content of a COCO JSON; its lists are there, what they hold is not checked.
+
+    Raises:
+        DataError: If it is no file, no JSON, or lacks one of the lists.
+    """
+    if not instances.is_file():
+        raise DataError(f"{instances} is no file; give a COCO instances JSON")
+    try:
+        content = json.loads(instances.read_text(encoding="utf-8-sig"))
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{instances} is no JSON ({error}); give a COCO instances JSON") from None
+    missing = [k for k in LISTS if not isinstance(content, dict) or not isinstance(content.get(k), list)]
+    if missing:
+        lacks = " and no list ".join(missing)
+        raise DataError(f"{instances} is no COCO instances JSON: no list {lacks}; it needs {', '.join(LISTS)}")
+    for key in ("images", "categories"):
+        if not content[key]:
+            raise DataError(f"{instances}: its list {key} is empty; it needs at least one entry")
+    return dict(content)
+
+
+def _categories(instances: Path, entries: list[Any]) -> list[tuple[int, str]]:
+    found: dict[int, str] = {}
+    for number, entry in enumerate(entries):
+        good = isinstance(entry, dict) and isinstance(entry.get("name"), str) and entry["name"].strip()
+        if not good or not isinstance(entry.get("id"), int) or isinstance(entry["id"], bool):
+            raise DataError(f"{instances}: categories[{number}]={entry!r} needs a whole-numbered id and a name")
+        for what, taken in (("id", entry["id"] in found), ("name", entry["name"] in found.values())):
+            if taken:
+                raise DataError(f"{instances}: category {what} {entry[what]!r} is there twice; each must be unique")
+        found[entry["id"]] = entry["name"]
+    return sorted(found.items())
+
+
+def read_size(image: Path) -> tuple[int, int, bool]:
+    """Return width and height as training reads them, pixels, and whether EXIF data turn the image for that."""
+    from PIL import Image as Pillow
+
+    with Pillow.open(image) as picture:
+        width, height = picture.size
+        jpeg = picture.format in ("JPEG", "MPO")  # elsewhere Ultralytics looks at no EXIF data either
+        turned = jpeg and picture.getexif().get(EXIF_ORIENTATION, 1) in (5, 6, 7, 8)
+    return (height, width, True) if turned else (width, height, False)
+
+
+def _image(entry: dict[str, Any], images: Path) -> Image | str:
+    """The image of one entry, or what is wrong with it."""
+    from PIL import Image as Pillow
+
+    relative = PurePosixPath(str(entry["file_name"]).replace("\\", "/"))
+    if relative.is_absolute() or ".." in relative.parts or str(relative)[1:2] == ":":
+        return "its file_name leads out of the images folder"
+    if relative.suffix.lower() not in SUFFIXES:
+        return (
+            f"Ultralytics reads no {relative.suffix or 'file without a suffix'}; it reads {' '.join(sorted(SUFFIXES))}"
+        )
+    source = images / relative
+    if not source.is_file():
+        return f"{source} does not exist"
+    try:
+        with Pillow.open(source) as picture:
+            picture.verify()
+        width, height, turned = read_size(source)  # opens it again: verify() closes a PNG
+    except Exception as error:  # Pillow names no narrower set for damaged files
+        return f"cannot be read as an image ({type(error).__name__})"
+    if min(width, height) < 10:
+        return f"is {width}x{height}; Ultralytics needs 10x10 at least"
+    said = (entry.get("width", width), entry.get("height", height))
+    if said != (width, height):
+        exif = " (its EXIF data turn it, and training reads it turned)" if turned else ""
+        return f"is {width}x{height}{exif}, but the JSON says {said[0]}x{said[1]}"
+    # Ultralytics finds a label by replacing the last folder named images
+    folders = [part + "_" if part == "images" else part for part in relative.parts[:-1]]
+    return Image(entry["id"], source, PurePosixPath(*folders, relative.name), width, height)
+
+
+def _boxes(image: Image, file_name: str, entries: list[Any], labels: dict[int, int], reading: Reading) -> None:
+    """Sort an image's annotations into good and bad ones."""
+    seen: dict[tuple[Any, ...], Any] = {}
+    for entry in entries:
+        raw, number = entry.get("bbox"), entry.get("id")
+        checked = _bbox(raw, image.width, image.height)
+        category = entry.get("category_id")
+        reason = checked if isinstance(checked, str) else ""
+        if isinstance(category, bool) or not isinstance(category, int) or category not in labels:
+            reason = f"unknown category id {category!r}"
+        elif not reason:
+            key = (category, *raw)
+            if key in seen:
+                reason = f"duplicate of annotation {seen[key]}"
+            seen.setdefault(key, number)
+        if reason or isinstance(checked, str):
+            reading.bad.append(Bad(file_name, number, raw, reason))
+            continue
+        bbox, was_clipped = checked
+        reading.clipped += was_clipped
+        area = entry.get("area")
+        sound = isinstance(area, (int, float)) and not isinstance(area, bool) and math.isfinite(area) and area > 0
+        image.boxes.append(
+            Box(number, labels[category], bbox, area if sound else bbox[2] * bbox[3], bool(entry.get("iscrowd", 0)))
+        )
+
+
+def _bbox(raw: Any, width: int, height: int) -> tuple[tuple[float, float, float, float], bool] | str:
+    """The box inside the image and whether it was clipped, or what is wrong with it."""
+    if not isinstance(raw, list) or len(raw) != 4:
+        return "bbox is not four numbers"
+    if any(isinstance(v, bool) or not isinstance(v, (int, float)) for v in raw):
+        return "bbox is not four numbers"
+    x, y, w, h = raw
+    if not all(abs(v) <= LARGEST for v in raw):  # NaN is not either
+        return "bbox is not finite"
+    if w <= 0 or h <= 0:
+        return f"width {w:g} and height {h:g} must be above 0"
+    out = max(-x, -y, x + w - width, y + h - height)
+    if out > CLIP:
+        return f"outside the image of {width}x{height} by {out:.6g} px"
+    if out <= 0:
+        return (x, y, w, h), False
+    x0, y0, x1, y1 = max(x, 0), max(y, 0), min(x + w, width), min(y + h, height)
+    if x1 <= x0 or y1 <= y0:
+        return f"outside the image of {width}x{height}: nothing is left of it inside"
+    return (x0, y0, x1 - x0, y1 - y0), out > 1e-6 * max(width, height)

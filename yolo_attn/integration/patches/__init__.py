@@ -1,0 +1,1 @@
+"""Functions of Ultralytics that are wrapped, and the hook that wraps them."""

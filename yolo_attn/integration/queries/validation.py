@@ -1,0 +1,354 @@
+"""Ask Ultralytics: are these training words valid, where did a training stop, what does a checkpoint find on a split.
+
+The validation is Ultralytics' own (what ``yolo val`` prints); its validator is extended only to hand out each
+prediction with the image it belongs to. Its ``predictions.json`` cannot be used for that: the image id there is the
+file's stem, the same for ``a/1.jpg`` and ``b/1.jpg``.
+
+The ground truth is made of the labels that Ultralytics read, or of the COCO JSON that the data YAML names under
+``annotations:``, which also knows crowd regions and the areas of segments. Ultralytics' own figures are of the labels
+in both cases.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import dataclasses
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from ultralytics.cfg import get_cfg
+from ultralytics.data.utils import check_det_dataset, img2label_paths
+from ultralytics.models import YOLO
+from ultralytics.models.yolo.detect import DetectionValidator
+from ultralytics.nn.tasks import DetectionModel, RTDETRDetectionModel
+from ultralytics.utils import DEFAULT_CFG_DICT
+from ultralytics.utils.torch_utils import get_flops
+
+from ...data.coco_annotations import Picture, annotation_files, read_truth
+from ...data.coco_reading import read_size
+from ...errors import ArgumentError, DataError, UserError
+from ...messages import nearest
+from ...metrics.coco_metrics import ground_truth
+from ..patches import check_dict_alignment
+from . import data_fingerprint
+from .yolo_command import check_model
+
+# The training words that mean something to a validation; the rest of it is as `yolo val` has it.
+VALIDATION_WORDS = (
+    "imgsz", "batch", "device", "workers", "single_cls", "classes", "iou", "max_det", "conf", "agnostic_nms",
+    "half", "quantize", "nms", "cache", "augment", "channels_last",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """What a checkpoint finds on one split.
+
+    Attributes:
+        split: Name of the split.
+        reason: Why this one.
+        ultralytics: ``mAP50``, ``mAP50-95``, ``precision`` and ``recall`` as ``yolo val`` prints them, 0 to 1.
+        images: ``(id, file name, height, width)`` of each image, pixels; the name is relative to the images' folder.
+            The ids are those of the COCO JSON if there is one, else 1 to n.
+        boxes: ``(image id, class index, [x, y, w, h])`` of each label, pixels of the original image.
+        predictions: Dicts with ``image_id``, ``category_id`` (the class index), ``bbox`` (as above) and ``score``.
+        names: Class names by index.
+        truth: The ground truth in COCO's format. Its ``info`` has the ``split``, the ``root`` that file names are
+            relative to (absolute), and ``annotations``, the COCO JSON as the data YAML names it, or None: the labels.
+    """
+
+    split: str
+    reason: str
+    ultralytics: dict[str, float]
+    images: list[tuple[int, str, int, int]]
+    boxes: list[tuple[int, int, list[float]]]
+    predictions: list[dict[str, Any]]
+    names: list[str]
+    truth: dict[str, Any]
+
+
+def check_training_words(words: Mapping[str, Any]) -> None:
+    """Refuse training words that Ultralytics would refuse, or does not know.
+
+    Raises:
+        ArgumentError: One line with the word, the nearest known one, and what is wrong with a value.
+    """
+    try:
+        get_cfg(overrides={**words, "mode": "train", "task": "detect"})
+    except UserError:
+        raise
+    except (SyntaxError, TypeError, ValueError) as error:
+        known = {**check_dict_alignment.TRAIN, **DEFAULT_CFG_DICT}
+        for word in words:
+            if word not in known:
+                raise ArgumentError(f"{word!r} is no argument of yolo train.{nearest(word, known)}") from None
+        raise ArgumentError(" ".join(str(error).split())) from None
+
+
+def check_data(data: str) -> dict[str, Any]:
+    """Return the data YAML as Ultralytics reads it, with absolute paths; it may download the images.
+
+    A COCO JSON that it names for ``val`` or ``test`` is checked against the images and classes.
+
+    Raises:
+        DataError: If it cannot be found or used.
+    """
+    described = _described(data)
+    for split, file in annotation_files(described).items():
+        if split != "train" and _exists(described.get(split)):
+            read_truth(file, _listed(described[split]), _names(described))
+    return described
+
+
+def _described(data: str) -> dict[str, Any]:
+    try:
+        return check_det_dataset(data)
+    except UserError:
+        raise
+    except Exception as error:  # Ultralytics raises six kinds here, the message is what matters
+        raise DataError(f"data {data}: {' '.join(str(error).split())}") from None
+
+
+def _listed(paths: Any) -> list[Picture]:
+    """Return path, name, height and width of a split's images, by their headers."""
+    found: list[Picture] = []
+    for path in sorted(_files(paths)):
+        try:
+            width, height, _ = read_size(Path(path))
+        except Exception:  # Pillow names no narrower set for damaged files
+            raise DataError(f"{path} cannot be read as an image; mend or remove it") from None
+        found.append((path, path, height, width))
+    return found
+
+
+def _names(described: dict[str, Any]) -> list[str]:
+    return [str(described["names"][index]) for index in sorted(described["names"])]
+
+
+def open_model(model: str) -> YOLO:
+    """Return ``YOLO(model)`` for a detection model.
+
+    Raises:
+        UserError: If there is no such model, it cannot be built, or it is for another task.
+    """
+    check_model(model)
+    opened = YOLO(model)
+    if opened.task != "detect":
+        raise UserError(f"model {model!r} is for the task {opened.task}; only detection models are compared")
+    return opened
+
+
+def open_checkpoint(checkpoint: Path) -> torch.nn.Module:
+    """Return the model of a checkpoint: not fused, float32, in eval mode, on the CPU; ``.yaml`` holds its layers."""
+    model: Any = YOLO(checkpoint).model
+    return model.float().eval().cpu()
+
+
+def build(model_yaml: Mapping[str, Any]) -> torch.nn.Module:
+    """Return a detection model with the layers of a record's ``model_yaml``, its weights as initialised; eval mode."""
+    content = copy.deepcopy(dict(model_yaml))
+    kind: Any = RTDETRDetectionModel if "RTDETRDecoder" in str(content["head"][-1][2]) else DetectionModel
+    model: torch.nn.Module = kind(content, verbose=False)
+    return model.float().eval()
+
+
+def thop_gflops(model: torch.nn.Module, imgsz: int) -> float | None:
+    """Return the GFLOPs of an image as Ultralytics prints them, by thop; None if it cannot tell."""
+    return float(get_flops(copy.deepcopy(model), imgsz)) or None
+
+
+@dataclass(frozen=True, slots=True)
+class Stopped:
+    """Where a training stopped: ``epoch`` epochs are done of ``epochs``; ``finished`` if none is left to do.
+
+    ``fitness`` is that of the best epoch so far; None if the checkpoint does not say.
+    """
+
+    epoch: int
+    epochs: int
+    finished: bool
+    folder: str
+    fitness: float | None = None
+
+
+def read_stop(last: Path) -> Stopped | None:
+    """Return where the training that wrote ``last.pt`` stopped; None if there is no readable checkpoint.
+
+    Ultralytics itself starts anew, or trains an epoch too many, when asked to resume a finished training.
+    """
+    if not last.is_file():
+        return None
+    try:
+        checkpoint = torch.load(last, map_location="cpu", weights_only=False)
+        epoch, words = int(checkpoint["epoch"]), checkpoint["train_args"]
+    except UserError:
+        raise
+    except Exception:  # killed while writing it: any error of zip, pickle or torch
+        return None
+    epochs = int(words.get("epochs") or 0)
+    finished = epoch < 0 or epoch + 1 >= epochs or checkpoint.get("optimizer") is None  # stripped at the end: -1
+    fitness = checkpoint.get("best_fitness")
+    return Stopped(
+        epochs if epoch < 0 else epoch + 1,
+        epochs,
+        finished,
+        str(words.get("save_dir") or ""),
+        None if fitness is None else float(fitness),
+    )
+
+
+class _Validator(DetectionValidator):
+    """Ultralytics' validator, which also keeps each prediction with the file it was made for."""
+
+    def init_metrics(self, model: Any) -> None:
+        super().init_metrics(model)
+        this: Any = self  # upstream declares these as None
+        this.args.save_json = True  # have pred_to_json called
+        this.kept = []
+        this.shapes = {}
+        # Class indices in place of COCO's and LVIS's ids, and no search for their annotation files.
+        this.class_map = list(range(len(model.names)))
+        this.is_coco = this.is_lvis = False
+
+    def update_metrics(self, preds: Any, batch: dict[str, Any]) -> None:
+        """Keep the images' shapes: the data set forgets them where it sorts by aspect ratio."""
+        this: Any = self
+        this.shapes.update(zip(map(str, batch["im_file"]), batch["ori_shape"], strict=True))
+        super().update_metrics(preds, batch)
+
+    def pred_to_json(self, predn: Any, pbatch: Any) -> None:
+        """Keep one image's predictions; ``pbatch`` is the file's name, or in later versions a dict with it."""
+        this: Any = self
+        this.jdict = []
+        super().pred_to_json(predn, pbatch)
+        file = pbatch["im_file"] if isinstance(pbatch, dict) else pbatch
+        this.kept += [{**entry, "image_id": str(file)} for entry in this.jdict]
+        this.jdict = []  # so that Ultralytics writes no predictions.json of its own
+
+    def eval_json(self, stats: dict[str, Any]) -> dict[str, Any]:
+        return stats
+
+
+def evaluate(checkpoint: Path, data: str, words: Mapping[str, Any], split: str, scratch: Path) -> Evaluation:
+    """Validate ``checkpoint`` as ``yolo val`` does.
+
+    Args:
+        checkpoint: ``best.pt`` of a training.
+        data: Data YAML.
+        words: The training's arguments; those that concern a validation are used.
+        split: ``"val"``, ``"test"`` or ``"auto"``: ``test`` if the data has one with labels, else ``val``.
+        scratch: A folder that Ultralytics may use; removed afterwards.
+
+    Raises:
+        DataError: If the data has no such split.
+    """
+    described = _described(data)
+    reason = "asked for"
+    if split == "auto":
+        split, reason = _chosen(described)
+    elif not _exists(described.get(split)):
+        raise DataError(f"data {data} has no images for split={split}; use split=auto or another")
+    return dataclasses.replace(_validate(checkpoint, data, words, split, scratch, described), reason=reason)
+
+
+def _chosen(described: dict[str, Any]) -> tuple[str, str]:
+    """Return the split to evaluate on, and why: ``test`` if it has labels; COCO's test-dev has none."""
+    if not _exists(described.get("test")):
+        return "val", "the data has no test split"
+    labels = map(Path, img2label_paths(list(_files(described["test"]))))
+    if not any(label.is_file() and label.stat().st_size for label in labels):
+        return "val", "the test split has no labels"
+    return "test", "no epoch was chosen on it"
+
+
+def _validate(
+    checkpoint: Path, data: str, words: Mapping[str, Any], split: str, scratch: Path, described: dict[str, Any]
+) -> Evaluation:
+    made: list[Any] = []
+
+    def build(**kwargs: Any) -> Any:
+        made.append(_Validator(**kwargs))
+        return made[-1]
+
+    options = {word: words[word] for word in VALIDATION_WORDS if word in words}
+    if not isinstance(options.get("batch"), int) or options["batch"] < 1:  # -1 and 0.7: fill the memory, training only
+        options.pop("batch", None)
+    place = {"project": str(scratch.parent.resolve()), "name": scratch.name, "exist_ok": True}
+    try:
+        metrics = YOLO(checkpoint).val(
+            validator=build, **options, data=data, split=split, save_json=True, plots=False, **place
+        )
+    finally:
+        with contextlib.suppress(FileNotFoundError):
+            shutil.rmtree(scratch)
+    validator = made[0]
+    names = [str(validator.names[index]) for index in sorted(validator.names)]
+    pictures, labels, root = _labels(validator.dataloader.dataset.labels, validator.shapes)
+    file = annotation_files(described).get(split)
+    if file is None:
+        ids = {path: number for number, (path, *_) in enumerate(pictures, start=1)}
+    else:
+        merged, classes = bool(words.get("single_cls")), words.get("classes")
+        truth, ids = read_truth(
+            file, pictures, _names(described), merged=merged, classes=_numbers(classes) if classes is not None else None
+        )
+    images = [(ids[path], name, height, width) for path, name, height, width in pictures]
+    boxes = [(ids[path], category, box) for path, category, box in labels]
+    if file is None:
+        truth = ground_truth(images, boxes, names)
+    info = {"split": split, "root": str(root), "annotations": described["annotations"][split] if file else None}
+    predictions = [
+        {"image_id": ids[p["image_id"]], "category_id": p["category_id"], "bbox": p["bbox"], "score": p["score"]}
+        for p in validator.kept
+    ]
+    box = metrics.box
+    own = {"mAP50": box.map50, "mAP50-95": box.map, "precision": box.mp, "recall": box.mr}
+    return Evaluation(
+        split=split,
+        reason="",
+        ultralytics={key: float(value) for key, value in own.items()},
+        images=images,
+        boxes=boxes,
+        predictions=predictions,
+        names=names,
+        truth={"info": info, **truth},
+    )
+
+
+def _labels(
+    labels: list[dict[str, Any]],
+    shapes: Mapping[str, tuple[int, int]],
+) -> tuple[list[Picture], list[tuple[str, int, list[float]]], Path]:
+    """Return the images, ``(path, class index, [x, y, w, h])`` of each label, and the folder of the images."""
+    labels = sorted(labels, key=lambda label: str(label["im_file"]))  # the loader sorts by aspect ratio
+    files = [str(label["im_file"]) for label in labels]
+    root = Path(os.path.commonpath([str(Path(file).parent) for file in files]))
+    pictures: list[Picture] = []
+    boxes: list[tuple[str, int, list[float]]] = []
+    for file, label in zip(files, labels, strict=True):
+        height, width = (int(side) for side in shapes[file])
+        pictures.append((file, Path(file).relative_to(root).as_posix(), height, width))
+        for category, (x, y, w, h) in zip(label["cls"].reshape(-1), label["bboxes"], strict=True):  # centre, normalised
+            box = [(x - w / 2) * width, (y - h / 2) * height, w * width, h * height]
+            boxes.append((file, int(category), [round(float(side), 3) for side in box]))
+    return pictures, boxes, root
+
+
+def _numbers(value: Any) -> list[int]:
+    return [int(number) for number in (value if isinstance(value, (list, tuple)) else [value])]
+
+
+def _files(paths: Any) -> Iterator[str]:
+    """Yield the image files of a split."""
+    return data_fingerprint.images_of(paths if isinstance(paths, (list, tuple)) else [paths])
+
+
+def _exists(paths: Any) -> bool:
+    paths = paths if isinstance(paths, (list, tuple)) else [paths]
+    return all(path and Path(path).exists() for path in paths)

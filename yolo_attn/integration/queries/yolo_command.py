@@ -1,0 +1,112 @@
+"""Ultralytics' own command line: its words, and calling it in this process."""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+from ...errors import CheckpointError, DataError, LayerError
+from ...messages import nearest
+from ..patches import check_dict_alignment
+from ..weights import loading
+from . import yaml_files
+
+TASKS = ("detect", "segment", "classify", "pose", "obb")
+
+
+def words() -> list[str]:
+    """Return the words that ``yolo`` takes."""
+    from ultralytics.utils import DEFAULT_CFG_DICT
+
+    return sorted({*DEFAULT_CFG_DICT, *check_dict_alignment.TRAIN, "end2end"} - {"mode"})  # the mode is the command
+
+
+def flags() -> list[str]:
+    """Return the words that may stand without a value (``half`` for ``half=True``)."""
+    from ultralytics.utils import DEFAULT_CFG_DICT
+
+    return sorted(
+        {k for k, v in DEFAULT_CFG_DICT.items() if isinstance(v, bool)} | {"end2end", "half", "int8", "nms", "partial"}
+    )
+
+
+def value(text: str) -> Any:
+    """Convert a word's value as ``yolo`` does: numbers, lists, True, None, else text."""
+    from ultralytics.cfg import smart_value
+
+    return smart_value(text)
+
+
+def check_model(name: str) -> None:
+    """Check that a model YAML or checkpoint can be found.
+
+    Raises:
+        LayerError: If a YAML does not exist.
+        CheckpointError: If a checkpoint does not exist and is none that Ultralytics could download.
+    """
+    from ultralytics.cfg import __file__ as cfg
+    from ultralytics.utils.checks import check_yaml
+    from ultralytics.utils.downloads import GITHUB_ASSETS_NAMES
+
+    path = Path(name)
+    if "://" in name or path.exists():
+        return
+    shipped = [f.name for f in (Path(cfg).parent / "models").rglob("*.yaml")]
+    if path.suffix in (".yaml", ".yml"):
+        if not check_yaml(name, hard=False) and not check_yaml(without_scale(name), hard=False):
+            choices = [*shipped, *(f.name for f in yaml_files.folder("model_yamls").glob("*.yaml"))]
+            hint = nearest(path.name, [*choices, *(_with_scale(c) for c in choices)])
+            raise LayerError(
+                f"model {name!r} does not exist.{hint} Give the path of a model YAML, or a bare name such as "
+                "yolo11n-ema.yaml (yolo<version><scale>-<what>.yaml)"
+            )
+    elif path.suffix == ".pt" and path.name not in GITHUB_ASSETS_NAMES:
+        raise CheckpointError(f"checkpoint {name!r} does not exist; give the path of a .pt file")
+
+
+def open_model(name: str, task: str | None = None, *, verbose: bool = False) -> Any:
+    """Return ``YOLO(name)``; ``verbose`` prints the layer table while a YAML is built.
+
+    Raises:
+        UserError: If there is no such model, or a YAML cannot be built.
+    """
+    check_model(name)
+    from ultralytics.models import YOLO
+
+    return YOLO(name, task=task, verbose=verbose)
+
+
+def check_source(name: str) -> None:
+    """Check that the image, folder or pattern to predict on exists.
+
+    Raises:
+        DataError: If it does not.
+    """
+    if "://" in name or name.isnumeric() or name.startswith("screen") or any(c in name for c in "*?["):
+        return
+    if not Path(name).exists():
+        raise DataError(f"source {name!r} does not exist; give the path of an image, a video or a folder")
+
+
+def without_scale(name: str) -> str:
+    """Return a model YAML's name as the file has it, without the letter of the scale."""
+    return re.sub(r"(\d+)([nslmx])(.+)?$", r"\1\3", name)
+
+
+def _with_scale(name: str) -> str:
+    return re.sub(r"^(yolov?\d+)(?=[-.])", r"\1n", name)
+
+
+def call(arguments: list[str]) -> None:
+    """Run ``yolo`` with these arguments in this process."""
+    before = sys.argv[:]
+    sys.argv[:] = ["yolo", *arguments]  # Ultralytics keeps a reference to this very list
+    try:
+        from ultralytics.cfg import entrypoint
+
+        with loading.loading():
+            entrypoint()
+    finally:
+        sys.argv[:] = before

@@ -1,0 +1,1 @@
+"""Pretrained weights that follow their layers."""

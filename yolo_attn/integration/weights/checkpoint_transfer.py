@@ -1,0 +1,125 @@
+"""The weights of a checkpoint in another model, written as an ordinary checkpoint of Ultralytics."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from ... import atomic_files
+from ...alignment.transfer_line import line
+from ...errors import CheckpointError, LayerError, UserError
+from .. import install
+from ..queries import yolo_command
+from . import loading
+
+
+def transfer(
+    source: str | Path,
+    model: str | Path,
+    out: str | Path,
+    *,
+    partial: bool = False,
+    layers: Mapping[int, int] | None = None,
+    force: bool = False,
+) -> str:
+    """Build a model, load the weights of a checkpoint into the layers that it shares with it, and write a checkpoint.
+
+    The model gets the source's number of classes and their names; its scale comes from its file's name, as ever.
+
+    Args:
+        source: The checkpoint (``.pt``).
+        model: The model YAML.
+        out: The file to write (``.pt``).
+        partial: Write it however little fits.
+        layers: Layers that are known to belong together, the source's number to the model's.
+        force: Overwrite ``out``.
+
+    Returns:
+        The line that says what was transferred.
+
+    Raises:
+        CheckpointError: If the source is missing or is no checkpoint, too little of it fits, or layers cannot be told
+            apart.
+        LayerError: If the model is missing or cannot be built.
+        ArgumentError: If ``out`` cannot be written.
+    """
+    install()
+    written = atomic_files.check(out, [".pt"], force=force)
+    if Path(model).suffix not in (".yaml", ".yml"):
+        raise LayerError(f"model {str(model)!r} must be a model YAML: the weights are loaded into a new model")
+    trained, arguments = _open(source)
+    half = _fits_half(trained)
+    target = _build(str(model), trained)
+    with loading.loading(partial=partial, partial_word="--partial", pins=layers, strict=True):
+        outcome = loading.load(target, trained)
+    atomic_files.write(written, lambda file: _write(target, arguments, file, half))
+    return line(outcome)
+
+
+def _open(source: str | Path) -> tuple[Any, dict[str, Any]]:
+    """Return a checkpoint's model and the arguments it was trained with."""
+    from ultralytics.nn.tasks import torch_safe_load
+
+    if Path(source).suffix != ".pt":
+        raise CheckpointError(f"{source}: the weights must be a checkpoint (.pt)")
+    yolo_command.check_model(str(source))
+    try:
+        checkpoint, _ = torch_safe_load(str(source))
+    except UserError:
+        raise
+    except Exception as error:  # zip, pickle, torch and Ultralytics each have their own
+        said = next((s for s in str(error).splitlines() if s.strip()), type(error).__name__)
+        raise CheckpointError(f"{source} is no checkpoint that Ultralytics can load: {said.strip()}") from error
+    found: Any = (checkpoint.get("ema") or checkpoint.get("model")) if isinstance(checkpoint, dict) else None
+    if not loading.is_list_of_layers(found):
+        raise CheckpointError(
+            f"{source} is no checkpoint of a model built from a model YAML; give one that yolo trained"
+        )
+    found.pt_path = str(source)
+    return found.eval(), checkpoint.get("train_args") or {}
+
+
+def _fits_half(model: Any) -> bool:
+    """Say whether half precision, in which Ultralytics writes checkpoints, changes none of the weights."""
+    import torch
+
+    return all(bool((t.half() == t).all()) for t in model.state_dict().values() if t.dtype == torch.float32)
+
+
+def _build(name: str, trained: Any) -> Any:
+    """Return the model with the classes of the trained one."""
+    like = yolo_command.open_model(name).model
+    words = {k: v for k, v in (trained.yaml or {}).items() if k in ("channels", "kpt_shape") and k in like.yaml}
+    config = {**copy.deepcopy(like.yaml), **words}
+    channels = words.get("channels", config.get("channels", 3))
+    target = type(like)(config, ch=channels, nc=loading.classes_of(trained), verbose=False)
+    target.task = like.task
+    target.names = dict(trained.names)
+    return target
+
+
+def _write(model: Any, arguments: Mapping[str, Any], file: Path, half: bool) -> None:
+    """Write a checkpoint as Ultralytics does at the end of a training."""
+    import torch
+    from ultralytics import __version__
+
+    kept = {k: arguments[k] for k in ("imgsz", "data", "single_cls") if k in arguments}
+    model.args = {**kept, "task": model.task}
+    saved = copy.deepcopy(model)
+    checkpoint = {
+        "epoch": -1,
+        "best_fitness": None,
+        "model": saved.half() if half else saved.float(),
+        "ema": None,
+        "updates": None,
+        "optimizer": None,
+        "train_args": model.args,
+        "date": datetime.now().astimezone().isoformat(),
+        "version": __version__,
+        "license": "AGPL-3.0 (https://ultralytics.com/license)",
+        "docs": "https://docs.ultralytics.com",
+    }
+    torch.save(checkpoint, file)

@@ -1,0 +1,150 @@
+"""``freeze``: which layers a training leaves as they are.
+
+``backbone`` and ``transferred`` become the prefixes of parameter names that Ultralytics takes (``16``, ``23.cv2.0``).
+Numbers count the layers of the model whose weights were loaded, and are turned into those that they are here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from ...errors import ArgumentError
+from ...messages import nearest
+from . import provenance
+
+WORDS = ("backbone", "transferred")
+EXACT = "yolo_attn_frozen"  # attribute of the trainer: parameters that no prefix of Ultralytics' can name
+
+
+def check_word(value: Any) -> None:
+    """Check what can be checked of ``freeze=`` before there is a model.
+
+    Raises:
+        ArgumentError: If it is an unknown word.
+    """
+    if isinstance(value, str) and value not in WORDS:
+        raise ArgumentError(
+            f"freeze={value} is unknown.{nearest(value, WORDS)} Give backbone, transferred, a number of layers or a "
+            "list of their numbers"
+        )
+
+
+def resolve(trainer: Any) -> str | None:
+    """Turn the trainer's ``freeze`` into what Ultralytics does with it, for the model that it is about to train.
+
+    Args:
+        trainer: Ultralytics' trainer, its model built and loaded; ``args.freeze`` is replaced.
+
+    Returns:
+        A line that says what is frozen; None where ``freeze`` is not given, or counts as Ultralytics does.
+
+    Raises:
+        ArgumentError: If there is no such layer, nothing was transferred, or nothing would be left to train.
+    """
+    freeze = trainer.args.freeze
+    model = provenance.unwrapped(trainer.model)
+    rows = getattr(model, "model", None)
+    if isinstance(freeze, bool) or not isinstance(freeze, str | int | list | tuple) or rows is None:
+        return None
+    exact: set[str] = set()
+    known = provenance.of(model)
+    if isinstance(freeze, str):
+        check_word(freeze)
+        names, exact = _by_word(freeze, model, known)
+        said = f"freeze={freeze}: frozen are {_spoken(names)}"
+    elif known is None or not provenance.layers_differ(known, len(rows)):
+        return None
+    else:
+        numbers = list(range(freeze)) if isinstance(freeze, int) else list(freeze)
+        mapped = [str(k) for k in _mapped(numbers, freeze, known)]
+        if not numbers or all(isinstance(k, str) for k in numbers):
+            return None  # prefixes already, as in a resumed training
+        names = mapped
+        said = f"freeze={freeze} counts the layers of {known['source']}: frozen are {_spoken(names)} here"
+    _check_rest(model, names, exact, freeze)
+    trainer.args.freeze = names
+    setattr(trainer, EXACT, exact)
+    return said
+
+
+def freeze_the_rest(trainer: Any, model: Any) -> None:
+    """Freeze the single parameters that :func:`resolve` could not name by a prefix; called after Ultralytics has."""
+    exact: set[str] = getattr(trainer, EXACT, set())
+    for name, parameter in provenance.unwrapped(model).named_parameters() if exact else ():
+        if name in exact:
+            parameter.requires_grad = False
+
+
+def _by_word(word: str, model: Any, known: dict[str, Any] | None) -> tuple[list[str], set[str]]:
+    """Return the prefixes of what a word freezes, and the parameters that none of them covers."""
+    rows = list(model.model)
+    if word == "backbone":
+        count = len((getattr(model, "yaml", None) or {}).get("backbone") or ())
+        if not count:
+            raise ArgumentError("freeze=backbone: the model was not built from a model YAML; give the layers' numbers")
+        if known is None:
+            return [str(k) for k in range(count)], set()
+        rows = rows[:count]
+    elif known is None:
+        raise ArgumentError(
+            "freeze=transferred: no weights were loaded into this model; give pretrained=, or a model that has them"
+        )
+    new = set(known["new"]) if known else set()
+    names: list[str] = []
+    exact: set[str] = set()
+    for k, layer in enumerate(rows):
+        _collect(layer, str(k), new, names, exact)
+    if not names and not exact:
+        raise ArgumentError(
+            f"freeze={word}: nothing in {'the backbone' if word == 'backbone' else 'this model'} came from "
+            f"{known['source'] if known else 'elsewhere'}; leave it out"
+        )
+    return names, exact
+
+
+def _collect(module: Any, name: str, new: set[str], names: list[str], exact: set[str]) -> None:
+    """Collect the largest modules all of whose parameters came from the source."""
+    own = [n for n, _ in module.named_parameters()]
+    fresh = [n for n in own if f"model.{name}.{n}" in new]
+    if not own or len(fresh) == len(own):
+        return
+    if not fresh:
+        names.append(name)
+        return
+    exact.update(f"model.{name}.{n}" for n, _ in module.named_parameters(recurse=False) if n not in fresh)
+    for child, part in module.named_children():
+        if "Norm" not in type(part).__name__:  # Ultralytics would not hold its statistics, and its input is new
+            _collect(part, f"{name}.{child}", new, names, exact)
+
+
+def _mapped(numbers: Iterable[Any], freeze: Any, known: dict[str, Any]) -> list[Any]:
+    """Return the model's numbers of the source's layers; what is no number stays as it is."""
+    out = []
+    for number in numbers:
+        if isinstance(number, int):
+            if not 0 <= number < known["source_layers"]:
+                last = known["source_layers"] - 1
+                raise ArgumentError(f"freeze={freeze}: {known['source']} has no layer {number}; it has 0 to {last}")
+            number = known["layers"].get(number)
+        if number is not None:
+            out.append(number)
+    return out
+
+
+def _check_rest(model: Any, names: list[str], exact: set[str], freeze: Any) -> None:
+    frozen = tuple(f"model.{name}." for name in names)
+    if not any(n not in exact and ".dfl" not in n and not n.startswith(frozen) for n, _ in model.named_parameters()):
+        raise ArgumentError(f"freeze={freeze}: every layer would be frozen, and nothing is left to train; leave it out")
+
+
+def _spoken(names: list[str]) -> str:
+    from ...alignment.transfer_line import layers
+
+    whole = [int(n) for n in names if n.isdecimal()]
+    parts = [n for n in names if not n.isdecimal()]
+    said = [layers(whole)] if whole else []
+    if parts:
+        inside = sorted({int(n.partition(".")[0]) for n in parts})
+        said.append(f"parts of {layers(inside)}")
+    return " and ".join(said) or "no layers"

@@ -1,0 +1,1 @@
+"""``yolo-attn diagram``: a model drawn as its graph."""

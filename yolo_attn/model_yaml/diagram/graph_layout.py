@@ -1,0 +1,348 @@
+"""Where the boxes and lines of a model's drawing go, in inches, y downwards; knows nothing of how they are drawn.
+
+Boxes: each stride is a band of rows, the largest maps on top; each run of layers in one direction is a column, as the
+usual YOLO figures have it: the backbone downwards, the neck's way up, its way down. What reads maps of several strides
+(Detect) is one tall box that spans them.
+
+Lines: from a box to the next one below or above it straight; else out of its right side, along tracks in the space
+between columns, and along rows that are free. Lines of one source share their way; those of different sources never
+lie on each other.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ...integration.queries.model_graph import Graph, Layer
+
+ROW = 0.66  # from one row to the next
+BOX = 0.40  # height of a box
+LABEL = 0.12  # space around a line's label, right of the box it leaves
+TRACK = 0.11  # from one vertical line to the next
+ARROW = 0.2  # from the last vertical line to the next column
+MARGIN = 1.2  # left of the first column: the bands' names
+EDGE = 0.3  # right of the last column
+_LANES = (0.0, -0.09, 0.09)  # horizontal lines between two rows
+_NEAR = 0.06  # lines of different sources are farther apart
+
+
+@dataclass(slots=True)
+class Box:
+    """One layer: its column, and the row numbers that it covers (several where it is tall)."""
+
+    layer: Layer
+    column: int
+    top: int
+    bottom: int
+    x: float = 0.0
+    width: float = 0.0
+
+    @property
+    def y(self) -> float:
+        """Centre of the box."""
+        return (self.top + self.bottom + 1) / 2 * ROW
+
+    @property
+    def height(self) -> float:
+        """Height of the box."""
+        return (self.bottom - self.top) * ROW + BOX
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One edge of the graph as corners, the last of which is the arrow's tip."""
+
+    source: int
+    target: int
+    points: tuple[tuple[float, float], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Label:
+    """Where the size of a layer's output is written, left-aligned: beside a line down or up, above a line out."""
+
+    source: int
+    x: float
+    y: float
+
+
+@dataclass(frozen=True, slots=True)
+class Band:
+    """The rows of one stride."""
+
+    stride: float
+    top: float
+    bottom: float
+
+
+@dataclass(slots=True)
+class Layout:
+    """Boxes by layer number, lines, labels and bands, and the size of the whole."""
+
+    boxes: dict[int, Box]
+    bands: list[Band]
+    lines: list[Line] = field(default_factory=list)
+    labels: list[Label] = field(default_factory=list)
+    width: float = 0.0
+    height: float = 0.0
+
+
+@dataclass(slots=True)
+class _Way:
+    """One edge that leaves its box at the right: what is known of its way so far."""
+
+    source: Box
+    target: Box
+    start: float  # y where it leaves
+    end: float = 0.0  # y where it arrives
+    lane: float = 0.0  # y of its horizontal part
+
+
+@dataclass(slots=True)
+class _Channel:
+    """The space right of a column: where its tracks begin, what they hold, and which one each line takes."""
+
+    x: float = 0.0
+    taken: list[tuple[float, float, int]] = field(default_factory=list)  # top, bottom, track
+    track: dict[tuple[int, float], int] = field(default_factory=dict)  # (source, height it begins at) -> track
+
+
+def strides(layer: Layer, graph: Graph) -> list[float]:
+    """Return the strides of the maps that a layer puts out; of those it reads, for one that puts out none."""
+    if layer.stride:
+        return [layer.stride]
+    if layer.maps:
+        return [stride for _, stride in layer.maps]
+    return [s for x in layer.reads if x >= 0 for s in strides(graph.layers[x], graph)] or [1]
+
+
+def lay_out(graph: Graph, widths: Sequence[float], labels: Sequence[float]) -> Layout:
+    """Return the drawing's geometry.
+
+    Args:
+        graph: The model.
+        widths: Width of each layer's box.
+        labels: Width of the label of each layer's output.
+    """
+    levels = [sorted({math.log2(s) for s in strides(layer, graph)}) for layer in graph.layers]
+    columns = _columns(graph, levels)
+    layout = _boxes(graph, levels, columns)
+    ways = [
+        _Way(layout.boxes[x], layout.boxes[layer.index], layout.boxes[x].y)
+        for layer in graph.layers
+        for x in dict.fromkeys(layer.reads)
+        if x >= 0
+    ]
+    around = [w for w in ways if not _straight(w, layout)]
+    _choose_lanes(around, layout)
+    _choose_ports(around)
+    channels = _choose_tracks(around, max(columns) + 1)
+    _place(layout, widths, labels, around, channels)
+    for way in ways:
+        points = _points(way, channels) if any(way is w for w in around) else _vertical(way)
+        layout.lines.append(Line(way.source.layer.index, way.target.layer.index, points))
+    _label(layout, around)
+    return layout
+
+
+def _columns(graph: Graph, levels: list[list[float]]) -> list[int]:
+    """Return each layer's column: a new one wherever the strides turn, a part of the model begins, or a box is tall."""
+    columns, direction = [0], 0
+    for before, layer in zip(graph.layers, graph.layers[1:], strict=False):
+        old, new = levels[before.index], levels[layer.index]
+        turn = (new[-1] > old[-1]) - (new[-1] < old[-1])
+        fresh = layer is graph.head or layer.part != before.part or len(old) > 1 or len(new) > 1
+        if fresh or turn * direction < 0:
+            direction = 0
+            columns.append(columns[-1] + 1)
+        else:
+            direction = direction or turn
+            columns.append(columns[-1])
+    return columns
+
+
+def _boxes(graph: Graph, levels: list[list[float]], columns: list[int]) -> Layout:
+    """Give every layer its rows."""
+    cells: dict[tuple[int, float], list[int]] = {}
+    for i, level in enumerate(levels):
+        if len(level) == 1:
+            cells.setdefault((columns[i], level[0]), []).append(i)
+    bands: list[Band] = []
+    first: dict[float, int] = {}
+    count: dict[float, int] = {}
+    rows = 0
+    for value in sorted({v for each in levels for v in each}):
+        count[value] = max((len(c) for (_, v), c in cells.items() if v == value), default=1)
+        first[value] = rows
+        bands.append(Band(2**value, rows * ROW, (rows + count[value]) * ROW))
+        rows += count[value]
+    boxes: dict[int, Box] = {}
+    for (column, value), inside in cells.items():
+        upwards = _goes_up(column, columns, levels)
+        start = first[value] + (count[value] - len(inside) + upwards) // 2
+        for k, i in enumerate(reversed(inside) if upwards else inside):
+            boxes[i] = Box(graph.layers[i], column, start + k, start + k)
+    for i, level in enumerate(levels):
+        if len(level) > 1:
+            boxes[i] = Box(graph.layers[i], columns[i], first[level[0]], first[level[-1]] + count[level[-1]] - 1)
+    return Layout(dict(sorted(boxes.items())), bands, height=rows * ROW)
+
+
+def _goes_up(column: int, columns: list[int], levels: list[list[float]]) -> bool:
+    inside = [levels[i][-1] for i, c in enumerate(columns) if c == column]
+    return inside[0] > inside[-1]
+
+
+def _straight(way: _Way, layout: Layout) -> bool:
+    """Say whether a line runs within one column to the next box."""
+    a, b = way.source, way.target
+    if a.column != b.column or a.top == b.top:
+        return False
+    low, high = sorted((a.top, b.top))
+    return not any(c.column == a.column and low < c.top < high for c in layout.boxes.values())
+
+
+def _vertical(way: _Way) -> tuple[tuple[float, float], ...]:
+    a, b = way.source, way.target
+    x, down = a.x + a.width / 2, 1 if b.y > a.y else -1
+    return (x, a.y + down * a.height / 2), (x, b.y - down * b.height / 2)
+
+
+def _choose_lanes(ways: list[_Way], layout: Layout) -> None:
+    """Choose the height at which each line crosses the columns between its ends: free of boxes and of other lines."""
+    taken: dict[int, list[tuple[float, int]]] = {}  # column -> (height, source) of the lines that cross it
+    rows = round(layout.height / ROW)
+    gaps = [k * ROW + lane for k in range(rows + 1) for lane in _LANES]
+    # The shortest first, so that neighbours get the straight way.
+    for way in sorted(ways, key=lambda w: (w.target.column - w.source.column, w.source.layer.index)):
+        a, b = way.source, way.target
+        if a.bottom > a.top:  # a tall box is left at the height of its reader
+            way.start = _inside(b.y, a)
+        goal = _inside(way.start, b) if b.bottom > b.top else b.y
+        between = range(a.column + 1, b.column)
+        blocked = [box for box in layout.boxes.values() if box.column in between]
+
+        def free(y: float, source: int, blocked: list[Box] = blocked, between: range = between) -> bool:
+            hits = any(abs(y - box.y) < box.height / 2 + 0.04 for box in blocked)
+            near = (other for c in between for other in taken.get(c, []))
+            return not hits and all(abs(y - height) > _NEAR or s == source for height, s in near)
+
+        choices = [way.start, goal, *((k + 0.5) * ROW for k in range(rows)), *gaps]
+        if b.column <= a.column + 1:  # nothing to cross
+            choices = [goal if b.bottom > b.top else way.start]
+        source = a.layer.index
+        choices = [y for y in choices if free(y, source)] or [way.start]
+        shared = {height for c in between for height, s in taken.get(c, []) if s == source}
+        way.lane = min(choices, key=lambda y: _length(y, way.start, goal, y in shared))
+        for c in between:
+            taken.setdefault(c, []).append((way.lane, source))
+        way.end = _inside(way.lane, b) if b.bottom > b.top else b.y
+
+
+def _length(y: float, start: float, goal: float, shared: bool) -> float:
+    """Return what a lane costs: its detour, a corner at each end; nothing more where the source has a line there."""
+    corners = (abs(y - start) > 1e-6) + (abs(y - goal) > 1e-6)
+    return abs(y - start) + abs(y - goal) + 0.3 * corners - 0.2 * shared
+
+
+def _inside(y: float, box: Box) -> float:
+    half = box.height / 2 - 0.06
+    return min(max(y, box.y - half), box.y + half)
+
+
+def _choose_ports(ways: list[_Way]) -> None:
+    """Spread the ends of the lines that arrive at one side of a box, in the order of where they come from."""
+    arriving: dict[tuple[int, bool], list[_Way]] = {}
+    for way in ways:
+        arriving.setdefault((way.target.layer.index, way.source.column == way.target.column), []).append(way)
+    for group in arriving.values():
+        box = group[0].target
+        if box.bottom > box.top:
+            _spread(group)
+            continue
+        above = sorted((w for w in group if w.lane < box.y - 1e-6), key=lambda w: w.lane)
+        below = sorted((w for w in group if w.lane > box.y + 1e-6), key=lambda w: -w.lane)
+        for side, sign in ((above, -1), (below, 1)):
+            step = 0.11 / max(len(side) - 1, 1)
+            for k, way in enumerate(reversed(side)):
+                way.end = box.y + sign * (0.06 + min(step, 0.06) * k)
+
+
+def _spread(group: list[_Way]) -> None:
+    """Keep lines of different sources apart where they arrive at a tall box."""
+    last = -math.inf
+    for way in sorted(group, key=lambda w: (w.end, w.lane)):
+        way.end = max(way.end, last + 0.1)
+        last = way.end
+
+
+def _choose_tracks(ways: list[_Way], columns: int) -> list[_Channel]:
+    """Return the space right of each column with the tracks of its vertical parts: apart where they overlap."""
+    wanted: list[dict[tuple[int, float], list[float]]] = [{} for _ in range(columns)]
+    for way in ways:
+        for column, begin, end in _turns(way):
+            wanted[column].setdefault((way.source.layer.index, begin), [begin]).append(end)
+    channels = []
+    for parts in wanted:
+        channel = _Channel()
+        # Short ones first, next to the boxes that they leave.
+        for key, ys in sorted(parts.items(), key=lambda p: (max(p[1]) - min(p[1]), p[0])):
+            top, bottom = min(ys) - _NEAR, max(ys) + _NEAR
+            used = {n for t, b, n in channel.taken if top < b and t < bottom}
+            number = next(n for n in range(len(parts)) if n not in used)
+            channel.taken.append((top, bottom, number))
+            channel.track[key] = number
+        channels.append(channel)
+    return channels
+
+
+def _turns(way: _Way) -> list[tuple[int, float, float]]:
+    """Return the vertical parts of a line: the column left of it, the heights where it begins and ends."""
+    a, b = way.source.column, way.target.column
+    if b <= a + 1:
+        return [(a, way.start, way.end)] if abs(way.start - way.end) > 1e-6 or a == b else []
+    parts = [(a, way.start, way.lane), (b - 1, way.lane, way.end)]
+    return [p for p in parts if abs(p[1] - p[2]) > 1e-6]
+
+
+def _place(
+    layout: Layout, widths: Sequence[float], labels: Sequence[float], around: list[_Way], channels: list[_Channel]
+) -> None:
+    """Give columns and boxes their x, as far apart as what stands in and between them needs."""
+    leaving: dict[int, float] = {}
+    for way in around:
+        label = labels[way.source.layer.index] + LABEL
+        leaving[way.source.column] = max(label, leaving.get(way.source.column, 0))
+    x = MARGIN
+    for column, channel in enumerate(channels):
+        inside = [box for box in layout.boxes.values() if box.column == column]
+        width = max(widths[box.layer.index] for box in inside)
+        for box in inside:
+            box.x, box.width = x, width
+        channel.x = x + width + leaving.get(column, 0.1)
+        x = channel.x + TRACK * max((n + 1 for _, _, n in channel.taken), default=0) + ARROW
+    layout.width = max(b.x + b.width for b in layout.boxes.values()) + EDGE
+
+
+def _points(way: _Way, channels: list[_Channel]) -> tuple[tuple[float, float], ...]:
+    a, b = way.source, way.target
+    points = [(a.x + a.width, way.start)]
+    for column, begin, end in _turns(way):
+        x = channels[column].x + TRACK * channels[column].track[a.layer.index, begin]
+        points += [(x, begin), (x, end)]
+    return (*points, (b.x + b.width if a.column == b.column else b.x, way.end))
+
+
+def _label(layout: Layout, around: list[_Way]) -> None:
+    """Write each layer's output once on each way that it takes: down or up, and out to the right."""
+    for line in layout.lines:
+        (x0, y0), (x1, y1) = line.points[:2]
+        if len(line.points) == 2 and x0 == x1:
+            layout.labels.append(Label(line.source, x0 + 0.06, (y0 + y1) / 2))
+    out = {(w.source.layer.index, w.start): w.source for w in around}
+    for (source, start), box in sorted(out.items()):
+        layout.labels.append(Label(source, box.x + box.width + 0.05, start - 0.075))

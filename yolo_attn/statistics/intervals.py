@@ -1,0 +1,193 @@
+"""The two sources of chance together: the seeds that were trained with, and the images that were tested on.
+
+A difference of seed i on images j is ``d + s_i + mean over j of (a_j + e_ij)``: ``s`` is the seed's own effect, ``a``
+what an image favours whatever the seed, ``e`` the rest. The variance of the seeds' differences holds ``s`` and ``e``;
+that of an image bootstrap of their mean holds ``a`` and ``e``. The sum of both would count ``e`` twice, so only the
+part of ``a`` is added: the covariance, over the resampled sets of images, between the differences of different seeds.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .seed_differences import LEVEL, SAME, Difference
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+PRESENT = 0.95  # of the resampled sets must have an object to find
+
+
+@dataclass(frozen=True)
+class ImageInterval:
+    """What other test images would give with these very models: a percentile bootstrap, in points.
+
+    Attributes:
+        resamples: Number of resampled sets.
+        images: Images in each.
+        se: Standard deviation of the mean difference over the sets.
+        low: Lower end of the 95 % interval.
+        high: Upper end.
+    """
+
+    resamples: int
+    images: int
+    se: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Interval:
+    """What other seeds on other test images would give: a 95 % interval, in points.
+
+    Attributes:
+        low: Lower end.
+        high: Upper end.
+        se: Standard error.
+        df: Degrees of freedom of the t distribution with which ``se`` gives this interval.
+    """
+
+    low: float
+    high: float
+    se: float
+    df: float
+
+
+@dataclass(frozen=True)
+class ImageNoise:
+    """What the images add: see :func:`image_noise`.
+
+    Attributes:
+        interval: That of these models.
+        shared: Variance that all seeds have in common, in points squared; None with one seed.
+    """
+
+    interval: ImageInterval
+    shared: float | None
+
+
+def shared_variance(covariance: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the mean covariance between different seeds, not below 0.
+
+    Args:
+        covariance: ``(..., n, n)`` of the seeds' differences over resampled sets of images.
+    """
+    n = covariance.shape[-1]
+    total, diagonal = covariance.sum(axis=(-1, -2)), np.trace(covariance, axis1=-2, axis2=-1)
+    return np.maximum((total - diagonal) / (n * (n - 1)), 0.0)
+
+
+def image_noise(
+    variant: NDArray[np.float64], base: NDArray[np.float64], images: int, *, paired: bool
+) -> ImageNoise | None:
+    """Return how the mean difference varies over resampled sets of images, the same sets for every run.
+
+    Args:
+        variant: ``(runs, sets)``, the figure of each run on each set, in points; NaN where a set has no object.
+        base: The same of the base; in the order of the variant's seeds if ``paired``.
+        images: Images in a set.
+        paired: Whether run i of both has the same seed.
+
+    Returns:
+        None if more than 1 in 20 sets has no object to find: then so few images hold one that resampling says nothing.
+    """
+    present = np.isfinite(variant).all(axis=0) & np.isfinite(base).all(axis=0)
+    if present.mean() < PRESENT or present.sum() < 2:
+        return None
+    ours, theirs = variant[:, present], base[:, present]
+    means = ours.mean(axis=0) - theirs.mean(axis=0)
+    low, high = np.percentile(means, [100 * LEVEL / 2, 100 * (1 - LEVEL / 2)])
+    interval = ImageInterval(int(present.sum()), images, float(means.std(ddof=1)), float(low), float(high))
+    shared = None
+    if len(ours) > 1 and len(theirs) > 1:
+        if paired:
+            shared = float(shared_variance(np.cov(ours - theirs)))
+        else:
+            both = np.cov(np.concatenate([ours, theirs]))
+            k = len(ours)
+            within = [block[~np.eye(len(block), dtype=bool)].mean() for block in (both[:k, :k], both[k:, k:])]
+            shared = max(float(sum(within) - 2 * both[:k, k:].mean()), 0.0)
+    return ImageNoise(interval, shared)
+
+
+def half_width(se: Any, df: Any, shared: Any, images: Any, level: Any = LEVEL) -> Any:
+    """Return half of the interval of seeds and images; arrays of one shape, or numbers.
+
+    The quantile lies between the two of t that would hold for one source alone: its inverse square is the mean of
+    theirs, weighted by the variances, and the interval is never narrower than the seeds' own. With 3 to 10 seeds it
+    misses in 4 to 5 of 100 cases whatever the shares. Satterthwaite's degrees of freedom miss in up to 7, Cochran's
+    mean of the quantiles in as few as 3. With 2 seeds this one may miss in as few as 2.
+
+    Args:
+        se: Standard error from the seeds.
+        df: Its degrees of freedom.
+        shared: Variance from the images.
+        images: Number of images.
+        level: 0.05 for an interval of 95 %.
+    """
+    from scipy import stats  # type: ignore[import-untyped]
+
+    total = np.square(se) + shared
+    weight = np.divide(np.square(se), total, out=np.ones_like(np.asarray(total, dtype=float)), where=total > 0)
+    seeds, others = (stats.t.isf(np.asarray(level) / 2, k) for k in (df, np.maximum(images - 1, 1)))
+    quantile = (weight / seeds**2 + (1 - weight) / others**2) ** -0.5
+    return np.maximum(quantile * np.sqrt(total), seeds * se)
+
+
+def p_value(difference: Difference, shared: float, images: int) -> float | None:
+    """Return the level at which the interval of seeds and images would just touch 0.
+
+    Args:
+        difference: That of the seeds.
+        shared: Variance from the images; 0 for the t test of the seeds alone.
+        images: Number of images.
+    """
+    from scipy import optimize
+
+    if difference.se is None or difference.df is None:
+        return difference.p_t
+    size, se, df = abs(difference.mean), difference.se, difference.df
+    if size <= SAME:
+        return 1.0
+    if shared == 0:
+        return difference.p_t
+    smallest, largest = 1e-15, 1 - 1e-6
+
+    def excess(logarithm: float) -> float:
+        return float(half_width(se, df, shared, images, math.exp(logarithm))) - size
+
+    if excess(math.log(smallest)) <= 0:
+        return smallest
+    if excess(math.log(largest)) >= 0:
+        return 1.0
+    return math.exp(optimize.brentq(excess, math.log(smallest), math.log(largest)))
+
+
+def combined(difference: Difference, shared: float | None, images: int) -> Interval | None:
+    """Return the interval for other seeds and other images; None with one seed.
+
+    Args:
+        difference: That of the seeds.
+        shared: As :func:`image_noise` gives it.
+        images: Number of images.
+    """
+    from scipy import optimize, stats
+
+    if shared is None or difference.se is None or difference.df is None:
+        return None
+    half = float(half_width(difference.se, difference.df, shared, images))
+    se = math.sqrt(difference.se**2 + shared)
+    df = difference.df
+    if se > 0:
+        ends = sorted((difference.df, float(max(images - 1, 1))))
+        wide, narrow = (float(stats.t.isf(LEVEL / 2, end)) for end in ends)
+        if wide > half / se > narrow:
+            df = float(optimize.brentq(lambda k: float(stats.t.isf(LEVEL / 2, k)) - half / se, *ends))
+        else:
+            df = ends[0] if half / se >= wide else ends[1]
+    return Interval(difference.mean - half, difference.mean + half, se, df)

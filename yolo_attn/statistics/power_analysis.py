@@ -1,0 +1,91 @@
+"""What a comparison could have seen: the difference found 8 times in 10, and the seeds it takes for a smaller one."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from .intervals import half_width
+
+WANTED = 0.8
+MOST_SEEDS = 1_000
+_MIDDLES = (np.arange(500) + 0.5) / 500  # of equal parts of the distribution of the measured spread
+
+
+def power(difference: float, se: float, df: float, shared: float, images: int, level: float) -> float:
+    """Return how often a true difference would be found.
+
+    Without noise from the images it is that of the noncentral t distribution. With it there is no closed form: the
+    measured variance of the seeds is taken through its chi-squared distribution.
+
+    Args:
+        difference: The true one, points.
+        se: True standard error from the seeds, points.
+        df: Degrees of freedom with which it is measured.
+        shared: Variance from the images, points squared.
+        images: Number of images.
+        level: Of the test.
+    """
+    from scipy import stats  # type: ignore[import-untyped]
+
+    spread = math.sqrt(se**2 + shared)
+    if spread == 0:
+        return float(difference != 0)
+    if shared == 0:
+        limit = stats.t.isf(level / 2, df)
+        beyond = stats.nct.sf(limit, df, abs(difference) / se) + stats.nct.sf(limit, df, -abs(difference) / se)
+        return float(beyond) if np.isfinite(beyond) else 1.0
+    measured = se * np.sqrt(stats.chi2.ppf(_MIDDLES, df) / df)
+    half = half_width(measured, df, shared, images, level)
+    return float(np.mean(stats.norm.sf((half - difference) / spread) + stats.norm.sf((half + difference) / spread)))
+
+
+def detectable(se: float, df: float, shared: float, images: int, level: float) -> float | None:
+    """Return the difference that would be found 8 times in 10, in points; None if there is no spread to go by.
+
+    Args:
+        se: Measured standard error from the seeds, points.
+        df: Its degrees of freedom.
+        shared: Variance from the images, points squared.
+        images: Number of images.
+        level: Of the test.
+    """
+    from scipy import optimize
+
+    spread = math.sqrt(se**2 + shared)
+    if spread == 0:
+        return None
+    high = spread
+    while power(high, se, df, shared, images, level) < WANTED:
+        high *= 2
+    return float(
+        optimize.brentq(lambda d: power(d, se, df, shared, images, level) - WANTED, 0.0, high, xtol=1e-4 * spread)
+    )
+
+
+def seeds_for(
+    difference: float, sd: float, shared: float, images: int, level: float, *, paired: bool = True
+) -> int | None:
+    """Return how many seeds find ``difference`` 8 times in 10; None if 1,000 do not.
+
+    Args:
+        difference: The true one, points.
+        sd: Standard deviation of the difference of two runs.
+        shared: Variance from the images, which more seeds do not lower.
+        images: Number of images.
+        level: Of the test.
+        paired: Whether the runs are paired; if not, so many of each model are meant.
+    """
+
+    def enough(n: int) -> bool:
+        df = float((n - 1) if paired else 2 * (n - 1))
+        return power(difference, sd / math.sqrt(n), df, shared, images, level) >= WANTED
+
+    if not enough(MOST_SEEDS):
+        return None
+    too_few, many = 1, MOST_SEEDS
+    while many - too_few > 1:
+        middle = (too_few + many) // 2
+        too_few, many = (too_few, middle) if enough(middle) else (middle, many)
+    return many
