@@ -43,7 +43,7 @@ def uninstall() -> None:
     from .patches import hook
 
     hook.disarm()
-    patching = sys.modules.get(f"{__name__}.patching")
+    patching = sys.modules.get(f"{__name__}.patches.patching")
     if patching is not None:
         patching.undo()
 

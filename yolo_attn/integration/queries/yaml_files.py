@@ -20,7 +20,7 @@ NO_MODEL = "a model YAML needs the lists 'backbone' and 'head' of [from, repeats
 
 def folder(name: str) -> Path:
     """Return the installed ``model_yamls`` or ``datasets`` folder: inside the package, or beside it in a checkout."""
-    package = Path(__file__).resolve().parents[1]
+    package = Path(__file__).resolve().parents[2]
     inside = package / name
     return inside if inside.is_dir() else package.parent / name
 
