@@ -1,14 +1,17 @@
 """The built package in real virtual environments, without a network."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
 import sysconfig
+import tarfile
 import zipfile
 from pathlib import Path
 
 import pytest
+from hatchling import build
 from support import ROOT, run, run_file
 
 pytestmark = pytest.mark.slow
@@ -81,6 +84,25 @@ def test_wheel_contents(wheel, source):
     assert {name.partition("/")[0] for name in names if ".dist-info" not in name} == {"yolo_attn", *STARTUP}
     assert not [name for name in names if "test" in Path(name).name]
     assert "License-Expression: AGPL-3.0-only" in metadata
+
+
+def test_source_distribution(tmp_path, monkeypatch):
+    """It is small, has the documents, and a wheel can be built from it; its page on PyPI has no relative links."""
+    monkeypatch.chdir(ROOT)
+    file = tmp_path / build.build_sdist(str(tmp_path))
+    assert file.stat().st_size < 1_000_000
+    with tarfile.open(file) as archive:
+        archive.extractall(tmp_path, **({"filter": "data"} if sys.version_info >= (3, 12) else {}))
+    (folder,) = (f for f in tmp_path.iterdir() if f.is_dir())
+    assert {"yolo_attn", "model_yamls", "datasets", "docs"} == {f.name for f in folder.iterdir() if f.is_dir()}
+    for name in "README.md", "CHANGELOG.md", "CONTRIBUTING.md", "CITATION.cff", "SECURITY.md", "docs/README.md":
+        assert (folder / name).read_bytes() == (ROOT / name).read_bytes()
+    page = (folder / "PKG-INFO").read_text(encoding="utf-8").partition("\n\n")[2]
+    assert len(page) > 5_000
+    assert [link for link in re.findall(r"\]\(([^)]+)\)", page) if not link.startswith("https://")] == []
+    monkeypatch.chdir(folder)
+    with zipfile.ZipFile(tmp_path / build.build_wheel(str(tmp_path))) as archive:
+        assert {"yolo_attn/py.typed", "yolo_attn/model_yamls/yolo11-ema.yaml", *STARTUP} <= set(archive.namelist())
 
 
 def test_install_and_uninstall(wheel, environment, tmp_path):
