@@ -55,10 +55,10 @@ def test_parts_of_the_queries_make_no_difference(monkeypatch, step):
     x = torch.randn(2, 6, 7, 5, dtype=torch.float64)
     cotangent = torch.randn(2, 9, 7, 5, dtype=torch.float64)
     want = gradients(copy.deepcopy(block), x, cotangent)
-    monkeypatch.setattr(module, "SCORES", {"cpu": step * 2 * 2 * 35 + 1, "cuda": 0})
+    monkeypatch.setattr(module, "MAX_SCORES", {"cpu": step * 2 * 2 * 35 + 1, "cuda": 0})
     seen = []
-    attend = module.attend
-    monkeypatch.setattr(module, "attend", lambda *args: seen.append(args[0].shape[2]) or attend(*args))
+    attend = module.attend_relative
+    monkeypatch.setattr(module, "attend_relative", lambda *args: seen.append(args[0].shape[2]) or attend(*args))
     got = gradients(block, x, cotangent)
     sizes = [step] * (35 // step) + [35 % step] * (35 % step > 0)
     assert seen[: len(sizes)] == sizes
@@ -70,7 +70,7 @@ def test_parts_of_the_queries_make_no_difference(monkeypatch, step):
 
 
 def test_keeps_no_scores_for_the_backward_pass(monkeypatch):
-    monkeypatch.setattr(module, "SCORES", {"cpu": 2**16, "cuda": 0})
+    monkeypatch.setattr(module, "MAX_SCORES", {"cpu": 2**16, "cuda": 0})
     block = AttentionAugmentedConv(16, 16)
     x = torch.randn(1, 16, 24, 24)
     N, kept = 24 * 24, []
@@ -90,14 +90,14 @@ def test_a_graph_holds_the_parts_themselves(monkeypatch):
     block = make()
     x = torch.randn(1, 6, 5, 4, dtype=torch.float64)
     want = block(x)
-    monkeypatch.setattr(module, "SCORES", {"cpu": 2 * 20 * 7, "cuda": 0})
+    monkeypatch.setattr(module, "MAX_SCORES", {"cpu": 2 * 20 * 7, "cuda": 0})
     traced = torch.jit.trace(block, (x,))
-    assert "Recomputed" not in str(traced.inlined_graph)
+    assert "AttendInParts" not in str(traced.inlined_graph)
     assert str(traced.inlined_graph).count("aten::scaled_dot_product_attention") == 3
     torch.testing.assert_close(traced(x), want)
     torch._dynamo.reset()
     compiled = torch.compile(block, backend="eager", fullgraph=True)
-    monkeypatch.setattr(module.Recomputed, "apply", None)
+    monkeypatch.setattr(module.AttendInParts, "apply", None)
     torch.testing.assert_close(compiled(x), want)
     kept = []
     with torch.autograd.graph.saved_tensors_hooks(lambda t: kept.append(t.numel()) or t, lambda t: t):
@@ -108,7 +108,7 @@ def test_a_graph_holds_the_parts_themselves(monkeypatch):
 
 
 def test_parts_may_be_differentiated_once(monkeypatch):
-    monkeypatch.setattr(module, "SCORES", {"cpu": 2**8, "cuda": 0})
+    monkeypatch.setattr(module, "MAX_SCORES", {"cpu": 2**8, "cuda": 0})
     block = make()
     x = torch.randn(1, 6, 5, 4, dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradcheck(block, x, fast_mode=True)
@@ -150,9 +150,9 @@ def test_upsilon_of_one_leaves_no_convolution():
 
 def test_tables_are_taken_from_their_middle_or_stretched():
     table = torch.arange(7.0).reshape(1, 1, 7)  # offsets -3 to 3
-    assert module.offsets(table, 2).tolist() == [[2, 3, 4]]
-    assert module.offsets(table, 4).tolist() == [[0, 1, 2, 3, 4, 5, 6]]
-    torch.testing.assert_close(module.offsets(table, 7), torch.linspace(0, 6, 13).reshape(1, 13))
+    assert module.offset_vectors(table, 2).tolist() == [[2, 3, 4]]
+    assert module.offset_vectors(table, 4).tolist() == [[0, 1, 2, 3, 4, 5, 6]]
+    torch.testing.assert_close(module.offset_vectors(table, 7), torch.linspace(0, 6, 13).reshape(1, 13))
 
 
 def test_offsets_matter_and_places_do_not():
@@ -172,8 +172,8 @@ def test_offsets_matter_and_places_do_not():
 def test_attends_in_float32(monkeypatch, dtype, half):
     block = AttentionAugmentedConv(16, 16).eval()
     seen = []
-    attend = module.attend
-    monkeypatch.setattr(module, "attend", lambda *args: seen.extend(args[:5]) or attend(*args))
+    attend = module.attend_relative
+    monkeypatch.setattr(module, "attend_relative", lambda *args: seen.extend(args[:5]) or attend(*args))
     x = 1e3 * torch.randn(1, 16, 6, 6)
     if half:
         y = block.to(dtype)(x.to(dtype))

@@ -14,9 +14,9 @@ from reference.global_attention import attention
 
 from yolo_attn.blocks import MultiHeadGlobalAttention
 from yolo_attn.blocks.global_attention import EXTENTS, KERNELS, POSITIONS
-from yolo_attn.blocks.nn.kernels import Linear, Linformer, Performer, Softmax
-from yolo_attn.blocks.nn.lsh import Reformer
-from yolo_attn.blocks.nn.positions import RelativePosition, Rotation
+from yolo_attn.blocks.nn.kernels import LinearAttention, LinformerAttention, PerformerAttention, SoftmaxAttention
+from yolo_attn.blocks.nn.positions import RelativePositionBias, RotaryPositionEmbedding
+from yolo_attn.blocks.nn.reformer import ReformerAttention
 
 FORMS = [
     {},
@@ -193,7 +193,7 @@ def test_linformer_with_identity_projections_is_full_attention():
 @pytest.mark.parametrize("hashes", [1, 3])
 @pytest.mark.parametrize("size", [(4, 5), (1, 1), (1, 2)], ids=str)
 def test_lsh_with_one_chunk_is_full_attention_with_shared_q_and_k(hashes, size):
-    block = Reformer(8, hashes, 20)
+    block = ReformerAttention(8, hashes, 20)
     q, v = drawn(2, 3, *size, 8), drawn(2, 3, *size, 8)
     flat, N = q.flatten(2, 3), size[0] * size[1]
     keys = flat / flat.norm(dim=3, keepdim=True)
@@ -209,13 +209,13 @@ def test_lsh_attends_to_what_is_alike():
     q = (directions[kind] * 30 + drawn(256, 16) * 0.1).reshape(1, 1, 16, 16, 16)
     v = torch.nn.functional.one_hot(kind, 8).double().reshape(1, 1, 16, 16, 8)
     v = torch.nn.functional.pad(v, (0, 8))
-    y = Reformer(16, 2, 32)(q, q, v).reshape(256, 16)
+    y = ReformerAttention(16, 2, 32)(q, q, v).reshape(256, 16)
     assert (y.argmax(1) == kind).double().mean() > 0.95
 
 
 @pytest.mark.parametrize("mixed", [False, True])
 def test_rope_scores_depend_on_the_offset_only(mixed):
-    rotation = Rotation(3, 8, 100.0 if not mixed else 10.0, mixed).double()
+    rotation = RotaryPositionEmbedding(3, 8, 100.0 if not mixed else 10.0, mixed).double()
     q, k = (drawn(1, 3, 1, 1, 8).expand(1, 3, 5, 6, 8) for _ in range(2))
     scores = torch.einsum("bhijd,bhkld->hijkl", *rotation(q, k))
     by_offset = {}
@@ -228,9 +228,9 @@ def test_rope_scores_depend_on_the_offset_only(mixed):
 
 
 def test_rope_mixed_with_axial_frequencies_is_rope():
-    axial, mixed = Rotation(2, 8, 10.0, False), Rotation(2, 8, 10.0, True).double()
+    axial, mixed = RotaryPositionEmbedding(2, 8, 10.0, False), RotaryPositionEmbedding(2, 8, 10.0, True).double()
     zero = torch.zeros(2)
-    f = axial.per_cell(8, drawn(1))
+    f = axial.axial_frequencies(8, drawn(1))
     with torch.no_grad():
         frequencies = torch.stack([torch.cat([f, zero]), torch.cat([zero, f])])  # 2 d/2
         mixed.rope_frequencies_bias.copy_(frequencies.unsqueeze(1).expand(2, 2, 4).flatten())
@@ -239,17 +239,20 @@ def test_rope_mixed_with_axial_frequencies_is_rope():
 
 
 def test_rope_mixed_starts_with_the_axial_frequencies_in_a_direction_of_each_head():
-    rotation = Rotation(4, 16, 10.0, True)
+    rotation = RotaryPositionEmbedding(4, 16, 10.0, True)
     frequencies = rotation.rope_frequencies_bias.reshape(2, 4, 8)
     size = frequencies.norm(dim=0)  # heads d/2
-    torch.testing.assert_close(size, rotation.per_cell(16, size).repeat(2).expand(4, 8))
+    torch.testing.assert_close(size, rotation.axial_frequencies(16, size).repeat(2).expand(4, 8))
     assert frequencies[0, :, 0].unique().numel() == 4
 
 
 def error_of_performer(features, scale, draws=3):
     q, k, v = drawn(2, 2, 6, 6, 8) * scale, drawn(2, 2, 6, 6, 8) * scale, drawn(2, 2, 6, 6, 8)
-    want = Softmax()(q, k, v)
-    return float(sum((Performer(8, features)(q, k, v) - want).square().mean() for _ in range(draws)) / draws) ** 0.5
+    want = SoftmaxAttention()(q, k, v)
+    return (
+        float(sum((PerformerAttention(8, features)(q, k, v) - want).square().mean() for _ in range(draws)) / draws)
+        ** 0.5
+    )
 
 
 def test_performers_error_falls_with_the_number_of_features():
@@ -262,11 +265,15 @@ def test_performers_error_grows_with_q_and_k_until_all_keys_weigh_the_same():
     assert error_of_performer(64, 0.25) < error_of_performer(64, 0.5) < error_of_performer(64, 2.0)
     q, k, v = drawn(1, 1, 5, 5, 8), drawn(1, 1, 5, 5, 8), drawn(1, 1, 5, 5, 8)
     mean = v.mean((2, 3), keepdim=True).expand_as(v)
-    torch.testing.assert_close(Performer(8, 64)(10 * q, 10 * k, v), mean)
-    assert (Performer(8, 64)(q, k, v) - mean).abs().max() > 0.1
+    torch.testing.assert_close(PerformerAttention(8, 64)(10 * q, 10 * k, v), mean)
+    assert (PerformerAttention(8, 64)(q, k, v) - mean).abs().max() > 0.1
 
 
-@pytest.mark.parametrize("kernel", [Performer(4, 1), Linear("elu"), Linear("softmax"), Softmax()], ids=str)
+@pytest.mark.parametrize(
+    "kernel",
+    [PerformerAttention(4, 1), LinearAttention("elu"), LinearAttention("softmax"), SoftmaxAttention()],
+    ids=str,
+)
 def test_keys_that_are_not_there_change_nothing(kernel):
     for _ in range(10):  # the largest exponent of one feature and two keys is often below 0, that of a zero key
         q, k, v = drawn(1, 1, 2, 3, 4), drawn(1, 1, 1, 2, 4), drawn(1, 1, 1, 2, 4)
@@ -276,7 +283,7 @@ def test_keys_that_are_not_there_change_nothing(kernel):
 
 
 def test_performers_features_are_orthogonal_and_as_long_as_normal_ones():
-    rows = Performer(8, 800).projection_matrix
+    rows = PerformerAttention(8, 800).projection_matrix
     for block in rows.split(8)[:5]:
         products = block @ block.t()
         assert (products - products.diag().diag()).abs().max() < 0.02
@@ -289,16 +296,16 @@ def test_linear_attention_is_its_feature_map_written_out():
     phi = [torch.nn.functional.elu(t.reshape(6, 4)) + 1 for t in (q, k)]
     weights = phi[0] @ phi[1].t()
     want = weights @ v.reshape(6, 4) / (weights.sum(1, keepdim=True) + 1e-6)
-    torch.testing.assert_close(Linear("elu")(q, k, v).reshape(6, 4), want)
+    torch.testing.assert_close(LinearAttention("elu")(q, k, v).reshape(6, 4), want)
     want = q.reshape(6, 4).softmax(1) @ (k.reshape(6, 4).softmax(0).t() @ v.reshape(6, 4))
-    torch.testing.assert_close(Linear("softmax")(q, k, v).reshape(6, 4), want)
+    torch.testing.assert_close(LinearAttention("softmax")(q, k, v).reshape(6, 4), want)
 
 
 # Relative tables
 
 
 def test_the_relative_table_gives_its_middle_to_smaller_maps_and_keeps_its_ends_on_larger():
-    bias = randomised(RelativePosition(2, 9).double())
+    bias = randomised(RelativePositionBias(2, 9).double())
     table = bias.relative_position_bias_table.reshape(2, 9, 9)
     assert torch.equal(bias(9, 9), table)
     assert torch.equal(bias(3, 7), table[:, 3:6, 1:8])
@@ -310,10 +317,10 @@ def test_the_relative_table_gives_its_middle_to_smaller_maps_and_keeps_its_ends_
 
 
 def test_linformer_averages_any_map_to_its_grid():
-    block = randomised(Linformer((2, 3), 4).double())
+    block = randomised(LinformerAttention((2, 3), 4).double())
     for size in ((2, 3), (1, 1), (7, 5), (40, 60)):
         t = drawn(2, 3, *size, 8)
-        keys = block.projected(t, block.proj_k)
+        keys = block.mix(t, block.proj_k)
         assert keys.shape == (2, 3, 4, 8)
         mean = torch.nn.functional.adaptive_avg_pool2d(t.permute(0, 1, 4, 2, 3).flatten(0, 1), (2, 3)).flatten(2)
         torch.testing.assert_close(keys, (mean @ block.proj_k).reshape(2, 3, 8, 4).transpose(2, 3))

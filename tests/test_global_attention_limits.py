@@ -13,8 +13,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from yolo_attn.blocks import MultiHeadGlobalAttention
 from yolo_attn.blocks.nn import kernels
-from yolo_attn.blocks.nn.kernels import Linear, Performer, Softmax
-from yolo_attn.blocks.nn.lsh import MOST_BUCKETS, Reformer
+from yolo_attn.blocks.nn.kernels import LinearAttention, PerformerAttention, SoftmaxAttention
+from yolo_attn.blocks.nn.reformer import MAX_BUCKETS, ReformerAttention
 
 FORMS = [
     {},
@@ -52,22 +52,22 @@ def test_no_dropout_and_convolutions_for_linear_layers():
 
 
 def test_performers_features_are_never_below_their_eps():
-    features = Performer(4, 16).features_of(drawn(1, 1, 5, 4) * 100, None, (3,))
+    features = PerformerAttention(4, 16).features_of(drawn(1, 1, 5, 4) * 100, None, (3,))
     torch.testing.assert_close(features.min(), torch.tensor(1e-4 / 4, dtype=torch.float64))
 
 
 def test_reformer_has_at_most_128_buckets():
-    block = Reformer(4, 1, 2)
+    block = ReformerAttention(4, 1, 2)
     with LargestTensor() as largest:
-        orders = block.orders(drawn(1, 1, 1000, 4))  # 500 pairs
-    assert MOST_BUCKETS == 128
+        orders = block.sort_by_hash(drawn(1, 1, 1000, 4))  # 500 pairs
+    assert MAX_BUCKETS == 128
     assert largest.elements == 1000 * 128
     assert orders.sort(3).values.tolist() == [[[list(range(1000))]]]
 
 
 def test_linear_attention_to_nothing_is_nothing():
     q = torch.full((1, 1, 2, 2, 4), -200.0)  # elu + 1 = 0
-    assert torch.equal(Linear("elu")(q, q, torch.randn(1, 1, 2, 2, 4)), torch.zeros(1, 1, 2, 2, 4))
+    assert torch.equal(LinearAttention("elu")(q, q, torch.randn(1, 1, 2, 2, 4)), torch.zeros(1, 1, 2, 2, 4))
 
 
 def test_windows_stay_unshifted_along_an_axis_that_one_spans():
@@ -129,7 +129,7 @@ def test_biased_softmax_runs_on_the_fused_kernel_where_the_bias_needs_no_gradien
 
 @every_form
 def test_no_tensor_grows_with_the_square_of_the_map(options, monkeypatch):
-    monkeypatch.setitem(kernels.SCORES, "cpu", 2**15)  # so that small maps have several blocks
+    monkeypatch.setitem(kernels.MAX_SCORES, "cpu", 2**15)  # so that small maps have several blocks
     largest = []
     for side in (16, 32):
         block = MultiHeadGlobalAttention(16, 4, **options)
@@ -167,7 +167,7 @@ def test_blocks_of_queries_change_nothing(scores, extent, monkeypatch):
     x, cotangent = drawn(2, 8, 5, 7).requires_grad_(), drawn(2, 8, 5, 7)
     results = []
     for limit in (2**21, scores):
-        monkeypatch.setitem(kernels.SCORES, "cpu", limit)
+        monkeypatch.setitem(kernels.MAX_SCORES, "cpu", limit)
         block.zero_grad()
         y = block(x)
         results.append([y, *torch.autograd.grad(y, [x, *block.parameters()], cotangent)])
@@ -176,18 +176,18 @@ def test_blocks_of_queries_change_nothing(scores, extent, monkeypatch):
 
 
 def test_blocks_are_computed_again_in_the_backward_pass_but_not_in_a_graph(monkeypatch):
-    monkeypatch.setitem(kernels.SCORES, "cpu", 1000)
-    monkeypatch.setitem(kernels.SCORES, "graph", 1000)
+    monkeypatch.setitem(kernels.MAX_SCORES, "cpu", 1000)
+    monkeypatch.setitem(kernels.MAX_SCORES, "graph", 1000)
     calls = []
-    original = kernels.biased_block
-    monkeypatch.setattr(kernels, "biased_block", lambda *a: calls.append(0) or original(*a))
+    original = kernels.attend_in_tile
+    monkeypatch.setattr(kernels, "attend_in_tile", lambda *a: calls.append(0) or original(*a))
     block, x = MultiHeadGlobalAttention(8, 2), torch.randn(1, 8, 8, 8)
     y = block(x)
     in_forward = len(calls)
     y.sum().backward()
     assert in_forward > 4
     assert len(calls) == 2 * in_forward
-    monkeypatch.setattr(kernels, "in_graph", lambda: True)
+    monkeypatch.setattr(kernels, "building_graph", lambda: True)
     calls.clear()
     block(x).sum().backward()
     assert len(calls) == in_forward
@@ -197,14 +197,14 @@ def test_reformers_rounds_are_computed_again_in_the_backward_pass():
     saved = []
     q = drawn(1, 1, 32, 32, 4).requires_grad_()
     with torch.autograd.graph.saved_tensors_hooks(lambda t: saved.append(t.numel()) or t, lambda t: t):
-        Reformer(4, 2, 64)(q, q, q)
+        ReformerAttention(4, 2, 64)(q, q, q)
     assert max(saved) < 1024 * 128  # the scores of one round
 
 
 @pytest.mark.export
 @pytest.mark.parametrize("options", [FORMS[n] for n in (0, 6, 7, 9, 12, 14)], ids=str)
 def test_exports_with_several_blocks(options, monkeypatch):
-    monkeypatch.setitem(kernels.SCORES, "graph", 2**13)
+    monkeypatch.setitem(kernels.MAX_SCORES, "graph", 2**13)
     block = randomised(MultiHeadGlobalAttention(16, 4, **options)).eval()
     x = torch.randn(2, 16, 9, 11)
     want = block(x)
@@ -213,8 +213,8 @@ def test_exports_with_several_blocks(options, monkeypatch):
 
 @pytest.mark.export
 def test_a_compiled_graph_trains(monkeypatch):
-    monkeypatch.setitem(kernels.SCORES, "cpu", 3000)
-    monkeypatch.setitem(kernels.SCORES, "graph", 3000)
+    monkeypatch.setitem(kernels.MAX_SCORES, "cpu", 3000)
+    monkeypatch.setitem(kernels.MAX_SCORES, "graph", 3000)
     block, x = randomised(MultiHeadGlobalAttention(16, 4).double()).train(), drawn(2, 16, 9, 11)
     block(x).square().sum().backward()
     want = {n: p.grad.clone() for n, p in block.named_parameters()}
@@ -242,10 +242,10 @@ def test_large_batches_of_windows_go_to_the_kernel_in_parts(monkeypatch):
     real = torch.rand(7, 2, 3) > 0.3
     real[:, 0, 0] = True
     table = drawn(2, 3, 5)
-    want = [Softmax()(q, k, v, *more) for more in ((), (real,), (None, table), (real, table))]
-    monkeypatch.setattr(kernels, "BATCH", 3)
+    want = [SoftmaxAttention()(q, k, v, *more) for more in ((), (real,), (None, table), (real, table))]
+    monkeypatch.setattr(kernels, "MAX_BATCH", 3)
     for more, w in zip(((), (real,), (None, table), (real, table)), want, strict=True):
-        torch.testing.assert_close(Softmax()(q, k, v, *more), w)
+        torch.testing.assert_close(SoftmaxAttention()(q, k, v, *more), w)
 
 
 # Half precision
@@ -277,9 +277,9 @@ def test_biased_scores_that_half_precision_would_overflow(dtype):
     q, k = q * 300, k * 300
     table = torch.randn(2, 7, 7).to(dtype).float()
     assert torch.matmul(q.flatten(2, 3).float(), k.flatten(2, 3).float().transpose(2, 3)).abs().max() > 65504
-    want = Softmax()(q.double(), k.double(), v.double(), None, table.double())
+    want = SoftmaxAttention()(q.double(), k.double(), v.double(), None, table.double())
     for gradient in (False, True):
-        y = Softmax()(q, k, v, None, table.clone().requires_grad_(gradient))
+        y = SoftmaxAttention()(q, k, v, None, table.clone().requires_grad_(gradient))
         assert y.dtype == dtype
         torch.testing.assert_close(y.double(), want, rtol=0.02, atol=0.02)
 

@@ -11,7 +11,7 @@ from oracles import LargestTensor, arrays, assert_same, randomised
 from reference import gsop as loops
 
 from yolo_attn.blocks import GSoP, GSopBlock
-from yolo_attn.blocks.functional import resample
+from yolo_attn.blocks.functional import resize_by_mean
 from yolo_attn.blocks.gsop import authors_position_covariance, covariance, join_shape
 from yolo_attn.registry import BLOCKS
 
@@ -313,14 +313,14 @@ def test_gsop_on_one_position_sees_one_value_in_the_covariance_of_the_cells():
 @pytest.mark.parametrize("size", [(8, 16), (24, 8), (4, 2), (1, 40)], ids=str)
 def test_resample_is_the_authors_unpooling_at_whole_multiples(size):
     gate = torch.randn(2, 1, 8, 8, dtype=torch.float64)
-    got = resample(gate, *size, overlap=False)
+    got = resize_by_mean(gate, *size, overlap=False)
     torch.testing.assert_close(got, F.adaptive_avg_pool2d(gate, size), rtol=1e-14, atol=1e-15)
 
 
 @pytest.mark.parametrize("size", [(20, 20), (13, 8), (9, 31)], ids=str)
 def test_resample_is_nearest_interpolation_where_the_map_is_larger(size):
     gate = torch.randn(2, 1, 8, 8, dtype=torch.float64)
-    got = resample(gate, *size, overlap=False)
+    got = resize_by_mean(gate, *size, overlap=False)
     assert torch.equal(got, F.interpolate(gate, size=size, mode="nearest"))
     assert not torch.allclose(got, F.adaptive_avg_pool2d(gate, size))  # theirs mixes neighbours
 
@@ -328,9 +328,9 @@ def test_resample_is_nearest_interpolation_where_the_map_is_larger(size):
 @pytest.mark.parametrize("size", [(3, 5), (20, 7), (8, 8), (1, 1), (100, 61)], ids=str)
 def test_resample_is_adaptive_pooling_both_ways(size):
     x = torch.randn(2, 3, *size, dtype=torch.float64)
-    torch.testing.assert_close(resample(x, 8, 8, overlap=True), F.adaptive_avg_pool2d(x, 8))
+    torch.testing.assert_close(resize_by_mean(x, 8, 8, overlap=True), F.adaptive_avg_pool2d(x, 8))
     gate = torch.randn(2, 1, 8, 8, dtype=torch.float64)
-    torch.testing.assert_close(resample(gate, *size, overlap=True), F.adaptive_avg_pool2d(gate, size))
+    torch.testing.assert_close(resize_by_mean(gate, *size, overlap=True), F.adaptive_avg_pool2d(gate, size))
 
 
 def test_gsop_of_a_grid_of_twice_the_side_takes_16_times_as_much():

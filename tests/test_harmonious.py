@@ -14,7 +14,7 @@ from reference import harmonious as loop
 from torch import nn
 
 from yolo_attn.blocks import ChannelAttn, HardAttn, HarmAttn, SoftAttn, SpatialAttn
-from yolo_attn.blocks.nn.regions import LocalBranch, cut, write_back
+from yolo_attn.blocks.nn.regions import RegionBottleneck, cut_regions, paste_regions
 
 ALL = (SpatialAttn, ChannelAttn, SoftAttn, HardAttn, HarmAttn)
 SOFT = (SpatialAttn, ChannelAttn, SoftAttn)
@@ -377,9 +377,9 @@ def regions(n=3, batch=2, seed=0):
 @pytest.mark.parametrize("size", [(1, 1), (3, 5), (8, 8), (11, 4)], ids=str)
 def test_cut_and_write_back_are_grid_sample_of_the_affine_grid(size):
     x, (t, s) = a_map(2, 3, 7, 6), regions()
-    got = cut(x, t, s, size)
+    got = cut_regions(x, t, s, size)
     assert got.shape == (2, 3, 3, *size)
-    back = write_back(got, t, s, (7, 6))
+    back = paste_regions(got, t, s, (7, 6))
     want = torch.zeros_like(x)
     for k in range(3):
         theta = torch.cat([torch.diag_embed(s[:, k]), t[:, k].unsqueeze(2)], 2)
@@ -394,9 +394,9 @@ def test_cut_and_write_back_are_grid_sample_of_the_affine_grid(size):
 def test_cut_has_neither_aligned_corners_nor_repeated_edges():
     x = torch.arange(8.0).reshape(1, 1, 8, 1) + 1
     one = torch.ones(1, 1, 2)
-    got = cut(x, 0 * one, one * torch.tensor([1.0, 0.25]), (2, 1)).flatten()
+    got = cut_regions(x, 0 * one, one * torch.tensor([1.0, 0.25]), (2, 1)).flatten()
     torch.testing.assert_close(got, torch.tensor([4.0, 5.0]))  # aligned corners: 3.625, 5.375
-    outside = cut(x, one * torch.tensor([0.0, 1.0]), one, (8, 1)).flatten()
+    outside = cut_regions(x, one * torch.tensor([0.0, 1.0]), one, (8, 1)).flatten()
     torch.testing.assert_close(outside, torch.tensor([5.0, 6, 7, 8, 0, 0, 0, 0]))
 
 
@@ -405,9 +405,9 @@ def test_regions_side_by_side_come_back_as_the_map(n):
     x = a_map(2, 3, 8, 5)
     t = torch.tensor([[0.0, (2 * i + 1) / n - 1] for i in range(n)], dtype=torch.float64).expand(2, n, 2)
     s = torch.tensor([1.0, 1 / n], dtype=torch.float64).expand(2, n, 2)
-    crops = cut(x, t, s, (8 // n, 5))
+    crops = cut_regions(x, t, s, (8 // n, 5))
     torch.testing.assert_close(crops, x.reshape(2, 3, n, 8 // n, 5))
-    torch.testing.assert_close(write_back(crops, t, s, (8, 5)), x)
+    torch.testing.assert_close(paste_regions(crops, t, s, (8, 5)), x)
 
 
 @pytest.mark.parametrize("shift", [0.0, 0.13])
@@ -415,9 +415,9 @@ def test_translations_and_scales_get_gradients(shift):
     x, (t, s) = a_map(1, 2, 5, 4).requires_grad_(), regions(2, 1)
     t = (t + shift).requires_grad_()
     s = s.requires_grad_()
-    assert torch.autograd.gradcheck(lambda x, t, s: cut(x, t, s, (3, 4)), (x, t, s))
+    assert torch.autograd.gradcheck(lambda x, t, s: cut_regions(x, t, s, (3, 4)), (x, t, s))
     crops = a_map(1, 2, 2, 3, 4).requires_grad_()
-    assert torch.autograd.gradcheck(lambda r, t, s: write_back(r, t, s, (5, 4)), (crops, t, s))
+    assert torch.autograd.gradcheck(lambda r, t, s: paste_regions(r, t, s, (5, 4)), (crops, t, s))
     layer = build(HardAttn, 4, regions=2, scale="learnable", local_reduction=2, apply=True)
     layer(a_map(1, 4, 5, 4)).square().sum().backward()
     assert layer.fc.bias.grad.abs().min() > 0
@@ -436,12 +436,12 @@ def test_a_fresh_layer_learns_where_to_look():
 def test_regions_are_float32_under_autocast_and_in_half(dtype):
     x, (t, s) = torch.randn(1, 4, 160, 8), regions(2, 1)
     t, s = t.float(), s.float()
-    want = cut(x, t, s, (80, 8))
+    want = cut_regions(x, t, s, (80, 8))
     with torch.autocast("cpu", dtype=dtype):
-        assert torch.equal(cut(x, t, s, (80, 8)), want)
-        assert torch.equal(write_back(want, t, s, (160, 8)), write_back(want.clone(), t, s, (160, 8)))
+        assert torch.equal(cut_regions(x, t, s, (80, 8)), want)
+        assert torch.equal(paste_regions(want, t, s, (160, 8)), paste_regions(want.clone(), t, s, (160, 8)))
     rounded = x.to(dtype)
-    assert torch.equal(cut(rounded, t, s, (80, 8)), cut(rounded.float(), t, s, (80, 8)).to(dtype))
+    assert torch.equal(cut_regions(rounded, t, s, (80, 8)), cut_regions(rounded.float(), t, s, (80, 8)).to(dtype))
     layer = randomised(HardAttn(4, scale="learnable", apply=True)).eval()
     theta = layer.theta(x)
     with torch.autocast("cpu", dtype=dtype):
@@ -463,13 +463,13 @@ def test_a_region_is_read_once_at_its_own_resolution():
 
 def test_the_local_branch_crops_before_it_reduces():
     """1x1 convolutions without bias commute with sampling: done on the whole map, they are those of the crops."""
-    branch = randomised(LocalBranch(8, 2).double()).eval()
+    branch = randomised(RegionBottleneck(8, 2).double()).eval()
     x, (t, s) = a_map(2, 8, 9, 7), regions(4)
-    crops = cut(x, t, s, (3, 7)).transpose(1, 2).reshape(8, 8, 3, 7)
+    crops = cut_regions(x, t, s, (3, 7)).transpose(1, 2).reshape(8, 8, 3, 7)
     z = branch.reduce_bn(branch.reduce(crops)).relu()
     z = branch.expand(branch.conv_bn(branch.conv(z)).relu())
     z = z.reshape(2, 4, 8, 3, 7).transpose(1, 2)
-    torch.testing.assert_close(branch(x, t, s), write_back(z, t, s, (9, 7)))
+    torch.testing.assert_close(branch(x, t, s), paste_regions(z, t, s, (9, 7)))
 
 
 # Hard attention: Limits
@@ -487,7 +487,7 @@ def test_beyond_half_a_cell_around_the_regions_nothing_changes():
     # between two rows, the edge fades
     one = torch.ones(1, 1, 1, 8, 1, dtype=torch.float64)
     place = torch.tensor([[[0.0, -0.75 + 2 * 0.25 / 32]]]).double(), torch.tensor([[[1.0, 0.25]]]).double()
-    rows = write_back(one, *place, (32, 1)).flatten()
+    rows = paste_regions(one, *place, (32, 1)).flatten()
     torch.testing.assert_close(rows[:10], torch.tensor([0.75, 1, 1, 1, 1, 1, 1, 1, 0.25, 0]).double())
 
 
@@ -557,7 +557,7 @@ def test_harm_is_soft_attention_and_regions_of_its_input():
 def test_harm_hands_its_options_on():
     layer = HarmAttn(32, 8, 3, "learnable", 2, True, True)
     assert layer.soft_attn.channel_attn.conv1.conv.out_channels == 4
-    assert layer.soft_attn.rectify
+    assert layer.soft_attn.relu_before_sigmoid
     assert layer.hard_attn.regions == 3
     assert layer.hard_attn.fc_scale is not None
     assert layer.hard_attn.local.conv.out_channels == 16

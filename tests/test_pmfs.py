@@ -10,9 +10,9 @@ from oracles import arrays, assert_same, randomised
 from reference.pmfs import pmfs, pmfs_channel, pmfs_spatial
 
 from yolo_attn.blocks import PMFS, GlobalPMFSBlock_AP, GlobalPMFSBlock_AP_Separate, PMFSChannel, PMFSSpatial
-from yolo_attn.blocks.functional import in_float32
+from yolo_attn.blocks.functional import in_float32, resize_by_max
+from yolo_attn.blocks.nn.conv_norm import ConvNormReLU, SeparableConv
 from yolo_attn.blocks.nn.polarized import mean_and_variance
-from yolo_attn.blocks.pmfs import ConvNormRelu, SeparableConv, resize
 from yolo_attn.registry import BLOCKS
 
 SIZES = {
@@ -146,7 +146,7 @@ def test_pmfs_authors_plain_form():
     assert torch.equal(theirs(maps), house(maps))
     deep = GlobalPMFSBlock_AP([4, 6], [2, 1], 3, 2, 5, 2).eval()  # 3d by default, ch_k and ch_v differ
     assert deep([torch.randn(1, 4, 4, 6, 8), torch.randn(1, 6, 2, 3, 4)]).shape == (1, 6, 2, 3, 4)
-    kinds = {"separable": SeparableConv, "conv": ConvNormRelu}
+    kinds = {"separable": SeparableConv, "conv": ConvNormReLU}
     for form, other in (("separable", "conv"), ("conv", "separable")):
         modules = [type(m) for m in PMFS([6, 4], ch=3, form=form).modules()]
         assert modules.count(kinds[form]) == 10
@@ -244,11 +244,11 @@ def test_pmfs_wants_as_many_maps_as_it_was_built_for():
 
 def test_resize_pools_with_kernel_equal_to_stride_at_whole_multiples():
     x = torch.randn(1, 2, 12, 8)
-    assert torch.equal(resize(x, (4, 4)), torch.nn.functional.max_pool2d(x, (3, 2)))
-    assert torch.equal(resize(x, (4, 4)), torch.nn.functional.adaptive_max_pool2d(x, (4, 4)))
-    assert torch.equal(resize(x, (5, 7)), torch.nn.functional.adaptive_max_pool2d(x, (5, 7)))
-    assert torch.equal(resize(x, (24, 16)), x.repeat_interleave(2, 2).repeat_interleave(2, 3))
-    assert resize(x, (12, 8)) is x
+    assert torch.equal(resize_by_max(x, (4, 4)), torch.nn.functional.max_pool2d(x, (3, 2)))
+    assert torch.equal(resize_by_max(x, (4, 4)), torch.nn.functional.adaptive_max_pool2d(x, (4, 4)))
+    assert torch.equal(resize_by_max(x, (5, 7)), torch.nn.functional.adaptive_max_pool2d(x, (5, 7)))
+    assert torch.equal(resize_by_max(x, (24, 16)), x.repeat_interleave(2, 2).repeat_interleave(2, 3))
+    assert resize_by_max(x, (12, 8)) is x
 
 
 def test_pmfs_groups_do_not_depend_on_the_number_of_inputs():

@@ -32,7 +32,7 @@ def test_register_fills_the_table(own_layers):
     spec = own_layers.get("One")
     assert spec == BlockSpec(name="One", cls=One, paper=PAPER, positional=("heads",), min_batch=2)
     assert (spec.inputs, spec.output, spec.repeats, spec.replaces_csp) == ("one", "input", "stack", False)
-    assert spec.where == "test_registry.One"
+    assert spec.import_path == "test_registry.One"
     assert list(spec.options()) == ["reduction", "heads"]
 
 
@@ -199,21 +199,16 @@ def imports(file: Path) -> list[str]:
     return found
 
 
-FILES = sorted((ROOT / "yolo_attn").rglob("*.py"))
-
-
-def test_the_registry_imports_nobody():
-    assert {name.partition(".")[0] for name in imports(ROOT / "yolo_attn/registry.py")} <= sys.stdlib_module_names
-
-
-@pytest.mark.parametrize("file", [f for f in FILES if f.parent.name == "blocks"], ids=lambda f: f.name)
-def test_blocks_import_the_registry_only(file):
-    assert not [n for n in imports(file) if n.startswith(("..", "yolo_attn")) and not n.startswith("..registry.")]
-
-
-@pytest.mark.parametrize(
-    "file", [f for f in FILES if f.parent.name != "integration"], ids=lambda f: str(f.relative_to(ROOT))
-)
-def test_only_the_integration_imports_ultralytics_internals(file):
-    theirs = {n for n in imports(file) if n.partition(".")[0] == "ultralytics"}
-    assert theirs <= {"ultralytics.YOLO", "ultralytics.RTDETR"}
+def test_who_imports_what():
+    """Only the integration imports Ultralytics' internals; the registry needs no other package, blocks only torch."""
+    for file in (ROOT / "yolo_attn").rglob("*.py"):
+        part = file.relative_to(ROOT / "yolo_attn").parts[0]
+        outside = {n for n in imports(file) if not n.startswith(".")}
+        packages = {n.partition(".")[0] for n in outside} - sys.stdlib_module_names
+        if part in ("registry.py", "messages.py", "docstrings.py"):
+            assert not packages, file
+        elif part == "blocks":
+            assert packages <= {"torch"}, file
+        elif part != "integration":
+            theirs = {n for n in outside if n.partition(".")[0] == "ultralytics"}
+            assert theirs <= {"ultralytics.YOLO", "ultralytics.RTDETR"}, file

@@ -77,7 +77,7 @@ class BlockSpec:
     checked: tuple[str, ...] = ()
 
     @property
-    def where(self) -> str:
+    def import_path(self) -> str:
         """Import path of the class."""
         return f"{self.cls.__module__}.{self.cls.__qualname__}"
 
@@ -159,20 +159,20 @@ def register(
             checked=tuple(checked),
         )
         old = BLOCKS.get(name)
-        if old is not None and old.where != spec.where:  # the same class again: its module was reloaded
-            raise ValueError(f"block name {name!r} is already taken by {old.where}; cannot give it to {spec.where}")
+        if old is not None and old.import_path != spec.import_path:  # the same class again: its module was reloaded
+            raise ValueError(f"block name {name!r} is already taken by {old.import_path}; cannot give it to {spec.import_path}")
         for owner_of in _owner_of:
             owner = owner_of(name)
-            if owner is not None and owner != spec.where:
-                raise ValueError(f"block name {name!r} is already taken by {owner}; cannot give it to {spec.where}")
+            if owner is not None and owner != spec.import_path:
+                raise ValueError(f"block name {name!r} is already taken by {owner}; cannot give it to {spec.import_path}")
         missing = [o for o in spec.positional if o not in spec.options()]
         if missing:
-            raise ValueError(f"block {name!r}: positional names {missing}, which {spec.where} does not have")
+            raise ValueError(f"block {name!r}: positional names {missing}, which {spec.import_path} does not have")
         absent = [o for o in spec.fixed if o not in inspect.signature(cls).parameters]
         if absent:
-            raise ValueError(f"block {name!r}: fixed names {absent}, which {spec.where} does not have")
+            raise ValueError(f"block {name!r}: fixed names {absent}, which {spec.import_path} does not have")
         if repeats == "argument" and "n" not in inspect.signature(cls).parameters:
-            raise ValueError(f"block {name!r}: repeats='argument' needs an argument n of {spec.where}")
+            raise ValueError(f"block {name!r}: repeats='argument' needs an argument n of {spec.import_path}")
         BLOCKS[name] = spec
         return cls
 

@@ -6,9 +6,9 @@ import torch.nn.functional as F
 from torch import nn
 
 from yolo_attn.blocks import MultiHeadGlobalAttention
-from yolo_attn.blocks.nn.kernels import Performer
-from yolo_attn.blocks.nn.positions import Rotation
-from yolo_attn.blocks.nn.windows import split
+from yolo_attn.blocks.nn.kernels import PerformerAttention
+from yolo_attn.blocks.nn.positions import RotaryPositionEmbedding
+from yolo_attn.blocks.nn.windows import split_windows
 
 from .golden import Golden, renamed
 
@@ -77,7 +77,7 @@ def cyclic_mask(height, width, window, shift):
     ]
     places = torch.arange(1, height * width + 1, dtype=torch.float64).reshape(1, 1, height, width, 1)
     ours = torch.zeros(height * width + 1)
-    for number, places_in_window in enumerate(split(places, *axes, keys=False)):
+    for number, places_in_window in enumerate(split_windows(places, *axes, keys=False)):
         ours[places_in_window.flatten().long()] = number
     rolled = ours[1:].reshape(height, width).roll((-shift, -shift), (0, 1))
     theirs = rolled.reshape(height // window, window, width // window, window).transpose(1, 2).flatten(2).flatten(0, 1)
@@ -116,7 +116,7 @@ class AxialRope(nn.Module):
     def __init__(self, meta):
         super().__init__()
         self.size = (meta["height"], meta["width"])
-        self.rotation = Rotation(1, meta["dim_head"], meta["theta"], mixed=False)
+        self.rotation = RotaryPositionEmbedding(1, meta["dim_head"], meta["theta"], mixed=False)
 
     def forward(self, q, k):
         q, k = self.rotation(q.unflatten(2, self.size), k.unflatten(2, self.size))
@@ -165,7 +165,7 @@ BLOCKS = {
     "shifted window attention": Golden(make=shifted_attention, ours=swin),
     "Linformer": Golden(make=linformer, ours=joined_qkv, run=of_sequence),
     "Performer FAVOR+ softmax kernel": Golden(
-        make=lambda meta: Performer(meta["dim_head"], meta["nb_features"], meta["eps"]),
+        make=lambda meta: PerformerAttention(meta["dim_head"], meta["nb_features"], meta["eps"]),
         ours=renamed({r"projection_": "projection_"}),
         run=performer,
     ),

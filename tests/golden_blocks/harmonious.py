@@ -4,7 +4,7 @@ import torch
 from torch import nn
 
 from yolo_attn.blocks import ChannelAttn, HardAttn, HarmAttn, SoftAttn, SpatialAttn
-from yolo_attn.blocks.nn.regions import cut
+from yolo_attn.blocks.nn.regions import cut_regions
 
 from .golden import Golden, renamed
 
@@ -22,7 +22,7 @@ class Crop(nn.Module):
 
     def forward(self, x, t):
         scale = torch.tensor([1.0, 1 / self.regions], dtype=x.dtype).expand(len(x), 1, 2)
-        return cut(x, t.reshape(-1, 1, 2), scale, x.shape[2:]).squeeze(2)
+        return cut_regions(x, t.reshape(-1, 1, 2), scale, x.shape[2:]).squeeze(2)
 
 
 def gated(module, inputs):

@@ -10,17 +10,17 @@ from torch import nn
 from torch.autograd.function import once_differentiable
 
 from ..registry import register
-from .functional import at_least_float32, check_bool, check_divides, check_positive, in_graph
-from .nn.residual import mixed, residual_scale
+from .functional import at_least_float32, building_graph, check_bool, check_divides, check_positive
+from .nn.residual import apply_residual, make_residual
 
 NAME = "AttentionAugmentedConv"
-MIN_KEYS = 20  # channels of a head's queries and keys, unless dk is given; the paper's
-SCORES = {"cpu": 2**22, "cuda": 2**26}  # most scores at a time, over images, heads, queries and keys
+MIN_KEY_CHANNELS = 20  # channels of a head's queries and keys, unless dk is given; the paper's
+MAX_SCORES = {"cpu": 2**22, "cuda": 2**26}  # most scores at a time, over images, heads, queries and keys
 
 
 def key_channels(out_channels: int, kappa: float, heads: int) -> int:
     """Return the channels of the queries: a share of the output's, a multiple of ``heads``, at least 20 a head."""
-    return heads * max(MIN_KEYS, round(out_channels * kappa / heads))
+    return heads * max(MIN_KEY_CHANNELS, round(out_channels * kappa / heads))
 
 
 def value_channels(out_channels: int, upsilon: float, heads: int) -> int:
@@ -28,7 +28,7 @@ def value_channels(out_channels: int, upsilon: float, heads: int) -> int:
     return heads * min(max(1, round(out_channels * upsilon / heads)), max(1, out_channels // heads))
 
 
-def offsets(table: torch.Tensor, length: int) -> torch.Tensor:
+def offset_vectors(table: torch.Tensor, length: int) -> torch.Tensor:
     """Return the vectors of a table, ``(1, D, 2 * S - 1)``, for offsets 1 - L to L - 1, ``(D, 2 * L - 1)``.
 
     Up to L = S those in its middle, one for each offset; beyond, the table is stretched (linear interpolation).
@@ -48,7 +48,7 @@ def axis_scores(q: torch.Tensor, table: torch.Tensor, at: torch.Tensor, length: 
     return scores.gather(3, index.expand(B, h, Q, length))  # B h Q L
 
 
-def attend(
+def attend_relative(
     q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, rows: torch.Tensor, columns: torch.Tensor, first: int, width: int
 ) -> torch.Tensor:
     """Attend from some queries to all keys, with relative scores along both axes.
@@ -75,26 +75,26 @@ def attend(
     return F.scaled_dot_product_attention(q * D**0.5, k, v, attn_mask=scores)
 
 
-def in_parts(
+def attend_in_parts(
     q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, rows: torch.Tensor, columns: torch.Tensor, width: int, step: int
 ) -> torch.Tensor:
-    """Attend from all queries, ``step`` of them at a time; see :func:`attend`."""
+    """Attend from all queries, ``step`` of them at a time; see :func:`attend_relative`."""
     queries = torch.split(q, step, 2)
-    return torch.cat([attend(part, k, v, rows, columns, n * step, width) for n, part in enumerate(queries)], 2)
+    return torch.cat([attend_relative(part, k, v, rows, columns, n * step, width) for n, part in enumerate(queries)], 2)
 
 
-class Recomputed(torch.autograd.Function):
-    """:func:`in_parts` with the scores computed again, part by part, in the backward pass.
+class AttendInParts(torch.autograd.Function):
+    """:func:`attend_in_parts` with the scores computed again, part by part, in the backward pass.
 
     ``torch.utils.checkpoint`` would keep the forward pass from the fused kernels: they take no scores with a gradient.
     """
 
     @staticmethod
     def forward(ctx: Any, *args: Any) -> torch.Tensor:
-        """Compute :func:`in_parts`; keep its five tensors."""
+        """Compute :func:`attend_in_parts`; keep its five tensors."""
         ctx.save_for_backward(*args[:5])
         ctx.width, ctx.step = args[5:]
-        return in_parts(*args)
+        return attend_in_parts(*args)
 
     @staticmethod
     @once_differentiable
@@ -106,7 +106,7 @@ class Recomputed(torch.autograd.Function):
         for n, (part, one) in enumerate(zip(torch.split(q, ctx.step, 2), torch.split(grad, ctx.step, 2), strict=True)):
             with torch.enable_grad(), torch.autocast(q.device.type, enabled=False):
                 part = part.detach().requires_grad_()
-                y = attend(part, k, v, rows, columns, n * ctx.step, ctx.width)
+                y = attend_relative(part, k, v, rows, columns, n * ctx.step, ctx.width)
                 first, *rest = torch.autograd.grad(y, [part, *others], one)
             parts.append(first)
             for total, more in zip(sums, rest, strict=True):
@@ -223,7 +223,7 @@ class AttentionAugmentedConv(nn.Module):
         entries = dk // heads * (2 * position_size - 1)
         self.relative_rows = nn.Parameter(torch.empty(entries)) if relative else None
         self.relative_columns = nn.Parameter(torch.empty(entries)) if relative else None
-        self.residual = residual_scale(channels, residual, NAME)
+        self.residual = make_residual(channels, residual, NAME)
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
@@ -236,9 +236,9 @@ class AttentionAugmentedConv(nn.Module):
         """Return the channels of the convolution of ``x``, then those of its attention."""
         attended = self._attention(x)  # B dv H/s W/s
         if self.convolution is None:
-            return mixed(self.residual, x, attended)
+            return apply_residual(self.residual, x, attended)
         convolved = self.convolution(x)  # B F-dv H/s W/s
-        return mixed(self.residual, x, torch.cat([convolved, attended.to(convolved.dtype)], 1))
+        return apply_residual(self.residual, x, torch.cat([convolved, attended.to(convolved.dtype)], 1))
 
     def _attention(self, x: torch.Tensor) -> torch.Tensor:
         maps = self.qkv(x)  # B 2dk+dv H W
@@ -261,18 +261,18 @@ class AttentionAugmentedConv(nn.Module):
         if self.relative_rows is None or self.relative_columns is None:
             return F.scaled_dot_product_attention(q * D**0.5, k, v)[..., :values]
         rows, columns = (
-            F.pad(offsets(at_least_float32(table).reshape(1, d, -1), length), (0, 0, 0, D - d))
+            F.pad(offset_vectors(at_least_float32(table).reshape(1, d, -1), length), (0, 0, 0, D - d))
             for table, length in ((self.relative_rows, height), (self.relative_columns, width))
         )
-        step = max(1, SCORES.get(q.device.type, SCORES["cuda"]) // (B * h * N))
+        step = max(1, MAX_SCORES.get(q.device.type, MAX_SCORES["cuda"]) // (B * h * N))
         if step >= N:
-            return attend(q, k, v, rows, columns, 0, width)[..., :values]
+            return attend_relative(q, k, v, rows, columns, 0, width)[..., :values]
         tensors = (q, k, v, rows, columns)
         needed = torch.is_grad_enabled() and any(t.requires_grad for t in tensors)
-        if needed and not in_graph():
-            o: torch.Tensor = Recomputed.apply(*tensors, width, step)
+        if needed and not building_graph():
+            o: torch.Tensor = AttendInParts.apply(*tensors, width, step)
             return o[..., :values]
-        return in_parts(*tensors, width, step)[..., :values]
+        return attend_in_parts(*tensors, width, step)[..., :values]
 
 
 def check_ratio(what: str, value: object, most: float | None) -> None:

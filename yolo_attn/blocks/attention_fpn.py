@@ -14,7 +14,7 @@ from ..registry import register
 from .functional import check_choice, check_divides, check_positive, check_positives
 from .global_context import GlobalContext
 from .global_local import GlobalLocalAttention
-from .nn.residual import residual_scale
+from .nn.residual import make_residual
 
 ATTENTIONS = ("global_local", "global_context", "none")
 
@@ -157,7 +157,7 @@ class AttentionFPN(nn.Module):
             for _ in channels
         )
         self.outs = nn.ModuleList(nn.Conv2d(width, c, 1) for c in outs)
-        scales = [residual_scale(c, residual, "AttentionFPN") for c in channels]
+        scales = [make_residual(c, residual, "AttentionFPN") for c in channels]
         self.residual = nn.ModuleList(s for s in scales if s is not None) if residual else None
 
     def forward(self, x: Sequence[torch.Tensor]) -> list[torch.Tensor]:

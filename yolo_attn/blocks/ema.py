@@ -7,7 +7,7 @@ from torch import nn
 
 from ..registry import register
 from .functional import check_divides, check_positive
-from .nn.residual import mixed, residual_scale
+from .nn.residual import apply_residual, make_residual
 
 
 @register("EMA", paper="https://arxiv.org/abs/2305.13563", checked=("golden", "loop"))
@@ -56,7 +56,7 @@ class EMA(nn.Module):
         self.gn = nn.GroupNorm(width, width)
         self.conv1x1 = nn.Conv2d(width, width, 1)
         self.conv3x3 = nn.Conv2d(width, width, 3, padding=1)
-        self.residual = residual_scale(channels, residual, "EMA")
+        self.residual = make_residual(channels, residual, "EMA")
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Return ``x`` scaled position by position within each group."""
@@ -71,4 +71,4 @@ class EMA(nn.Module):
         a3 = y3.mean(2).softmax(1)  # BG C/G
         gate = torch.matmul(a1, y3) + torch.matmul(a3.unsqueeze(1), y1).squeeze(1)  # BG HW
         y = g * gate.sigmoid().to(x.dtype).reshape(-1, 1, H, W)  # BG C/G H W
-        return mixed(self.residual, x, y.reshape(B, C, H, W))
+        return apply_residual(self.residual, x, y.reshape(B, C, H, W))

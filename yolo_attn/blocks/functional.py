@@ -97,12 +97,12 @@ def batch_norm(norm: nn.Module, x: torch.Tensor) -> torch.Tensor:
     return y
 
 
-def mean(x: torch.Tensor, over: int | tuple[int, int]) -> torch.Tensor:
+def mean_in_float32(x: torch.Tensor, over: int | tuple[int, int]) -> torch.Tensor:
     """Return the mean in float32 at least, without a copy of ``x`` in it."""
     return x.mean(over, keepdim=True, dtype=torch.float64 if x.dtype == torch.float64 else torch.float32)
 
 
-def averages(size: int, wanted: int, overlap: bool, like: torch.Tensor) -> torch.Tensor:
+def averaging_matrix(size: int, wanted: int, overlap: bool, like: torch.Tensor) -> torch.Tensor:
     """Return the matrix, ``(wanted, size)``, that makes ``wanted`` averages of ``size`` neighbours in a row.
 
     Average k starts at floor(k * size / wanted) and ends before ceil((k + 1) * size / wanted), as adaptive average
@@ -116,14 +116,14 @@ def averages(size: int, wanted: int, overlap: bool, like: torch.Tensor) -> torch
     return inside / inside.sum(1, keepdim=True)
 
 
-def resample(x: torch.Tensor, height: int, width: int, overlap: bool) -> torch.Tensor:
+def resize_by_mean(x: torch.Tensor, height: int, width: int, overlap: bool) -> torch.Tensor:
     """Average ``x``, ``(B, C, H, W)``, to ``(B, C, height, width)``; repeat its values where that is larger."""
     H, W = x.shape[2:]
-    x = torch.matmul(x, averages(W, width, overlap, x).transpose(0, 1))  # B C H width
-    return torch.matmul(averages(H, height, overlap, x), x)  # B C height width
+    x = torch.matmul(x, averaging_matrix(W, width, overlap, x).transpose(0, 1))  # B C H width
+    return torch.matmul(averaging_matrix(H, height, overlap, x), x)  # B C height width
 
 
-def resize(x: torch.Tensor, size: Sequence[int]) -> torch.Tensor:
+def resize_by_max(x: torch.Tensor, size: Sequence[int]) -> torch.Tensor:
     """Bring the positions of ``x`` to ``size``: max pooling where it is larger, nearest neighbour where smaller."""
     small = [min(a, b) for a, b in zip(x.shape[2:], size, strict=True)]
     ratio = [a // b for a, b in zip(x.shape[2:], small, strict=True)]
@@ -143,15 +143,17 @@ def max_pool(x: torch.Tensor, kernel: Sequence[int]) -> torch.Tensor:
     return F.max_pool2d(x, kernel) if x.ndim == 4 else F.max_pool3d(x, kernel)
 
 
-def in_graph() -> bool:
+def building_graph() -> bool:
     """Tell whether a graph is being made. Exporters do not know how to recompute: it holds the plain operations."""
     tracing: bool = torch.jit.is_tracing()  # type: ignore[attr-defined,no-untyped-call]
     return tracing or torch.compiler.is_compiling()
 
 
-def recomputed(part: Callable[..., tuple[torch.Tensor, ...]], *args: torch.Tensor) -> tuple[torch.Tensor, ...]:
+def recompute_in_backward(
+    part: Callable[..., tuple[torch.Tensor, ...]], *args: torch.Tensor
+) -> tuple[torch.Tensor, ...]:
     """Return ``part(*args)``; where gradients are needed, compute it again in the backward pass."""
-    if torch.is_grad_enabled() and any(a.requires_grad for a in args) and not in_graph():
+    if torch.is_grad_enabled() and any(a.requires_grad for a in args) and not building_graph():
         out: tuple[torch.Tensor, ...] = checkpoint(part, *args, use_reentrant=False, preserve_rng_state=False)
         return out
     return part(*args)

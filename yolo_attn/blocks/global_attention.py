@@ -10,11 +10,11 @@ from torch import nn
 
 from ..registry import register
 from .functional import check_bool, check_choice, check_divides, check_positive, is_positive
-from .nn.kernels import Linear, Linformer, Performer, Softmax
-from .nn.lsh import Reformer
-from .nn.positions import AbsolutePosition, RelativePosition, Rotation
-from .nn.residual import mixed, residual_scale
-from .nn.windows import Axis, cut, joined, real_keys, split, whole
+from .nn.kernels import LinearAttention, LinformerAttention, PerformerAttention, SoftmaxAttention
+from .nn.positions import AbsolutePositionEmbedding, RelativePositionBias, RotaryPositionEmbedding
+from .nn.reformer import ReformerAttention
+from .nn.residual import apply_residual, make_residual
+from .nn.windows import WindowAxis, join_windows, one_window, split_windows, valid_keys, window_axis
 
 NAME = "MultiHeadGlobalAttention"
 EXTENTS = ("global", "window", "shifted", "overlap", "multiscale")
@@ -173,44 +173,44 @@ class MultiHeadGlobalAttention(nn.Module):
         d = channels // heads
         self.heads, self.extent, self.shift, self.divisions = heads, extent, shift, divisions
         self.windows = list(windows) if extent == "multiscale" else [window]
-        self.reach = overlap if extent == "overlap" else 0
+        self.overlap = overlap if extent == "overlap" else 0
         self.shares_qk = kernel == "reformer"
-        self.absolute = AbsolutePosition(channels, position_size) if position == "absolute" else None
+        self.absolute = AbsolutePositionEmbedding(channels, position_size) if position == "absolute" else None
         self.qkv = nn.Conv2d(channels, (2 if self.shares_qk else 3) * channels, 1, bias=qkv_bias)
         self.rotation = (
-            Rotation(heads, d, THETA[position] if theta is None else theta, position == "rope_mixed")
+            RotaryPositionEmbedding(heads, d, THETA[position] if theta is None else theta, position == "rope_mixed")
             if position in THETA
             else None
         )
         sizes = [position_size if extent == "global" or w == "dynamic" else int(w) for w in self.windows]
         self.biases = nn.ModuleList(
-            RelativePosition(n, 2 * (size + self.reach) - 1)
+            RelativePositionBias(n, 2 * (size + self.overlap) - 1)
             for n, size in zip(self.heads_per_window(), sizes, strict=True)
             if position == "relative"
         )
         makers: dict[str, Callable[[], nn.Module]] = {
-            "softmax": Softmax,
-            "performer": lambda: Performer(d, features),
-            "linformer": lambda: Linformer(grid, linformer_size),
-            "reformer": lambda: Reformer(d, hashes, bucket_size),
-            "linear": lambda: Linear(feature_map),
+            "softmax": SoftmaxAttention,
+            "performer": lambda: PerformerAttention(d, features),
+            "linformer": lambda: LinformerAttention(grid, linformer_size),
+            "reformer": lambda: ReformerAttention(d, hashes, bucket_size),
+            "linear": lambda: LinearAttention(feature_map),
         }
         self.kernel = makers[kernel]()
         self.out = nn.Conv2d(channels, channels, 1)
-        self.residual = residual_scale(channels, residual, NAME)
+        self.residual = make_residual(channels, residual, NAME)
 
     def heads_per_window(self) -> list[int]:
         """Return how many heads have each of the windows."""
         each, more = divmod(self.heads, len(self.windows))
         return [each + (n < more) for n in range(len(self.windows))]
 
-    def axis(self, size: int, window: int | str) -> Axis:
+    def axis(self, size: int, window: int | str) -> WindowAxis:
         """Return how an axis of the map is cut into windows of that size."""
         if self.extent == "global":
-            return whole(size)
+            return one_window(size)
         side = -(-size // self.divisions) if isinstance(window, str) else window
         shift = side // 2 if self.shift is None else self.shift
-        return cut(size, side, shift if self.extent == "shifted" else 0, self.reach)
+        return window_axis(size, side, shift if self.extent == "shifted" else 0, self.overlap)
 
     def attended(self, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, n: int) -> torch.Tensor:
         """Return the attention of the heads that have window number n, ``(B, heads, H, W, d)``."""
@@ -218,11 +218,11 @@ class MultiHeadGlobalAttention(nn.Module):
         table = None
         if len(self.biases):
             table = self.biases[n](rows.window + rows.keys - 1, columns.window + columns.keys - 1)
-        real = real_keys(rows, columns, q)
-        real = None if real is None else real.repeat(q.shape[0], 1, 1)  # BM h w
-        q = split(q, rows, columns, keys=False)  # BM heads h w d
-        k, v = split(k, rows, columns, keys=True), split(v, rows, columns, keys=True)
-        return joined(self.kernel(q, k, v, real, table), rows, columns)
+        valid = valid_keys(rows, columns, q)
+        valid = None if valid is None else valid.repeat(q.shape[0], 1, 1)  # BM h w
+        q = split_windows(q, rows, columns, keys=False)  # BM heads h w d
+        k, v = split_windows(k, rows, columns, keys=True), split_windows(v, rows, columns, keys=True)
+        return join_windows(self.kernel(q, k, v, valid, table), rows, columns)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Return the attention of ``x``."""
@@ -236,7 +236,7 @@ class MultiHeadGlobalAttention(nn.Module):
             of_windows = zip(*(t.split(self.heads_per_window(), 1) for t in (q, k, v)), strict=True)
             y = torch.cat([self.attended(a, b, c, n) for n, (a, b, c) in enumerate(of_windows)], 1)
         y = self.out(y.permute(0, 1, 4, 2, 3).reshape(-1, C, H, W))
-        return mixed(self.residual, x, y)
+        return apply_residual(self.residual, x, y)
 
 
 def check_together(kernel: str, extent: str, position: str) -> None:

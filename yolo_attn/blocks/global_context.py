@@ -9,7 +9,7 @@ from torch import nn
 
 from ..registry import register
 from .functional import at_least_float32, check_choice, check_positive, in_float32
-from .nn.residual import mixed, residual_scale
+from .nn.residual import apply_residual, make_residual
 
 FUSIONS = ("channel_add", "channel_mul")
 
@@ -105,7 +105,7 @@ class GlobalContext(nn.Module):
         self.conv_mask = nn.Conv2d(channels, 1, 1) if pooling == "att" else None
         self.channel_add_conv = bottleneck(channels, hidden) if "channel_add" in names else None
         self.channel_mul_conv = bottleneck(channels, hidden) if "channel_mul" in names else None
-        self.residual = residual_scale(channels, residual, "GlobalContext")
+        self.residual = make_residual(channels, residual, "GlobalContext")
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
@@ -126,7 +126,7 @@ class GlobalContext(nn.Module):
             y = y * transformed(self.channel_mul_conv, context).sigmoid().to(x.dtype)
         if self.channel_add_conv is not None:
             y = y + transformed(self.channel_add_conv, context).to(x.dtype)
-        return mixed(self.residual, x, y)
+        return apply_residual(self.residual, x, y)
 
     def _context(self, x: torch.Tensor) -> torch.Tensor:
         with torch.autocast(x.device.type, enabled=False):

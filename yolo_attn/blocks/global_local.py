@@ -10,7 +10,7 @@ from torch import nn
 from ..registry import register
 from .global_attention import MultiHeadGlobalAttention
 from .improved_local import ImprovedLocalAttention
-from .nn.residual import mixed, residual_scale
+from .nn.residual import apply_residual, make_residual
 
 
 @register("GlobalLocalAttention", paper="https://arxiv.org/abs/2109.08417", checked=("loop",))
@@ -118,8 +118,8 @@ class GlobalLocalAttention(nn.Module):
             qkv_bias=qkv_bias,
         )
         self.local = ImprovedLocalAttention(channels, reduction=reduction, fuse=fuse, depthwise=depthwise)
-        self.residual = residual_scale(channels, residual, "GlobalLocalAttention")
+        self.residual = make_residual(channels, residual, "GlobalLocalAttention")
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Return the sum of what both branches make of ``x``."""
-        return mixed(self.residual, x, self.local(x) + self.attention(x))
+        return apply_residual(self.residual, x, self.local(x) + self.attention(x))

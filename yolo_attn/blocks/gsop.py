@@ -9,8 +9,8 @@ import torch.nn.functional as F
 from torch import nn
 
 from ..registry import register
-from .functional import at_least_float32, batch_norm, check_choice, check_positive, in_float32, resample
-from .nn.residual import mixed, residual_scale
+from .functional import at_least_float32, batch_norm, check_choice, check_positive, in_float32, resize_by_mean
+from .nn.residual import apply_residual, make_residual
 
 MODES = ("channel", "position", "sum", "max", "concat")
 ROW_ACTIVATIONS = ("authors", "none", "relu", "leaky_relu")
@@ -149,8 +149,8 @@ class GSoP(nn.Module):
         self.mode = mode
         self.grid = grid
         self.row_activation = row_activation
-        self.exact = position_covariance == "exact"
-        self.overlap = unpool == "authors"
+        self.exact_covariance = position_covariance == "exact"
+        self.overlapping_cells = unpool == "authors"
         D = reduced_channels
         if mode != "position":
             self.reduce = nn.Conv2d(channels, D, 1, stride=reduction_stride)
@@ -171,14 +171,14 @@ class GSoP(nn.Module):
             self.join_channel = nn.Conv2d(channels, channels, (height, 1), padding=padding, groups=groups)
             self.join_position = nn.Conv2d(channels, channels, (height, 1), padding=padding, groups=groups)
             self.join_bn = nn.BatchNorm2d(channels)
-        self.residual = residual_scale(channels, residual, block)
+        self.residual = make_residual(channels, residual, block)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Return ``x`` scaled by its gates."""
         rectified = x.relu()
         by_channel = x if self.mode == "position" else x * self._channel_gate(rectified).to(x.dtype)
         if self.mode == "channel":
-            return mixed(self.residual, x, by_channel)
+            return apply_residual(self.residual, x, by_channel)
         by_position = (x * self._position_gate(rectified).to(x.dtype)).relu()
         if self.mode == "position":
             y = by_position
@@ -188,7 +188,7 @@ class GSoP(nn.Module):
             y = torch.maximum(by_channel, by_position)
         else:
             y = batch_norm(self.join_bn, self.join_channel(by_channel) + self.join_position(by_position))
-        return mixed(self.residual, x, y)
+        return apply_residual(self.residual, x, y)
 
     def _channel_gate(self, x: torch.Tensor) -> torch.Tensor:
         z = batch_norm(self.reduce_bn, self.reduce(x)).relu()  # B D H/s W/s
@@ -199,13 +199,13 @@ class GSoP(nn.Module):
     def _position_gate(self, x: torch.Tensor) -> torch.Tensor:
         z = batch_norm(self.position_reduce_bn, self.position_reduce(x))  # B D H W
         with torch.autocast(x.device.type, enabled=False):
-            cells = resample(at_least_float32(z), self.grid, self.grid, overlap=True)  # B D g g
+            cells = resize_by_mean(at_least_float32(z), self.grid, self.grid, overlap=True)  # B D g g
             cells = cells.flatten(2).transpose(1, 2)  # B gg D
-            s = covariance(cells) if self.exact else authors_position_covariance(cells)
+            s = covariance(cells) if self.exact_covariance else authors_position_covariance(cells)
             s = in_float32(self.position_row_bn, s.unsqueeze(3))  # B gg gg 1
             rows = self._activated(in_float32(self.position_rows, s), "relu")  # B 4gg 1 1
             gate = in_float32(self.position_expand, rows).sigmoid().reshape(-1, 1, self.grid, self.grid)
-            return resample(gate, x.shape[2], x.shape[3], self.overlap)  # B 1 H W
+            return resize_by_mean(gate, x.shape[2], x.shape[3], self.overlapping_cells)  # B 1 H W
 
     def _activated(self, x: torch.Tensor, authors: str) -> torch.Tensor:
         name = authors if self.row_activation == "authors" else self.row_activation

@@ -14,10 +14,10 @@ import torch.nn.functional as F
 from torch import nn
 
 from ..registry import register
-from .functional import check_bool, check_choice, check_positive, in_float32, mean
-from .nn.conv_norm import ConvNorm
-from .nn.regions import LocalBranch
-from .nn.residual import mixed, start_scale
+from .functional import check_bool, check_choice, check_positive, in_float32, mean_in_float32
+from .nn.conv_norm import Float32ConvNorm
+from .nn.regions import RegionBottleneck
+from .nn.residual import apply_residual, start_scale
 
 PAPER = "https://arxiv.org/abs/1802.08122"
 
@@ -71,9 +71,9 @@ class SpatialAttn(nn.Module):
             raise ValueError("SpatialAttn: channels=None must be given with residual=True; channels=64 for 64 channels")
         check_bool("SpatialAttn", "relu_before_sigmoid", relu_before_sigmoid)
         self.applies = apply
-        self.rectify = relu_before_sigmoid
-        self.conv1 = ConvNorm(1, 1, 3, 2)
-        self.conv2 = ConvNorm(1, 1)
+        self.relu_before_sigmoid = relu_before_sigmoid
+        self.conv1 = Float32ConvNorm(1, 1, 3, 2)
+        self.conv2 = Float32ConvNorm(1, 1)
         self.residual = start_scale(channels or 1, residual, apply, "SpatialAttn")
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -81,11 +81,11 @@ class SpatialAttn(nn.Module):
         s = self.logits(x)  # B 1 H W
         if not self.applies:
             return s.relu().to(x.dtype)
-        return mixed(self.residual, x, x * (s.relu() if self.rectify else s).sigmoid().to(x.dtype))
+        return apply_residual(self.residual, x, x * (s.relu() if self.relu_before_sigmoid else s).sigmoid().to(x.dtype))
 
     def logits(self, x: torch.Tensor) -> torch.Tensor:
         """Return S, ``(B, 1, H, W)``, in float32 at least."""
-        s = self.conv1(mean(x, 1)).relu()  # B 1 H/2 W/2, rounded up
+        s = self.conv1(mean_in_float32(x, 1)).relu()  # B 1 H/2 W/2, rounded up
         s = F.interpolate(s, size=x.shape[2:], mode="bilinear", align_corners=True)  # B 1 H W
         y: torch.Tensor = self.conv2(s)
         return y
@@ -142,10 +142,10 @@ class ChannelAttn(nn.Module):
         check_positive("ChannelAttn", "reduction", reduction)
         check_bool("ChannelAttn", "relu_before_sigmoid", relu_before_sigmoid)
         self.applies = apply
-        self.rectify = relu_before_sigmoid
+        self.relu_before_sigmoid = relu_before_sigmoid
         width = max(1, channels // reduction)
-        self.conv1 = ConvNorm(channels, width)
-        self.conv2 = ConvNorm(width, channels)
+        self.conv1 = Float32ConvNorm(channels, width)
+        self.conv2 = Float32ConvNorm(width, channels)
         self.residual = start_scale(channels, residual, apply, "ChannelAttn")
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -153,11 +153,11 @@ class ChannelAttn(nn.Module):
         k = self.logits(x)  # B C 1 1
         if not self.applies:
             return k.relu().to(x.dtype)
-        return mixed(self.residual, x, x * (k.relu() if self.rectify else k).sigmoid().to(x.dtype))
+        return apply_residual(self.residual, x, x * (k.relu() if self.relu_before_sigmoid else k).sigmoid().to(x.dtype))
 
     def logits(self, x: torch.Tensor) -> torch.Tensor:
         """Return K, ``(B, C, 1, 1)``, in float32 at least."""
-        k: torch.Tensor = self.conv2(self.conv1(mean(x, (2, 3))).relu())
+        k: torch.Tensor = self.conv2(self.conv1(mean_in_float32(x, (2, 3))).relu())
         return k
 
 
@@ -211,16 +211,16 @@ class SoftAttn(nn.Module):
         check_positive("SoftAttn", "reduction", reduction)
         check_bool("SoftAttn", "relu_before_sigmoid", relu_before_sigmoid)
         self.applies = apply
-        self.rectify = relu_before_sigmoid
+        self.relu_before_sigmoid = relu_before_sigmoid
         self.spatial_attn = SpatialAttn()
         self.channel_attn = ChannelAttn(channels, reduction)
-        self.conv = ConvNorm(channels, channels)
+        self.conv = Float32ConvNorm(channels, channels)
         self.residual = start_scale(channels, residual, apply, "SoftAttn")
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Return ``x`` scaled, or the gate map."""
         gate = self.gate(x)
-        return mixed(self.residual, x, x * gate) if self.applies else gate
+        return apply_residual(self.residual, x, x * gate) if self.applies else gate
 
     def gate(self, x: torch.Tensor) -> torch.Tensor:
         """Return the gate map, ``(B, C, H, W)``, dtype of ``x``."""
@@ -232,7 +232,7 @@ class SoftAttn(nn.Module):
             assert conv.bias is not None, "the authors' convolution has one"
             bias = conv.bias.to(k.dtype).reshape(1, -1, 1, 1)
             a = in_float32(self.conv.bn, s * v + bias)  # B C H W
-            return (a.relu() if self.rectify else a).sigmoid().to(x.dtype)
+            return (a.relu() if self.relu_before_sigmoid else a).sigmoid().to(x.dtype)
 
 
 @register("HardAttn", paper=PAPER, fixed={"apply": True}, checked=("golden", "loop"))
@@ -311,7 +311,7 @@ class HardAttn(nn.Module):
         self.residual = start_scale(channels, residual, apply, "HardAttn")
         self.fc = nn.Linear(channels, 2 * regions)
         self.fc_scale = nn.Linear(channels, 2 * regions) if scale == "learnable" else None
-        self.local = LocalBranch(channels, local_reduction) if apply else None
+        self.local = RegionBottleneck(channels, local_reduction) if apply else None
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
@@ -329,7 +329,7 @@ class HardAttn(nn.Module):
         """Return ``x`` with what its regions add, or the translations."""
         if self.local is None:
             return self.translations(x).to(x.dtype)
-        return mixed(self.residual, x, x + self.written_back(x))
+        return apply_residual(self.residual, x, x + self.written_back(x))
 
     def written_back(self, x: torch.Tensor) -> torch.Tensor:
         """Return what the local branch adds, ``(B, C, H, W)``, dtype of ``x``."""
@@ -339,7 +339,7 @@ class HardAttn(nn.Module):
 
     def placement(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Return translations and scales, each ``(B, n, 2)`` as (x, y), in float32 at least."""
-        pooled = mean(x, (2, 3)).flatten(1)  # B C
+        pooled = mean_in_float32(x, (2, 3)).flatten(1)  # B C
         t = in_float32(self.fc, pooled).tanh().reshape(-1, self.regions, 2)
         s = torch.stack([torch.ones_like(t[..., 0]), torch.full_like(t[..., 1], 1 / self.regions)], 2)
         if self.fc_scale is not None:
@@ -427,7 +427,7 @@ class HarmAttn(nn.Module):
         gate = self.soft_attn.gate(x)
         if not self.applies:
             return gate, self.translations(x).to(x.dtype)
-        return mixed(self.residual, x, x * gate + self.hard_attn.written_back(x))
+        return apply_residual(self.residual, x, x * gate + self.hard_attn.written_back(x))
 
     def translations(self, x: torch.Tensor) -> torch.Tensor:
         """Return (t_x, t_y) of each region of ``x``, ``(B, n, 2)``, in float32 at least."""

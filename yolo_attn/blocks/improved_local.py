@@ -7,7 +7,7 @@ from torch import nn
 
 from ..registry import register
 from .functional import at_least_float32, batch_norm, check_bool, check_choice, check_positive, in_float32
-from .nn.residual import mixed, residual_scale
+from .nn.residual import apply_residual, make_residual
 
 SIZES = (1, 3, 5)
 
@@ -69,7 +69,7 @@ class ImprovedLocalAttention(nn.Module):
         hidden = max(1, channels // reduction)
         self.squeeze = nn.Conv2d(channels, hidden, 1)
         self.excite = nn.Conv2d(hidden, channels, 1)
-        self.residual = residual_scale(channels, residual, "ImprovedLocalAttention")
+        self.residual = make_residual(channels, residual, "ImprovedLocalAttention")
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Return the fused convolutions of ``x``, each channel scaled."""
@@ -77,4 +77,4 @@ class ImprovedLocalAttention(nn.Module):
         y = branches[0] + branches[1] + branches[2] if self.join is None else self.join(torch.cat(branches, 1))
         pooled = at_least_float32(y).mean((2, 3), keepdim=True)  # B C 1 1
         gate = in_float32(self.excite, in_float32(self.squeeze, pooled).relu()).sigmoid()  # B C 1 1
-        return mixed(self.residual, x, (y * gate.to(y.dtype)).to(x.dtype))
+        return apply_residual(self.residual, x, (y * gate.to(y.dtype)).to(x.dtype))

@@ -8,46 +8,10 @@ import torch
 from torch import nn
 
 from ..registry import register
-from .functional import batch_norm, check_choice, check_positive, check_positives, max_pool, resize
-from .nn.polarized import ChannelAttention, Convolution, PositionAttention
-from .nn.residual import mixed, residual_scale
-
-
-class SeparableConv(nn.Module):
-    """Batch norm, ReLU, depthwise convolution, pointwise convolution; same height and width.
-
-    Args:
-        c1: Input channels.
-        c2: Output channels.
-        kernel: Side of the depthwise kernel, odd.
-        dim: ``"2d"`` or ``"3d"``.
-    """
-
-    def __init__(self, c1: int, c2: int, kernel: int, dim: str) -> None:
-        super().__init__()
-        norm, conv = (nn.BatchNorm2d, nn.Conv2d) if dim == "2d" else (nn.BatchNorm3d, nn.Conv3d)
-        self.norm = norm(c1)
-        self.depthwise = conv(c1, c1, kernel, padding=kernel // 2, groups=c1, bias=False)
-        self.pointwise = conv(c1, c2, 1)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Return ``x`` with ``c2`` channels."""
-        y: torch.Tensor = self.pointwise(self.depthwise(batch_norm(self.norm, x).relu()))
-        return y
-
-
-class ConvNormRelu(nn.Module):
-    """Convolution, batch norm, ReLU; same height and width. The arguments are those of :class:`SeparableConv`."""
-
-    def __init__(self, c1: int, c2: int, kernel: int, dim: str) -> None:
-        super().__init__()
-        norm, conv = (nn.BatchNorm2d, nn.Conv2d) if dim == "2d" else (nn.BatchNorm3d, nn.Conv3d)
-        self.conv = conv(c1, c2, kernel, padding=kernel // 2, bias=False)
-        self.norm = norm(c2)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Return ``x`` with ``c2`` channels."""
-        return batch_norm(self.norm, self.conv(x)).relu()
+from .functional import check_choice, check_positive, check_positives, max_pool, resize_by_max
+from .nn.conv_norm import ConvNormReLU, SeparableConv
+from .nn.polarized import Convolution, PolarizedChannelAttention, PolarizedPositionAttention
+from .nn.residual import apply_residual, make_residual
 
 
 def convolution(block: str, form: str, dim: str) -> Convolution:
@@ -55,17 +19,17 @@ def convolution(block: str, form: str, dim: str) -> Convolution:
     check_choice(block, "form", form, ("separable", "conv"))
     if dim not in ("2d", "3d"):
         raise ValueError(f"{block}: dim={dim!r} must be '2d' or '3d'; maps of a YOLO are '2d'")
-    kind = SeparableConv if form == "separable" else ConvNormRelu
+    kind = SeparableConv if form == "separable" else ConvNormReLU
     return lambda c1, c2, kernel: kind(c1, c2, kernel, dim)
 
 
 @register("PMFS", paper="https://arxiv.org/abs/2401.07579", inputs="list", checked=("golden", "loop"))
-class PMFS(ChannelAttention, PositionAttention):
+class PMFS(PolarizedChannelAttention, PolarizedPositionAttention):
     """Bring maps of several scales to the last one's resolution and let channels, then positions, attend to them all.
 
     Zhong et al., "PMFSNet: Polarized Multi-scale Feature Self-attention Network For Lightweight Medical Image
     Segmentation", 2024, https://arxiv.org/abs/2401.07579, the PMFS block:
-    ``x = concat(F_i(resize(x_i)))``; over channels ``v = V x * sigmoid(LN(W (Q x . softmax_N(K x))))``; over positions
+    ``x = concat(F_i(resize_by_max(x_i)))``; over channels ``v = V x * sigmoid(LN(W (Q x . softmax_N(K x))))``; over positions
     ``u_b = V_b v * sigmoid(softmax_k(mean_bN(K_b v)) . Q_b v)`` for each of ``br`` groups b; ``y = O2 O1 concat(u_b)``.
     ``F_i`` is ``branches[i]``; Q, K, V are ``channel_*`` and ``spatial_*``; W is ``channel_score``; ``O1`` is
     ``spatial_out`` and ``O2`` is ``out``. All but W and LN are convolutions with batch norm and ReLU.
@@ -155,14 +119,14 @@ class PMFS(ChannelAttention, PositionAttention):
                     f"{block}: max_pool_kernels={list(max_pool_kernels)} must have one kernel for each of the "
                     f"{len(channels)} inputs; without kernels maps are brought to the last one's size"
                 )
-        self.kernels = None if max_pool_kernels is None else tuple(max_pool_kernels)
+        self.max_pool_kernels = None if max_pool_kernels is None else tuple(max_pool_kernels)
         width = ch if fusion == "weighted" else ch * len(channels)
         self.branches = nn.ModuleList(conv(c, ch, 3) for c in channels)
         self.fusion_logit_scale = nn.Parameter(torch.zeros(len(channels))) if fusion == "weighted" else None
         self.add_channel_attention(width, conv, statistics)
         self.add_position_attention(width, ch_k, ch_v, br, conv)
         self.out = conv(width, channels[-1], 3)
-        self.residual = residual_scale(channels[-1], residual, block)
+        self.residual = make_residual(channels[-1], residual, block)
 
     def forward(self, x: Sequence[torch.Tensor]) -> torch.Tensor:
         """Return the last map, enriched by all of them."""
@@ -173,11 +137,11 @@ class PMFS(ChannelAttention, PositionAttention):
                 f"{type(self).__name__}: input={given} must be a list of {len(self.branches)}; "
                 "in a model YAML, give 'from' as a list of layers"
             )
-        if self.kernels is not None:
-            maps = [max_pool(m, [k] * (m.ndim - 2)) for m, k in zip(maps, self.kernels, strict=True)]
+        if self.max_pool_kernels is not None:
+            maps = [max_pool(m, [k] * (m.ndim - 2)) for m, k in zip(maps, self.max_pool_kernels, strict=True)]
         size = maps[-1].shape[2:]
-        joined = self._joined([f(resize(m, size)) for f, m in zip(self.branches, maps, strict=True)])  # B D H W
-        return mixed(self.residual, maps[-1], self.out(self.attend_positions(self.attend_channels(joined))))
+        joined = self._joined([f(resize_by_max(m, size)) for f, m in zip(self.branches, maps, strict=True)])  # B D H W
+        return apply_residual(self.residual, maps[-1], self.out(self.attend_positions(self.attend_channels(joined))))
 
     def _joined(self, features: list[torch.Tensor]) -> torch.Tensor:
         if self.fusion_logit_scale is None:
@@ -187,7 +151,7 @@ class PMFS(ChannelAttention, PositionAttention):
 
 
 @register("PMFSChannel", paper="https://arxiv.org/abs/2401.07579", checked=("loop",))
-class PMFSChannel(ChannelAttention):
+class PMFSChannel(PolarizedChannelAttention):
     """Scale each channel of a map's values by a score from all positions: the first half of PMFS's attention.
 
     Zhong et al., "PMFSNet", 2024, https://arxiv.org/abs/2401.07579, polarized channel attention:
@@ -230,15 +194,15 @@ class PMFSChannel(ChannelAttention):
         check_positive("PMFSChannel", "channels", channels)
         check_choice("PMFSChannel", "statistics", statistics, ("softmax", "mean_var"))
         self.add_channel_attention(channels, convolution("PMFSChannel", form, dim), statistics)
-        self.residual = residual_scale(channels, residual, "PMFSChannel")
+        self.residual = make_residual(channels, residual, "PMFSChannel")
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Return the values of ``x``, scaled channel by channel."""
-        return mixed(self.residual, x, self.attend_channels(x))
+        return apply_residual(self.residual, x, self.attend_channels(x))
 
 
 @register("PMFSSpatial", paper="https://arxiv.org/abs/2401.07579", checked=("loop",))
-class PMFSSpatial(PositionAttention):
+class PMFSSpatial(PolarizedPositionAttention):
     """Scale each position of a map's values by a score from its own queries: the second half of PMFS's attention.
 
     Zhong et al., "PMFSNet", 2024, https://arxiv.org/abs/2401.07579, polarized spatial attention:
@@ -290,14 +254,14 @@ class PMFSSpatial(PositionAttention):
         for what, value in (("ch_k", ch_k), ("ch_v", ch_v)):
             check_positive("PMFSSpatial", what, value)
         self.add_position_attention(channels, ch_k, ch_v, br, convolution("PMFSSpatial", form, dim))
-        self.residual = residual_scale(channels, residual, "PMFSSpatial")
+        self.residual = make_residual(channels, residual, "PMFSSpatial")
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Return ``x`` made anew from its values, scaled position by position."""
-        return mixed(self.residual, x, self.attend_positions(x))
+        return apply_residual(self.residual, x, self.attend_positions(x))
 
 
-class _AuthorsBlock(PMFS):
+class _AuthorsArguments(PMFS):
     """The authors' arguments and the short form, for both of their blocks."""
 
     _form = "separable"
@@ -332,7 +296,7 @@ class _AuthorsBlock(PMFS):
         super().__init__(in_channels, width, ch_k, ch_v, br, dim, max_pool_kernels, self._form)
 
 
-class GlobalPMFSBlock_AP_Separate(_AuthorsBlock):  # noqa: N801  the authors' name
+class GlobalPMFSBlock_AP_Separate(_AuthorsArguments):  # noqa: N801  the authors' name
     """PMFS of separable convolutions as the authors call it, or in a short form; see :class:`PMFS`.
 
     https://arxiv.org/abs/2401.07579
@@ -366,7 +330,7 @@ class GlobalPMFSBlock_AP_Separate(_AuthorsBlock):  # noqa: N801  the authors' na
     """
 
 
-class GlobalPMFSBlock_AP(_AuthorsBlock):  # noqa: N801  the authors' name
+class GlobalPMFSBlock_AP(_AuthorsArguments):  # noqa: N801  the authors' name
     """PMFS of plain convolutions as the authors call it; see :class:`PMFS`.
 
     https://arxiv.org/abs/2401.07579

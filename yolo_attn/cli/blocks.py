@@ -87,7 +87,7 @@ def _list(texts: list[str]) -> Table:
 def _page(console: Console, spec: BlockSpec) -> None:
     """Print what there is to know about one layer."""
     parts = docstrings.sections(spec.cls)
-    console.print(Text(f"{spec.name} ({spec.where})", style="bold"))
+    console.print(Text(f"{spec.name} ({spec.import_path})", style="bold"))
     console.print(Padding(Text(plain(parts.pop(""))), (0, 0, 1, 2)))
     facts = f"reads {READS[spec.inputs]}; params at n: {' / '.join(parameters(spec))}"
     console.print(Padding(Text(f"{facts}; checked: {', '.join(spec.checked) or '-'}; {spec.paper}"), (0, 0, 1, 2)))
@@ -125,7 +125,7 @@ def markdown(known: dict[str, BlockSpec]) -> str:
         lines += ["", f"## {name}", "", _md(parts[""]), ""]
         checked = ", ".join(spec.checked) or "-"
         lines += [f"Reads {READS[spec.inputs]}. Params at n: {' / '.join(parameters(spec))}. Checked: {checked}."]
-        lines += [f"Class: `{spec.where}`. Paper: {spec.paper}", ""]
+        lines += [f"Class: `{spec.import_path}`. Paper: {spec.paper}", ""]
         meaning = docstrings.arguments(spec.cls)
         if shown := options(spec):
             lines += ["| option | meaning |", "|---|---|"]

@@ -15,7 +15,7 @@ from ..functional import at_least_float32, in_float32
 Convolution = Callable[[int, int, int], nn.Module]  # input channels, output channels, side of the kernel
 
 
-class ChannelAttention(nn.Module):
+class PolarizedChannelAttention(nn.Module):
     """A gate for each channel, from what every channel is over all positions."""
 
     channel_q: nn.Module
@@ -49,7 +49,7 @@ class ChannelAttention(nn.Module):
         return y
 
 
-class PositionAttention(nn.Module):
+class PolarizedPositionAttention(nn.Module):
     """A gate for each position and group of channels."""
 
     groups: int

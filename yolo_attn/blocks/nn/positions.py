@@ -14,7 +14,7 @@ from ..functional import at_least_float32
 # more than one dimension (and fails at three), and their names hold "bias" because all others get weight decay.
 
 
-class RelativePosition(nn.Module):
+class RelativePositionBias(nn.Module):
     """A learnable bias per head and offset between query and key (Swin, https://arxiv.org/abs/2103.14030).
 
     The table's middle is offset 0, its first entry the query furthest before the key: along one axis entry
@@ -46,7 +46,7 @@ class RelativePosition(nn.Module):
         return F.interpolate(table.unsqueeze(0), size=(height, width), mode="bilinear", align_corners=True)[0]
 
 
-class AbsolutePosition(nn.Module):
+class AbsolutePositionEmbedding(nn.Module):
     """A learnable map that is added to the input (ViT, https://arxiv.org/abs/2010.11929), resized to its size.
 
     Args:
@@ -69,7 +69,7 @@ class AbsolutePosition(nn.Module):
         return x + places.to(x.dtype)
 
 
-class Rotation(nn.Module):
+class RotaryPositionEmbedding(nn.Module):
     """Rotary position embedding in two dimensions: pairs of channels turn by angles that grow with the place.
 
     RoFormer, https://arxiv.org/abs/2104.09864, and RoPE-ViT, https://arxiv.org/abs/2403.13298. A product of two vectors
@@ -90,14 +90,14 @@ class Rotation(nn.Module):
         self.shape = (2, heads, 1, 1, head_dim // 2)  # across and down; heads; one place; pairs
         self.rope_frequencies_bias = nn.Parameter(torch.empty(heads * head_dim)) if mixed else None
         if self.rope_frequencies_bias is not None:
-            size = self.per_cell(head_dim, self.rope_frequencies_bias)  # d/4
+            size = self.axial_frequencies(head_dim, self.rope_frequencies_bias)  # d/4
             turn = torch.rand(heads, 1) * 2 * math.pi
             across = torch.cat([size * turn.cos(), size * (turn + math.pi / 2).cos()], 1)  # heads d/2
             down = torch.cat([size * turn.sin(), size * (turn + math.pi / 2).sin()], 1)
             with torch.no_grad():
                 self.rope_frequencies_bias.copy_(torch.stack([across, down]).flatten())
 
-    def per_cell(self, head_dim: int, like: torch.Tensor) -> torch.Tensor:
+    def axial_frequencies(self, head_dim: int, like: torch.Tensor) -> torch.Tensor:
         """Return the d/4 axial frequencies, at the precision of ``like``."""
         t = torch.arange(0, head_dim, 4, device=like.device, dtype=like.dtype)[: head_dim // 4]
         return self.theta ** (-t / head_dim)
@@ -107,7 +107,7 @@ class Rotation(nn.Module):
         y = torch.arange(height, device=like.device, dtype=like.dtype).reshape(1, -1, 1, 1)
         x = torch.arange(width, device=like.device, dtype=like.dtype).reshape(1, 1, -1, 1)
         if self.rope_frequencies_bias is None:
-            frequencies = self.per_cell(head_dim, like)
+            frequencies = self.axial_frequencies(head_dim, like)
             across = (x * frequencies).expand(1, height, width, -1)
             down = (y * frequencies).expand(1, height, width, -1)
             return torch.cat([across, down], 3)
@@ -120,10 +120,10 @@ class Rotation(nn.Module):
         with torch.autocast(tensors[0].device.type, enabled=False):
             angles = self.angles(H, W, d, at_least_float32(tensors[0]))
             cos, sin = angles.cos(), angles.sin()
-            return [turned(t, cos, sin) for t in tensors]
+            return [rotate_pairs(t, cos, sin) for t in tensors]
 
 
-def turned(t: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
+def rotate_pairs(t: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
     """Rotate the pairs (0, 1), (2, 3) and so on of the last axis."""
     a, b = at_least_float32(t).reshape(*t.shape[:-1], -1, 2).unbind(-1)
     return torch.stack([a * cos - b * sin, a * sin + b * cos], -1).flatten(-2).to(t.dtype)

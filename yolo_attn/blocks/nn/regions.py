@@ -13,12 +13,12 @@ from torch import nn
 from ..functional import at_least_float32, batch_norm
 
 
-def middles(cells: int, like: torch.Tensor) -> torch.Tensor:
+def cell_centers(cells: int, like: torch.Tensor) -> torch.Tensor:
     """Return the coordinates of the middles of ``cells`` cells from -1 to 1, in dtype and device of ``like``."""
     return (2 * torch.arange(cells, dtype=like.dtype, device=like.device) + 1) / cells - 1
 
 
-def sample(x: torch.Tensor, across: torch.Tensor, down: torch.Tensor) -> torch.Tensor:
+def sample_grid(x: torch.Tensor, across: torch.Tensor, down: torch.Tensor) -> torch.Tensor:
     """Return the values of ``x`` at the crossings of columns and rows, bilinear, zero outside.
 
     Args:
@@ -36,7 +36,7 @@ def sample(x: torch.Tensor, across: torch.Tensor, down: torch.Tensor) -> torch.T
     return y.reshape(B, x.shape[1], n, h, w)
 
 
-def cut(x: torch.Tensor, translation: torch.Tensor, scale: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
+def cut_regions(x: torch.Tensor, translation: torch.Tensor, scale: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
     """Cut regions out: position (u, v) of a region is ``(s_x u + t_x, s_y v + t_y)`` of the map.
 
     Args:
@@ -52,15 +52,15 @@ def cut(x: torch.Tensor, translation: torch.Tensor, scale: torch.Tensor, size: t
     with torch.autocast(x.device.type, enabled=False):
         t, s = at_least_float32(translation).unsqueeze(3), at_least_float32(scale).unsqueeze(3)  # B n 2 1
         values = at_least_float32(x)
-        across = s[:, :, 0] * middles(w, t) + t[:, :, 0]  # B n w
-        down = s[:, :, 1] * middles(h, t) + t[:, :, 1]  # B n h
-        return sample(values, across.to(values.dtype), down.to(values.dtype)).to(x.dtype)
+        across = s[:, :, 0] * cell_centers(w, t) + t[:, :, 0]  # B n w
+        down = s[:, :, 1] * cell_centers(h, t) + t[:, :, 1]  # B n h
+        return sample_grid(values, across.to(values.dtype), down.to(values.dtype)).to(x.dtype)
 
 
-def write_back(
+def paste_regions(
     regions: torch.Tensor, translation: torch.Tensor, scale: torch.Tensor, size: tuple[int, int]
 ) -> torch.Tensor:
-    """Lay regions where :func:`cut` took them from, zero elsewhere, and sum them.
+    """Lay regions where :func:`cut_regions` took them from, zero elsewhere, and sum them.
 
     Args:
         regions: ``(B, C, n, h, w)``.
@@ -76,13 +76,13 @@ def write_back(
     with torch.autocast(regions.device.type, enabled=False):
         t, s = at_least_float32(translation).unsqueeze(3), at_least_float32(scale).unsqueeze(3)  # B n 2 1
         values = at_least_float32(regions).transpose(1, 2).reshape(B * n, C, h, w)
-        across = ((middles(W, t) - t[:, :, 0]) / s[:, :, 0]).reshape(B * n, 1, W)
-        down = ((middles(H, t) - t[:, :, 1]) / s[:, :, 1]).reshape(B * n, 1, H)
-        y = sample(values, across.to(values.dtype), down.to(values.dtype))  # Bn C 1 H W
+        across = ((cell_centers(W, t) - t[:, :, 0]) / s[:, :, 0]).reshape(B * n, 1, W)
+        down = ((cell_centers(H, t) - t[:, :, 1]) / s[:, :, 1]).reshape(B * n, 1, H)
+        y = sample_grid(values, across.to(values.dtype), down.to(values.dtype))  # Bn C 1 H W
         return y.reshape(B, n, C, H, W).sum(1).to(regions.dtype)
 
 
-class LocalBranch(nn.Module):
+class RegionBottleneck(nn.Module):
     """A bottleneck (1x1, 3x3, 1x1) on each region, one set of weights for all, written back and summed.
 
     The two 1x1 convolutions run on the whole map: each works on single positions and has no bias, so that it may be
@@ -107,10 +107,10 @@ class LocalBranch(nn.Module):
         B, _, H, W = x.shape
         n = translation.shape[1]
         h = (H + n - 1) // n
-        z = cut(self.reduce(x), translation, scale, (h, W))  # B R n h W
+        z = cut_regions(self.reduce(x), translation, scale, (h, W))  # B R n h W
         z = z.transpose(1, 2).reshape(B * n, z.shape[1], h, W)
         z = batch_norm(self.reduce_bn, z).relu()
         z = batch_norm(self.conv_bn, self.conv(z)).relu()  # Bn R h W
         z = z.reshape(B, n, z.shape[1], h, W).transpose(1, 2)
-        y: torch.Tensor = self.expand(write_back(z, translation, scale, (H, W)))  # B C H W
+        y: torch.Tensor = self.expand(paste_regions(z, translation, scale, (H, W)))  # B C H W
         return y

@@ -8,7 +8,7 @@ from torch import nn
 from ..functional import check_bool
 
 
-class Residual(nn.Module):
+class ResidualScale(nn.Module):
     """``x + gamma * (y - x)``, gamma a scale per channel that starts at 0.
 
     A layer with it changes nothing until it is trained (Bachlechner et al., "ReZero is All You Need", UAI 2021,
@@ -32,18 +32,18 @@ class Residual(nn.Module):
         return x + gamma * (y.to(x.dtype) - x)
 
 
-def residual_scale(channels: int, wanted: object, block: str) -> Residual | None:
-    """Return what a layer keeps as ``self.residual``: a :class:`Residual` if ``wanted``, else None.
+def make_residual(channels: int, wanted: object, block: str) -> ResidualScale | None:
+    """Return what a layer keeps as ``self.residual``: a :class:`ResidualScale` if ``wanted``, else None.
 
     Raises:
         ValueError: If ``wanted`` is not a bool.
     """
     if not isinstance(wanted, bool):
         raise ValueError(f"{block}: residual={wanted!r} must be true or false; true changes nothing at the start")
-    return Residual(channels) if wanted else None
+    return ResidualScale(channels) if wanted else None
 
 
-def mixed(residual: Residual | None, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+def apply_residual(residual: ResidualScale | None, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
     """Return ``y``, or ``x`` moved towards it where the layer has a residual scale."""
     if residual is None:
         return y
@@ -51,10 +51,10 @@ def mixed(residual: Residual | None, x: torch.Tensor, y: torch.Tensor) -> torch.
     return out
 
 
-def start_scale(channels: int, residual: bool, apply: bool, block: str) -> Residual | None:
+def start_scale(channels: int, residual: bool, apply: bool, block: str) -> ResidualScale | None:
     """Return the scale of ``residual``, which needs ``apply``: a bare map has no input to start from."""
     check_bool(block, "apply", apply)
-    scale = residual_scale(channels, residual, block)
+    scale = make_residual(channels, residual, block)
     if scale is not None and not apply:
         raise ValueError(f"{block}: residual=True must come with apply=True; the bare map takes no residual")
     return scale

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 
 
 @dataclass(frozen=True)
-class Axis:
+class WindowAxis:
     """How one axis of a map is cut.
 
     Attributes:
@@ -37,20 +37,20 @@ class Axis:
         return self.window + 2 * self.reach
 
 
-def whole(size: int) -> Axis:
+def one_window(size: int) -> WindowAxis:
     """Return an axis of one window."""
-    return Axis(size, size)
+    return WindowAxis(size, size)
 
 
-def cut(size: int, window: int, shift: int, reach: int) -> Axis:
+def window_axis(size: int, window: int, shift: int, reach: int) -> WindowAxis:
     """Return an axis of windows, the first full one starting at ``shift``; one window where the map is no larger."""
     if window >= size:
-        return whole(size)
+        return one_window(size)
     before = window - shift if shift else 0
-    return Axis(size, window, before, -(-(size + before) // window), reach)
+    return WindowAxis(size, window, before, -(-(size + before) // window), reach)
 
 
-def split(x: torch.Tensor, rows: Axis, columns: Axis, keys: bool) -> torch.Tensor:
+def split_windows(x: torch.Tensor, rows: WindowAxis, columns: WindowAxis, keys: bool) -> torch.Tensor:
     """Cut ``(B, heads, H, W, d)`` into windows of queries or keys: ``(B * windows, heads, h, w, d)``."""
     reach = (rows.reach, columns.reach) if keys else (0, 0)
     before, after = (rows.before, columns.before), (rows.after, columns.after)
@@ -68,15 +68,15 @@ def split(x: torch.Tensor, rows: Axis, columns: Axis, keys: bool) -> torch.Tenso
     return x.permute(0, 2, 4, 1, 3, 5, 6).reshape(-1, heads, rows.window, columns.window, d)
 
 
-def real_keys(rows: Axis, columns: Axis, like: torch.Tensor) -> torch.Tensor | None:
+def valid_keys(rows: WindowAxis, columns: WindowAxis, like: torch.Tensor) -> torch.Tensor | None:
     """Return which keys of each window are positions of the map, ``(windows, h, w)``; None if all are."""
     if not any((rows.before, rows.after, rows.reach, columns.before, columns.after, columns.reach)):
         return None
     ones = torch.ones(1, 1, rows.size, columns.size, 1, device=like.device)
-    return split(ones, rows, columns, keys=True)[:, 0, :, :, 0] > 0
+    return split_windows(ones, rows, columns, keys=True)[:, 0, :, :, 0] > 0
 
 
-def joined(x: torch.Tensor, rows: Axis, columns: Axis) -> torch.Tensor:
+def join_windows(x: torch.Tensor, rows: WindowAxis, columns: WindowAxis) -> torch.Tensor:
     """Put windows of queries back together: ``(B * windows, heads, h, w, d)`` to ``(B, heads, H, W, d)``."""
     if rows.count * columns.count > 1:
         heads, d = x.shape[1], x.shape[4]

@@ -220,7 +220,7 @@ def _check_name_is_free(spec: BlockSpec, tasks: ModuleType) -> None:
     if there is not spec.cls and spec.name not in layer_types.INJECTED:
         theirs = f"{getattr(there, '__module__', layer_types.TASKS)}.{getattr(there, '__qualname__', spec.name)}"
         raise LayerError(
-            f"{spec.name} is both {theirs} of this Ultralytics and {spec.where}; register the block under another name"
+            f"{spec.name} is both {theirs} of this Ultralytics and {spec.import_path}; register the block under another name"
         )
 
 
@@ -275,7 +275,7 @@ def _verify(model: Any, table: list[list[Any]], used: dict[int, BlockSpec]) -> N
         parts = list(layer) if stacked and type(layer).__name__ == "Sequential" else [layer]
         if not parts or any(type(p) is not spec.cls for p in parts) or layer.f != table[i][0] or layer.i != i:
             raise _unsupported(
-                f"layer {i} should be {spec.where} reading {table[i][0]}, but parse_model made {layer!r:.80}"
+                f"layer {i} should be {spec.import_path} reading {table[i][0]}, but parse_model made {layer!r:.80}"
             )
         if not hasattr(layer, "np"):  # 8.3.0 sets it on the class it called, here the builder
             layer.np = sum(p.numel() for p in layer.parameters())
