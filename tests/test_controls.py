@@ -14,7 +14,7 @@ from yolo_attn.comparison import controls
 from yolo_attn.errors import ArgumentError
 from yolo_attn.experiment.plan import Plan
 from yolo_attn.integration.queries import model_graph, model_sizes
-from yolo_attn.model_yaml import capacity_control, dump, identity_control
+from yolo_attn.model_yaml import capacity_control, identity_control, yaml_text
 
 yolo_attn.register()
 YAMLS = sorted(p.stem for p in (support.ROOT / "model_yamls").glob("*.yaml"))
@@ -124,7 +124,7 @@ def test_names_without_a_scales_letter(tmp_path, monkeypatch):
 
 def test_the_text_reads_back_as_the_content():
     content = model_graph.load("yolo26n.yaml")
-    text = dump.dump(content, "word " * 60)
+    text = yaml_text.to_text(content, "word " * 60)
     assert yaml.safe_load(text) == {k: v for k, v in content.items() if k not in ("scale", "yaml_file")}
     assert max(map(len, text.splitlines())) <= 120
     assert text.count("# word word") == 3

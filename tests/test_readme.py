@@ -67,7 +67,7 @@ def test_the_commands_on_model_yamls_run(page, tmp_path, monkeypatch):
 
 
 def test_the_picture_is_of_the_model_as_it_is(tmp_path):
-    command = ["diagram", "yolo11n-ema.yaml", "--engine", "matplotlib", "-o", str(tmp_path / "now.svg")]
+    command = ["diagram", "yolo11n-ema.yaml", "-o", str(tmp_path / "now.svg")]
     assert main(command) == 0
     ids = [
         re.findall(r'id="((?:layer|edge)-[\w-]+)"', file.read_text(encoding="utf-8"))

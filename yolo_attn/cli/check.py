@@ -14,7 +14,7 @@ from . import model_words
 
 if TYPE_CHECKING:
     from ..model_yaml.checking import Report
-    from ..model_yaml.lint import Slip
+    from ..model_yaml.lint import Finding
 
 USAGE = "yolo-attn check yolo11n-ema.yaml"
 HELP = f"""\
@@ -47,20 +47,20 @@ def run(given: Sequence[str]) -> int:
 
     report = check(model, pairs.get("scale", ""))
     _show(report, Console())
-    return 1 if report.slips and pairs.get("strict") == "True" else 0
+    return 1 if report.findings and pairs.get("strict") == "True" else 0
 
 
 def _show(report: Report, console: Console) -> None:
     console.print(_wrapped(f"{report.file.name}: {_about(report)}", console, ""))
     console.print()
-    for sentence in report.sentences or ["No layer of yolo-attn in this model."]:
+    for sentence in report.descriptions or ["No layer of yolo-attn in this model."]:
         console.print(_wrapped(sentence, console, "  "))
     console.print()
-    for slip in report.slips:
-        text = _wrapped(f"warning: {_where(slip, report)}{slip.text}", console, "")
+    for finding in report.findings:
+        text = _wrapped(f"warning: {_where(finding, report)}{finding.text}", console, "")
         text.stylize("bold yellow", 0, len("warning:"))
         console.print(text)
-    if not report.slips:
+    if not report.findings:
         scales = f" at {', '.join(report.scales)}" if len(report.scales) > 1 else ""
         console.print(_wrapped(f"No warnings; all rows built{scales}.", console, ""))
 
@@ -85,8 +85,8 @@ def _about(report: Report) -> str:
     return f"{len(report.graph.layers)} layers, {report.task}{at}."
 
 
-def _where(slip: Slip, report: Report) -> str:
-    line = f"line {slip.line}, " if slip.line else ""
-    if slip.layer is None:
+def _where(finding: Finding, report: Report) -> str:
+    line = f"line {finding.line}, " if finding.line else ""
+    if finding.layer is None:
         return f"{line.removesuffix(', ')}: " if line else ""
-    return f"{line}layer {slip.layer} ({report.graph.layers[slip.layer].name}): "
+    return f"{line}layer {finding.layer} ({report.graph.layers[finding.layer].name}): "

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 
-from .. import register
+from .. import atomic_files, register
 from ..errors import ArgumentError
 from . import model_words
 
@@ -12,13 +13,12 @@ USAGE = "yolo-attn diagram yolo11n-ema.yaml -o yolo11n-ema.svg"
 HELP = f"""\
 yolo-attn diagram: a model drawn as its graph, attention highlighted
 
-usage: yolo-attn diagram MODEL -o OUT [--scale LETTER] [--imgsz 640] [--engine NAME] [--force]
+usage: yolo-attn diagram MODEL -o OUT [--scale LETTER] [--imgsz 640] [--force]
 
   MODEL             a model YAML: a path, or a name that Ultralytics or this project ships
-  -o OUT            the file to write: .svg, .png or .pdf
+  -o OUT            the file to write: .svg, .png, .pdf, .dot (Graphviz) or .mmd (Mermaid)
   --scale LETTER    the scale to draw; by default that of the name's letter, else the smallest
   --imgsz PIXELS    side of the image, for the sizes of the maps
-  --engine NAME     graphviz (its program dot has to be installed), matplotlib, or auto: graphviz where it works
   --force           write over a file that exists
 
 examples:
@@ -33,7 +33,7 @@ def run(given: Sequence[str]) -> int:
         print(HELP, end="")
         return 0
     register()
-    known = ["output", "scale", "imgsz", "engine", "force"]
+    known = ["output", "scale", "imgsz", "force"]
     model, pairs = model_words.parse(given, known, flags=["force"], usage=USAGE)
     if "output" not in pairs:
         raise ArgumentError(f"where to? write e.g. {USAGE}")
@@ -44,8 +44,10 @@ def run(given: Sequence[str]) -> int:
     from ..model_yaml.diagram import drawing
 
     force = pairs.get("force") == "True"
-    drawing.check_words(pairs["output"], pairs.get("engine", "auto"), force=force)  # before the model is built
+    atomic_files.check(pairs["output"], drawing.SUFFIXES, force=force)  # before the model is built
     graph = graphs.build(graphs.load(model), pairs.get("scale", ""))
-    used = drawing.draw(graph, pairs["output"], imgsz=int(imgsz), engine=pairs.get("engine", "auto"), force=force)
-    print(f"Written: {pairs['output']} ({graph.file}{f', scale {graph.scale}' if graph.scale else ''}, by {used})")
+    warning = drawing.draw(graph, pairs["output"], imgsz=int(imgsz), force=force)
+    print(f"Written: {pairs['output']} ({graph.file}{f', scale {graph.scale}' if graph.scale else ''})")
+    if warning:
+        print(f"warning: {warning}", file=sys.stderr)
     return 0

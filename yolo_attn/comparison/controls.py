@@ -224,7 +224,7 @@ def _key(content: dict[str, Any]) -> str:
 
 def _controls(made: Sequence[_Made], base: str) -> list[Control]:
     """Give each model a title from which Ultralytics reads the base's scale, and its text."""
-    from ..model_yaml.dump import dump
+    from ..model_yaml.yaml_text import to_text
 
     out: list[Control] = []
     for one in made:
@@ -237,7 +237,7 @@ def _controls(made: Sequence[_Made], base: str) -> list[Control]:
         name = next(w for w in wishes if w not in taken and _scale(w) == _scale(title(base)))
         note = "; the same for ".join([one.note, ", ".join(map(title, one.of[1:]))]) if one.of[1:] else one.note
         comment = f"{name}: {note}. Made by yolo-attn compare control={kind}."
-        out.append(Control(kind, name, one.of, dump(one.content, comment), note))
+        out.append(Control(kind, name, one.of, to_text(one.content, comment), note))
     return out
 
 

@@ -1,1 +1,1 @@
-"""Model YAMLs: putting blocks in, looking for slips, drawing."""
+"""Edit, check and draw model YAMLs, and derive control models from them."""

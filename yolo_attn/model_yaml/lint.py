@@ -1,6 +1,6 @@
-"""What ``yolo-attn check`` warns of: rows that build and mean something else than their writer thought.
+"""Find common mistakes in a model YAML: rows that build but probably do not mean what their author wanted.
 
-Each function looks for one kind of slip in a built model or in the file's name and text.
+Each rule is a function that yields findings. :mod:`yolo_attn.model_yaml.checking` calls them all.
 """
 
 from __future__ import annotations
@@ -10,26 +10,27 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ..integration.queries.model_graph import level
+from ..messages import joined
 from ..registry import BLOCKS
-from .written import Twice
+from .layer_text import all_named, named, shape
+from .yaml_text import RepeatedKey
 
 if TYPE_CHECKING:
     from ..integration.queries.model_graph import Graph, Layer
 
-_LETTERS = "nslmx"  # those that Ultralytics reads as a scale
-_HEADS = ("detect", "segment", "pose", "obb", "classify", "rtdetr", "depth")  # in a head's name, in lower case
-_COUNTS_CLASSES = ("detect", "segment", "pose", "obb", "classify", "rtdetr")  # their first argument is nc
+SCALE_LETTERS = "nslmx"  # the letters that Ultralytics reads as a scale in a file name
+_DENSE_HEADS = ("detect", "segment", "pose", "obb", "rtdetr")  # parts of head names; these read one map per stride
+_HEADS = (*_DENSE_HEADS, "classify", "depth")
 
 
 @dataclass(frozen=True, slots=True)
-class Slip:
-    """One finding.
+class Finding:
+    """A probable mistake.
 
     Attributes:
-        text: What is there, and what would be right.
-        layer: Number of the row, or None where it is about none.
-        line: Line of the file, from 1; None where it is about none.
+        text: What is wrong and what to write instead. It starts with a verb where it is about a layer.
+        layer: Number of the layer, or None.
+        line: Line of the file, from 1, or None.
     """
 
     text: str
@@ -37,27 +38,13 @@ class Slip:
     line: int | None = None
 
 
-def named(layer: Layer) -> str:
-    """Return ``17 (EMA)``."""
-    return f"{layer.index} ({layer.name})"
+def is_head(name: str, parts: Sequence[str] = _HEADS) -> bool:
+    """Say whether a layer type is a head. Ultralytics, too, recognises a head by its name."""
+    return any(part in name.lower() for part in parts)
 
 
-def several(layers: Sequence[Layer]) -> str:
-    """Return ``18 (Conv), 19 (Concat) and 26 (Detect)``."""
-    texts = [named(layer) for layer in layers]
-    return " and ".join([", ".join(texts[:-1]), texts[-1]] if len(texts) > 1 else texts)
-
-
-def shape(layer: Layer) -> str:
-    """Return ``64 channels, stride 8 = P3``."""
-    if layer.channels is None or layer.stride is None:
-        return f"{len(layer.maps)} maps" if layer.maps else "no map"
-    name = level(layer.stride)
-    return f"{layer.channels} channels, stride {layer.stride}{f' = {name}' if name else ''}"
-
-
-def stands_for(layer: Layer, graph: Graph) -> Layer | None:
-    """Return the layer whose map a layer of the registry takes the place of: one that it reads, of the same shape."""
+def replaced_input(layer: Layer, graph: Graph) -> Layer | None:
+    """Return the input whose place an attention layer takes: an input of the same shape as its output."""
     spec = BLOCKS.get(layer.name)
     if spec is None or layer.channels is None:
         return None
@@ -70,191 +57,161 @@ def stands_for(layer: Layer, graph: Graph) -> Layer | None:
     return same[-1] if same else None
 
 
-def attention_passed_by(graph: Graph, rows: Sequence[Sequence[Any]]) -> Iterator[Slip]:
-    """Find attention that nobody reads, and readers of the map just before attention that others read behind it."""
+def bypassed_attention(graph: Graph, rows: Sequence[Sequence[Any]]) -> Iterator[Finding]:
+    """Find layers that read the input of an attention layer while others read its output."""
     for layer in graph.layers[:-1]:
-        if layer.name not in BLOCKS:
+        source, readers = replaced_input(layer, graph), graph.readers(layer.index)
+        if source is None or not readers:
             continue
-        source = stands_for(layer, graph)
-        readers = graph.readers(layer.index)
-        passing = _passing(layer, source, graph) if source else []
-        if not readers:
-            yield Slip(_unread(layer, source, passing), layer.index)
-        elif source:
-            end = _end(layer, graph)
-            for reader in passing:
-                yield Slip(_passed(layer, source, reader, end, rows[reader.index], graph), reader.index)
-
-
-def _passing(layer: Layer, source: Layer, graph: Graph) -> list[Layer]:
-    """Return the layers that read ``source`` though they could read ``layer``, which stands for it."""
-    ends = {layer.index, _end(layer, graph).index}
-    passing = []
-    for reader in graph.readers(source.index):
-        both = bool(ends & set(reader.reads))
-        parallel = any(ends & set(r.reads) and r is not graph.head for r in graph.readers(reader.index))
-        if reader.index > layer.index and not both and not parallel and stands_for(reader, graph) is not source:
-            passing.append(reader)
-    return passing
-
-
-def _end(layer: Layer, graph: Graph) -> Layer:
-    """Return the last of a chain of layers that stand for each other, each the one that reads the one before."""
-    while True:
-        behind = [r for r in graph.readers(layer.index) if stands_for(r, graph) is layer]
-        if len(behind) != 1:
-            return layer
-        layer = behind[0]
-
-
-def _unread(layer: Layer, source: Layer | None, passing: list[Layer]) -> str:
-    if source and passing:
-        verb = "read" if len(passing) > 1 else "reads"
-        return (
-            f"nobody reads layer {named(layer)}, so it does nothing: {several(passing)} {verb} layer {named(source)}, "
-            f"which has the same shape; write {layer.index} there"
-        )
-    return f"nobody reads layer {named(layer)}, so it does nothing: write {layer.index} in a row behind it"
-
-
-def _passed(layer: Layer, source: Layer, reader: Layer, end: Layer, row: Sequence[Any], graph: Graph) -> str:
-    others = [r for r in graph.readers(layer.index) if r is not reader]
-    just = "just before" if source.index == layer.index - 1 else "which is read by"
-    return (
-        f"reads layer {named(source)}, {just} layer {named(layer)}; both have {shape(layer)}, and {several(others)} "
-        f"{'read' if len(others) > 1 else 'reads'} layer {layer.index}. If the attended map was meant, "
-        f"write {_instead(row, source.index, end.index, reader.index)}"
-    )
-
-
-def _instead(row: Sequence[Any], old: int, new: int, index: int) -> str:
-    """Return ``17 instead of 16``, in the form in which the row has the number."""
-    f = row[0] if isinstance(row[0], list | tuple) else [row[0]]
-    relative = old not in f
-    return f"{new - index} instead of {old - index}" if relative else f"{new} instead of {old}"
-
-
-def unread(graph: Graph) -> Iterator[Slip]:
-    """Find layers of Ultralytics that nobody reads, but for the head and those that put out no map."""
-    for layer in graph.layers[:-1]:
-        is_map = layer.channels is not None or bool(layer.maps)
-        if is_map and layer.name not in BLOCKS and not graph.readers(layer.index):
-            yield Slip(
-                f"nobody reads layer {named(layer)}, so it does nothing: write {layer.index} in a row behind it, or "
-                "take the row out and lower the numbers behind it by 1",
-                layer.index,
+        just = ", just before" if source.index == layer.index - 1 else ", an input of"
+        end = _end_of_chain(layer, graph)
+        for reader in _bypassing(layer, source, graph):
+            yield Finding(
+                f"reads layer {named(source)}{just} layer {named(layer)}. Both have {shape(layer)}, and "
+                f"{all_named(readers)} {'read' if len(readers) > 1 else 'reads'} layer {layer.index}. To read the "
+                f"attention output, write {_change(rows[reader.index], source.index, end.index, reader.index)}",
+                reader.index,
             )
 
 
-def inside_a_stage(graph: Graph, rows: Sequence[Sequence[Any]]) -> Iterator[Slip]:
-    """Find skip connections from the middle of a stage: a number that was not moved when rows were inserted."""
-    for reader in graph.layers:
-        if len(reader.reads) < 2:
+def unused_layer(graph: Graph) -> Iterator[Finding]:
+    """Find layers whose output no layer reads. The last layer and layers without a map are no mistake."""
+    for layer in graph.layers[:-1]:
+        is_map = layer.channels is not None or bool(layer.maps)
+        if graph.readers(layer.index) or not (is_map or layer.name in BLOCKS):
             continue
-        for x in reader.reads:
-            if x < 0 or x >= reader.index - 1:
+        source = replaced_input(layer, graph)
+        bypassing = _bypassing(layer, source, graph) if source else []
+        if source and bypassing:
+            remedy = (
+                f"{all_named(bypassing)} {'read' if len(bypassing) > 1 else 'reads'} layer {named(source)}, which has "
+                f"the same shape; write {layer.index} there"
+            )
+        else:
+            remedy = f"write {layer.index} in a later row, or delete the row and lower the layer numbers after it by 1"
+        yield Finding(f"has no consumers and therefore no effect: {remedy}", layer.index)
+
+
+def inside_a_stage(graph: Graph, rows: Sequence[Sequence[Any]]) -> Iterator[Finding]:
+    """Find skip connections from the middle of a stage, e.g. a number that was not raised when rows were inserted."""
+    for reader in graph.layers:
+        for x in reader.reads if len(reader.reads) > 1 else ():
+            if not 0 <= x < reader.index - 1:
                 continue
             end = graph.layers[x]
-            for behind in graph.layers[x + 1 : reader.index]:
-                one = behind.reads == (end.index,) and behind.stride == end.stride and behind.name not in BLOCKS
-                if not one or behind.stride is None or not graph.readers(behind.index):
+            for later in graph.layers[x + 1 : reader.index]:
+                same = later.reads == (end.index,) and later.stride == end.stride and later.name not in BLOCKS
+                if not same or later.stride is None or not graph.readers(later.index):
                     break
-                end = behind
+                end = later
             if end.index != x and end.index not in reader.reads:
-                source = graph.layers[x]
-                yield Slip(
-                    f"reads layer {named(source)}, inside a stage that ends with layer {named(end)} (stride "
-                    f"{end.stride}). If the stage's end was meant, "
-                    f"write {_instead(rows[reader.index], x, end.index, reader.index)}",
+                yield Finding(
+                    f"reads layer {named(graph.layers[x])} inside a stage that ends with layer {named(end)} (stride "
+                    f"{end.stride}). To read the end of the stage, write "
+                    f"{_change(rows[reader.index], x, end.index, reader.index)}",
                     reader.index,
                 )
 
 
-def same_stride_twice(graph: Graph) -> Iterator[Slip]:
+def same_stride_twice(graph: Graph) -> Iterator[Finding]:
     """Find a head that reads two maps of one stride."""
-    head = graph.head
-    if not any(word in head.name.lower() for word in ("detect", "pose", "obb", "rtdetr", "segment")):
-        return
     seen: dict[int, Layer] = {}
-    for x in head.reads:
+    for x in graph.head.reads if is_head(graph.head.name, _DENSE_HEADS) else ():
         layer = graph.layers[x]
-        if layer.stride is None:
-            continue
         if layer.stride in seen:
-            yield Slip(
-                f"reads layers {several([seen[layer.stride], layer])}, both of stride {layer.stride}; a head reads one "
-                "map a stride: one number points to the wrong layer",
-                head.index,
+            yield Finding(
+                f"reads layers {all_named([seen[layer.stride], layer])}, both of stride {layer.stride}. A head reads "
+                "one map per stride; correct one of the two numbers",
+                graph.head.index,
             )
-        seen[layer.stride] = layer
+        if layer.stride is not None:
+            seen[layer.stride] = layer
 
 
-def class_count_typed(rows: Sequence[Sequence[Any]]) -> Iterator[Slip]:
-    """Find a head with a number of classes where ``nc`` should be."""
+def fixed_class_count(rows: Sequence[Sequence[Any]]) -> Iterator[Finding]:
+    """Find a head with a number in the place of ``nc``."""
     name, args = str(rows[-1][2]), rows[-1][3]
-    counts = any(word in name.lower() for word in _COUNTS_CLASSES)
-    if counts and args and isinstance(args[0], int) and not isinstance(args[0], bool):
-        yield Slip(
-            f"the number of classes is typed in, {args[0]}: training takes the data set's only where the row says "
-            f"[nc{', ...' if len(args) > 1 else ''}]",
+    if is_head(name) and "depth" not in name.lower() and args and type(args[0]) is int:
+        yield Finding(
+            f"has a fixed number of classes, {args[0]}. Write [nc{', ...' if len(args) > 1 else ''}], so that training "
+            "uses the number of the data set",
             len(rows) - 1,
         )
 
 
-def is_head(name: str) -> bool:
-    """Say whether a layer type is a head: Ultralytics tells the task by such a word in its name."""
-    return any(word in name.lower() for word in _HEADS)
-
-
-def no_head(graph: Graph) -> Iterator[Slip]:
-    """Find a model whose last row is no head, by which Ultralytics tells the task."""
+def missing_head(graph: Graph) -> Iterator[Finding]:
+    """Find a model whose last layer is no head."""
     if not is_head(graph.head.name):
-        yield Slip(
-            f"the last row, {graph.head.name}, is no head, by which Ultralytics tells the task: it takes the model for "
-            "a detector; put a head last, e.g. Detect, [nc]",
+        yield Finding(
+            "is the last layer but not a head. Ultralytics derives the task from the head and assumes detection here; "
+            "end the model with a head, e.g. Detect, [nc]",
             graph.head.index,
         )
 
 
-def keys_twice(twice: Sequence[Twice]) -> Iterator[Slip]:
-    """Find keys that are written twice."""
-    for key in twice:
-        where = " and ".join(map(str, key.lines))
-        which = ", ".join(v for v in key.values[:-1] if v)
-        kept = f"the last, {key.values[-1]}, counts" if key.values[-1] else "the last counts"
-        lost = f"; {which} is ignored" if which else ""
-        yield Slip(f"{key.key!r} is written twice (lines {where}): {kept}{lost}; take one out", line=key.lines[-1])
+def repeated_key(repeated: Sequence[RepeatedKey]) -> Iterator[Finding]:
+    """Report keys that one mapping has more than once."""
+    for key in repeated:
+        *lost, kept = key.values
+        values = f": YAML uses {kept} and ignores {joined(filter(None, lost))}" if kept and any(lost) else ""
+        yield Finding(f"{key.key!r} occurs on lines {joined(key.lines, ' and ')}{values}; keep one", line=key.lines[-1])
 
 
-def file_name(stem: str, scales: Sequence[str]) -> Iterator[Slip]:
-    """Find a file name that gives no scale, or gives one by accident.
+def file_name(stem: str, scales: Sequence[str]) -> Iterator[Finding]:
+    """Find a file name that selects no scale, or selects one by accident.
 
     Args:
-        stem: Name of the file without its ending.
+        stem: The file name without its suffix.
         scales: The scales of the model YAML; empty where there are none.
     """
     if len(scales) < 2:
         return
-    match = re.search(rf"yolo(e-)?v?\d+([{_LETTERS}])", stem)
+    match = re.search(rf"yolo(e-)?v?\d+([{SCALE_LETTERS}])", stem)
     if match:
-        rest = stem[match.end() :]
+        rest, letter = stem[match.end() :], match[2]
         if re.match(r"[A-Za-z0-9]", rest) and not re.match(r"6(-|$)", rest):  # yolov8n6: Ultralytics' old P6 names
-            apart = f"{stem[: match.start(2)]}-{stem[match.start(2) :]}.yaml"
-            yield Slip(
-                f"the letter {match[2]!r} in the file's name {stem}.yaml is read as the scale: this is model "
-                f"{match[2]}, whatever else is asked for. If it is none, name the file e.g. {apart}"
+            yield Finding(
+                f"Ultralytics reads the {letter!r} in the file name {stem}.yaml as the scale and always builds scale "
+                f"{letter}. If it is not the scale, rename the file, e.g. {stem[: match.start(2)]}-{letter}{rest}.yaml"
             )
         return
-    place = re.search(r"yolo(e-)?v?\d+", stem)
-    unreachable = [s for s in scales[1:] if place is None or s not in _LETTERS]
-    if unreachable and place is None:
-        yield Slip(
-            f"the file's name {stem}.yaml has no place for a scale's letter: Ultralytics builds scale {scales[0]}, "
-            f"never {', '.join(unreachable)}. Name it like yolo11-{stem}.yaml, and yolo11{unreachable[0]}-{stem}.yaml "
-            f"is scale {unreachable[0]}"
+    family = re.search(r"yolo(e-)?v?\d+", stem)
+    unreachable = [s for s in scales[1:] if family is None or s not in SCALE_LETTERS]
+    if unreachable and family is None:
+        yield Finding(
+            f"the file name {stem}.yaml has no place for a scale: Ultralytics builds scale {scales[0]}, never "
+            f"{joined(unreachable)}. Rename it to e.g. yolo11-{stem}.yaml; yolo11{unreachable[0]}-{stem}.yaml is then "
+            f"scale {unreachable[0]}"
         )
     elif unreachable:
-        yield Slip(
-            f"scale {', '.join(unreachable)} cannot be chosen: Ultralytics reads only {', '.join(_LETTERS)} in a "
-            "file's name; name the scales by these letters"
+        yield Finding(
+            f"scale {joined(unreachable)} cannot be selected: Ultralytics reads only {joined(SCALE_LETTERS)} in a file "
+            "name; use these letters as the names of the scales"
         )
+
+
+def _bypassing(layer: Layer, source: Layer, graph: Graph) -> list[Layer]:
+    """Return the later layers that read ``source`` where they could read ``layer``."""
+    ends = {layer.index, _end_of_chain(layer, graph).index}
+    found = []
+    for reader in graph.readers(source.index):
+        both = bool(ends & set(reader.reads))
+        parallel = any(ends & set(r.reads) and r is not graph.head for r in graph.readers(reader.index))
+        if reader.index > layer.index and not both and not parallel and replaced_input(reader, graph) is not source:
+            found.append(reader)
+    return found
+
+
+def _end_of_chain(layer: Layer, graph: Graph) -> Layer:
+    """Return the last of a chain of attention layers, each of which takes the place of the one before."""
+    while True:
+        following = [r for r in graph.readers(layer.index) if replaced_input(r, graph) is layer]
+        if len(following) != 1:
+            return layer
+        layer = following[0]
+
+
+def _change(row: Sequence[Any], old: int, new: int, index: int) -> str:
+    """Return ``17 instead of 16``, or ``-2 instead of -3`` where the row has a relative number."""
+    f = row[0] if isinstance(row[0], list | tuple) else [row[0]]
+    return f"{new} instead of {old}" if old in f else f"{new - index} instead of {old - index}"

@@ -1,14 +1,16 @@
-"""The text of a model YAML: where its rows stand, and putting rows in between.
+"""Read, edit and write the text of a model YAML.
 
-Only what has to change is rewritten, the ``from`` numbers that move and the index comments; comments, spacing and
-quoting stay as they were. PyYAML's ``compose`` gives the place of every value in the text.
+An edit changes only the ``from`` numbers and index comments that move. Comments, spacing and quotes stay as they are.
+PyYAML's ``compose`` gives the position of every value in the text.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+import textwrap
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import yaml
 
@@ -16,30 +18,31 @@ from ..errors import LayerError
 
 PARTS = ("backbone", "head")
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # five times as fast where PyYAML was built with it
+_ADDED_BY_ULTRALYTICS = ("scale", "yaml_file")  # when it loads a file
 
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """One number of a row's ``from``: its place in the text, the number as written, the layer that it means."""
+    """One number in a row's ``from``: its position in the text, the number, and the layer that it names."""
 
     start: int
     end: int
-    written: int
+    number: int
     layer: int
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One row ``[from, repeats, layer, arguments]``.
+    """One row ``[from, repeats, layer type, arguments]``.
 
     Attributes:
         index: Its layer number.
         part: ``"backbone"`` or ``"head"``.
-        start: Where ``[`` stands in the text.
-        end: Where the text behind ``]`` begins.
-        line: Number of the line of ``[``, from 1.
-        references: What its ``from`` names.
-        in_brackets: The list of rows is written in brackets itself, rows apart by commas.
+        start: Position of ``[`` in the text.
+        end: Position after ``]``.
+        line: Line of ``[``, from 1.
+        references: The numbers in its ``from``.
+        in_brackets: The list of rows is itself in brackets, with commas between the rows.
     """
 
     index: int
@@ -53,13 +56,13 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class NewRow:
-    """A row to put in: what it reads, the rest of it as text, and its comment.
+    """A row to insert.
 
     Attributes:
-        reads: Layers that it reads. A number is a layer of the text as it was; ``("new", k)`` is the k-th new row.
+        reads: Its inputs. A number is a layer of the text before the edit; ``("new", k)`` is the k-th new row.
         as_list: Write ``from`` as a list.
-        rest: What follows ``from``: ``1, EMA, [{factor: 8}]``.
-        comment: Comment behind the row's number.
+        rest: The text after ``from``: ``1, EMA, [{factor: 8}]``.
+        comment: The comment after the row's number.
     """
 
     reads: tuple[int | tuple[str, int], ...]
@@ -68,53 +71,100 @@ class NewRow:
     comment: str
 
 
+@dataclass(frozen=True, slots=True)
+class RepeatedKey:
+    """A key that a mapping has more than once; YAML keeps the last.
+
+    Attributes:
+        key: The key.
+        lines: Its lines, from 1.
+        values: Its values as text; empty for a list or a mapping.
+    """
+
+    key: str
+    lines: tuple[int, ...]
+    values: tuple[str, ...]
+
+
 def rows(text: str, file: str) -> list[Row]:
     """Return all rows of a model YAML's text.
 
     Raises:
-        LayerError: If it is not valid YAML, no model, or holds rows whose text cannot be edited.
+        LayerError: If the text is not valid YAML, not a model, or has rows that cannot be edited.
     """
     try:
         root = yaml.compose(text, Loader=_LOADER)
     except yaml.YAMLError as error:
         raise LayerError(f"{file}: not valid YAML: {' '.join(str(error).split())}") from error
-    pairs = root.value if isinstance(root, yaml.MappingNode) else []
     found: list[Row] = []
     seen: set[int] = set()
-    for part in PARTS:
-        lists = [value for key, value in pairs if key.value == part]
-        if not lists or not isinstance(lists[-1], yaml.SequenceNode):
-            raise LayerError(f"{file}: a model YAML needs the lists 'backbone' and 'head' of rows, {part!r} is none")
-        for item in lists[-1].value:
-            line = item.start_mark.line + 1
+    for part, node in _row_lists(root):
+        if not isinstance(node, yaml.SequenceNode):
+            raise LayerError(f"{file}: {part!r} is missing; a model YAML needs the row lists 'backbone' and 'head'")
+        for item in node.value:
+            where = f"{file}: line {item.start_mark.line + 1}"
             if not isinstance(item, yaml.SequenceNode) or len(item.value) != 4 or not item.flow_style:
-                raise LayerError(f"{file}: line {line}: a row must be written [from, repeats, layer, arguments]")
+                raise LayerError(f"{where}: write the row as [from, repeats, layer type, arguments]")
             if id(item) in seen:
-                raise LayerError(f"{file}: line {line}: a row by YAML alias (*name) cannot be moved; write it out")
+                raise LayerError(f"{where}: a YAML alias (*name) as a row cannot be edited; write the row in full")
             seen.add(id(item))
-            index = len(found)
-            references = tuple(_reference(n, index, file) for n in _from(item.value[0]))
-            brackets = bool(lists[-1].flow_style)
-            found.append(Row(index, part, item.start_mark.index, item.end_mark.index, line, references, brackets))
+            references = tuple(_references(item.value[0], len(found), file))
+            span = item.start_mark.index, item.end_mark.index, item.start_mark.line + 1
+            found.append(Row(len(found), part, *span, references, bool(node.flow_style)))
     return found
 
 
-def _from(node: yaml.Node) -> list[yaml.Node]:
-    return list(node.value) if isinstance(node, yaml.SequenceNode) else [node]
+def row_lines(text: str) -> list[int]:
+    """Return the line of each row, from 1. Accept any text that Ultralytics can load; skip what has no row list."""
+    nodes = [node for _, node in _row_lists(_root(text)) if isinstance(node, yaml.SequenceNode)]
+    return [row.start_mark.line + 1 for node in nodes for row in node.value]
 
 
-def _reference(node: yaml.Node, index: int, file: str) -> Reference:
-    try:
-        written = int(str(node.value))
-    except ValueError:
-        line = node.start_mark.line + 1
-        raise LayerError(f"{file}: line {line}: 'from' must hold layer numbers, got {node.value!r}") from None
-    layer = written + index if written < 0 else written
-    if index and not 0 <= layer < index:
-        raise LayerError(
-            f"{file}: line {node.start_mark.line + 1}: layer {index} reads {written}, a layer that does not exist there"
-        )
-    return Reference(node.start_mark.index, node.end_mark.index, written, layer if index else -1)
+def repeated_keys(text: str) -> list[RepeatedKey]:
+    """Return the keys that one mapping has more than once, in the order of their last line."""
+    found = []
+    for mapping in _mappings(_root(text)):
+        pairs: dict[str, list[tuple[yaml.Node, yaml.Node]]] = {}
+        for key, value in mapping.value:
+            if isinstance(key, yaml.ScalarNode) and key.value != "<<":
+                pairs.setdefault(str(key.value), []).append((key, value))
+        for name, same in pairs.items():
+            if len(same) > 1:
+                lines = tuple(key.start_mark.line + 1 for key, _ in same)
+                values = tuple(str(v.value) if isinstance(v, yaml.ScalarNode) else "" for _, v in same)
+                found.append(RepeatedKey(name, lines, values))
+    return sorted(found, key=lambda repeated: repeated.lines[-1])
+
+
+def to_text(content: Mapping[str, Any], comment: str = "") -> str:
+    """Return a model YAML's content as text, one numbered row per line.
+
+    Args:
+        content: The keys in order. Keys that Ultralytics adds when it loads a file are left out.
+        comment: A comment for the top of the file.
+    """
+    lines = textwrap.wrap(comment, 118, break_long_words=False, break_on_hyphens=False)
+    out = [*(f"# {line}" for line in lines), ""]
+    for key, value in content.items():
+        if key in (*PARTS, *_ADDED_BY_ULTRALYTICS):
+            continue
+        if isinstance(value, dict) and value:
+            out += [f"{one_line(key)}:", *(f"  {one_line(k)}: {one_line(v)}" for k, v in value.items())]
+        else:
+            out.append(f"{one_line(key)}: {one_line(value)}")
+    number = 0
+    for part in PARTS:
+        out += ["", f"{part}:" if content[part] else f"{part}: []"]
+        for row in content[part]:
+            out.append(f"  - {one_line(list(row))} # {number}")
+            number += 1
+    return "\n".join(out) + "\n"
+
+
+def one_line(value: object) -> str:
+    """Return a value as YAML on one line."""
+    text: str = yaml.safe_dump(value, default_flow_style=True, width=1_000_000, sort_keys=False, allow_unicode=True)
+    return text.removesuffix("...\n").strip()
 
 
 def insert(
@@ -126,18 +176,18 @@ def insert(
     part: str,
     redirected: Mapping[tuple[int, int], int],
 ) -> str:
-    """Put rows in behind layer ``after``.
+    """Insert rows after layer ``after``.
 
     Args:
         text: The model YAML.
-        after: Number of the layer behind which the rows go.
+        after: Number of the layer that the new rows follow.
         new: The rows, in order.
-        file: Its name, for messages.
-        part: The list that they belong to: that of layer ``after``, or ``"head"`` behind the last backbone layer.
-        redirected: (reader, layer that it reads now) -> which of the new rows it reads from now on.
+        file: File name for messages.
+        part: The list that gets the rows: that of layer ``after``, or ``"head"`` after the last backbone layer.
+        redirected: (consumer, its present input) -> which of the new rows it reads instead.
 
     Returns:
-        The new text, in which everybody else reads what was read before.
+        The new text. All other inputs stay the same.
     """
     old = rows(text, file)
     count = len(new)
@@ -150,23 +200,63 @@ def insert(
         for ref in row.references:
             k = redirected.get((row.index, ref.layer))
             target = after + 1 + k if k is not None else moved(ref.layer)
-            number = target if ref.written >= 0 else target - moved(row.index)
-            if number != ref.written:
+            number = target if ref.number >= 0 else target - moved(row.index)
+            if number != ref.number:
                 edits.append((ref.start, ref.end, str(number)))
         tail = text[row.end : _end_of_line(text, row.end)]
         comment = re.match(rf"(\s*,?\s*#\s*){row.index}(?!\d)", tail)
         if comment:
             edits.append((row.end + comment.end(1), row.end + comment.end(), str(moved(row.index))))
     lines = []
-    for k, row_ in enumerate(new):
-        number = after + 1 + k
+    for number, row_ in enumerate(new, after + 1):
         reads = [after + 1 + r[1] if isinstance(r, tuple) else r for r in row_.reads]
         f = str(reads) if row_.as_list else str(-1 if reads[0] == number - 1 else reads[0])
         lines.append((f"[{f}, {row_.rest}]", f"# {number} {row_.comment}"))
-    edits.append(_block(text, old, after, part, lines))
+    edits.append(_insertion(text, old, after, part, lines))
     for start, end, replacement in sorted(edits, reverse=True):
         text = text[:start] + replacement + text[end:]
     return text
+
+
+def _root(text: str) -> yaml.Node | None:
+    try:
+        node: yaml.Node | None = yaml.compose(text, Loader=_LOADER)
+    except yaml.YAMLError:  # Ultralytics repairs some files, e.g. those with control characters
+        return None
+    return node
+
+
+def _row_lists(root: yaml.Node | None) -> list[tuple[str, yaml.Node | None]]:
+    """Return each part's name and its node, None where the text has none. Of a repeated key the last one counts."""
+    pairs = root.value if isinstance(root, yaml.MappingNode) else []
+    nodes = {key.value: value for key, value in pairs if isinstance(key, yaml.ScalarNode)}
+    return [(part, nodes.get(part)) for part in PARTS]
+
+
+def _mappings(node: yaml.Node | None, parents: frozenset[int] = frozenset()) -> Iterator[yaml.MappingNode]:
+    """Yield all mappings in a node, itself included. An alias of a parent is not followed."""
+    if node is None or id(node) in parents:
+        return
+    parents = parents | {id(node)}
+    children = node.value if isinstance(node, yaml.SequenceNode) else []
+    if isinstance(node, yaml.MappingNode):
+        yield node
+        children = [child for pair in node.value for child in pair]
+    for child in children:
+        yield from _mappings(child, parents)
+
+
+def _references(node: yaml.Node, index: int, file: str) -> Iterator[Reference]:
+    for item in node.value if isinstance(node, yaml.SequenceNode) else [node]:
+        where = f"{file}: line {item.start_mark.line + 1}"
+        try:
+            number = int(str(item.value))
+        except ValueError:
+            raise LayerError(f"{where}: 'from' must be layer numbers, got {item.value!r}") from None
+        layer = number + index if number < 0 else number
+        if index and not 0 <= layer < index:
+            raise LayerError(f"{where}: layer {index} reads {number}, but there is no such layer before it")
+        yield Reference(item.start_mark.index, item.end_mark.index, number, layer if index else -1)
 
 
 def _end_of_line(text: str, start: int) -> int:
@@ -175,25 +265,24 @@ def _end_of_line(text: str, start: int) -> int:
     return end - 1 if text[end - 1 : end] == "\r" else end
 
 
-def _block(text: str, old: list[Row], after: int, part: str, lines: list[tuple[str, str]]) -> tuple[int, int, str]:
-    """Return the edit that puts the new lines behind their predecessor, or before the first row of the head."""
+def _insertion(text: str, old: list[Row], after: int, part: str, lines: list[tuple[str, str]]) -> tuple[int, int, str]:
+    """Return the edit that puts the new lines after the previous row, or before the first row of the head."""
     newline = "\r\n" if "\r\n" in text else "\n"
     first_of_head = old[after].part != part
     neighbour = old[after + 1] if first_of_head else old[after]
     line_start = text.rfind("\n", 0, neighbour.start) + 1
     lead = text[line_start : neighbour.start]
     if not neighbour.in_brackets:
-        written = [f"{lead}{row} {comment}" for row, comment in lines]
+        full = [f"{lead}{row} {comment}" for row, comment in lines]
         if first_of_head:
-            return line_start, line_start, "".join(w + newline for w in written)
+            return line_start, line_start, "".join(line + newline for line in full)
         end = _end_of_line(text, neighbour.end)
-        return end, end, "".join(newline + w for w in written)
+        return end, end, "".join(newline + line for line in full)
     indent = " " * len(lead)
     if first_of_head:
-        written = [f"{row}, {comment}{newline}{indent}" for row, comment in lines]
-        return neighbour.start, neighbour.start, "".join(written)
+        return neighbour.start, neighbour.start, "".join(f"{r}, {comment}{newline}{indent}" for r, comment in lines)
     end = _end_of_line(text, neighbour.end)
-    if re.fullmatch(r"\s*,\s*(#.*)?", text[neighbour.end : end]):  # the next row has a line of its own
+    if re.fullmatch(r"\s*,\s*(#.*)?", text[neighbour.end : end]):  # the next row has its own line
         return end, end, "".join(f"{newline}{indent}{row}, {comment}" for row, comment in lines)
-    # More of the list on the same line: a comment would swallow it.
+    # More of the list follows on this line: a comment would hide it.
     return neighbour.end, neighbour.end, "".join(f",{newline}{indent}{row}" for row, _ in lines)
