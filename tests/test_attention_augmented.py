@@ -6,8 +6,8 @@ import sys
 
 import pytest
 import torch
+from loop_oracles.attention_augmented import attention_augmented
 from oracles import LargestTensor, arrays, assert_same, randomised
-from reference.attention_augmented import attention_augmented
 
 import yolo_attn.blocks.attention_augmented as module
 from yolo_attn.blocks import AttentionAugmentedConv

@@ -4,9 +4,9 @@ import re
 
 import pytest
 import torch
+from loop_oracles.attention_fpn import pyramid
+from loop_oracles.global_context import global_context
 from oracles import LargestTensor, arrays, assert_same, randomised
-from reference.attention_fpn import pyramid
-from reference.global_context import global_context
 
 from yolo_attn.blocks import AttentionFPN, GlobalContext, GlobalLocalAttention, PyramidLevel
 from yolo_attn.registry import BLOCKS

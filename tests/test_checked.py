@@ -5,8 +5,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from golden_blocks import BLOCKS as GOLDEN
-from reference import (
+from authors_cases import BLOCKS as CASES
+from loop_oracles import (
     attention_augmented,
     attention_fpn,
     ema,
@@ -42,16 +42,16 @@ LOOPS = {
 }
 
 
-def test_golden():
+def test_authors_outputs():
     built = set()
-    for file in sorted((Path(__file__).parent / "golden").glob("*.npz")):
+    for file in sorted((Path(__file__).parent / "authors_outputs").glob("*.npz")):
         with np.load(file) as case:
             meta = json.loads(str(case["meta"]))
             shapes = [list(case[n].shape) for n in sorted(case.files) if n.startswith("input/")]
-        module = GOLDEN[meta["block"]].make({**meta, "shapes": shapes})
+        module = CASES[meta["block"]].make({**meta, "shapes": shapes})
         built |= {n for n, s in OURS.items() if isinstance(module, s.cls)}
         built |= {n for n, s in OURS.items() for m in module.children() if isinstance(m, s.cls)}
-    assert {n for n, s in OURS.items() if "golden" in s.checked} == built
+    assert {n for n, s in OURS.items() if "authors" in s.checked} == built
 
 
 def test_loop():

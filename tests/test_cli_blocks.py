@@ -60,7 +60,7 @@ def test_every_layer_is_in_the_table_with_its_limits(capsys, monkeypatch, column
         for limit in docstrings.points(docstrings.sections(spec.cls)["Limits"]):
             assert re.sub(r"\s+", " ", blocks.plain(limit)) in limits
     assert "…" not in table
-    assert "golden, loop" in table
+    assert "authors, loop" in table
     assert "arXiv:2305.13563" in table
 
 

@@ -4,8 +4,8 @@ import copy
 
 import pytest
 import torch
+from loop_oracles.ema import ema
 from oracles import arrays, assert_same, randomised
-from reference.ema import ema
 
 from yolo_attn.blocks import EMA
 

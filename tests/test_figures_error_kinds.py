@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from reference import tide
+from loop_oracles import tide
 from scenes import random_scene
 
 from yolo_attn.errors import DataError

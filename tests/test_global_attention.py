@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from golden_blocks.global_local import cyclic_mask
+from authors_cases.global_local import cyclic_mask
+from loop_oracles.global_attention import attention
 from oracles import arrays, assert_same, randomised
-from reference.global_attention import attention
 
 from yolo_attn.blocks import MultiHeadGlobalAttention
 from yolo_attn.blocks.global_attention import EXTENTS, KERNELS, POSITIONS
@@ -164,7 +164,9 @@ def test_what_fills_up_a_window_is_never_attended(kernel, size):
         torch.testing.assert_close(block(x), want, rtol=1e-12, atol=1e-12)
 
 
-SHIFTED = [p for p in sorted((Path(__file__).parent / "golden").glob("*.npz")) if "shifted" in str(np.load(p)["meta"])]
+SHIFTED = [
+    p for p in sorted((Path(__file__).parent / "authors_outputs").glob("*.npz")) if "shifted" in str(np.load(p)["meta"])
+]
 
 
 @pytest.mark.parametrize("path", SHIFTED, ids=lambda p: p.stem)

@@ -4,8 +4,8 @@ import re
 
 import pytest
 import torch
+from loop_oracles.global_context import global_context
 from oracles import LargestTensor, arrays, assert_same, randomised
-from reference.global_context import global_context
 
 from yolo_attn.blocks import ContextBlock, GlobalContext
 

@@ -4,9 +4,9 @@ import inspect
 
 import pytest
 import torch
+from loop_oracles.global_attention import attention
+from loop_oracles.improved_local import improved_local
 from oracles import arrays, assert_same, randomised
-from reference.global_attention import attention
-from reference.improved_local import improved_local
 from torch import nn
 
 from yolo_attn.blocks import GlobalLocalAttention, ImprovedLocalAttention, MultiHeadGlobalAttention

@@ -7,8 +7,8 @@ import pytest
 import test_blocks as contract
 import torch
 import torch.nn.functional as F
+from loop_oracles import gsop as loops
 from oracles import LargestTensor, arrays, assert_same, randomised
-from reference import gsop as loops
 
 from yolo_attn.blocks import GSoP, GSopBlock
 from yolo_attn.blocks.functional import resize_by_mean

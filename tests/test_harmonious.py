@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from loop_oracles import harmonious as loop
 from oracles import arrays, assert_same, randomised
-from reference import harmonious as loop
 from torch import nn
 
 from yolo_attn.blocks import ChannelAttn, HardAttn, HarmAttn, SoftAttn, SpatialAttn

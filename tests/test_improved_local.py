@@ -2,8 +2,8 @@
 
 import pytest
 import torch
+from loop_oracles.improved_local import improved_local
 from oracles import arrays, assert_same, randomised
-from reference.improved_local import improved_local
 
 from yolo_attn.blocks import ImprovedLocalAttention
 

@@ -6,8 +6,8 @@ from dataclasses import replace
 import pytest
 import test_blocks as contract
 import torch
+from loop_oracles.pmfs import pmfs, pmfs_channel, pmfs_spatial
 from oracles import arrays, assert_same, randomised
-from reference.pmfs import pmfs, pmfs_channel, pmfs_spatial
 
 from yolo_attn.blocks import PMFS, GlobalPMFSBlock_AP, GlobalPMFSBlock_AP_Separate, PMFSChannel, PMFSSpatial
 from yolo_attn.blocks.functional import in_float32, resize_by_max

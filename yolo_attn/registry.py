@@ -1,16 +1,15 @@
-"""Name -> layer type table. Knows nothing of torch or Ultralytics.
+"""The table of layer types by name. It needs neither torch nor Ultralytics.
 
-A layer type is a module class together with what a model YAML has to know about it: whether it reads one map or a
-list of them, how many channels it puts out, and what a repeat count means.
+A layer type is what a model YAML names: a module class, and what the parser must know about it to build it.
 
-    from yolo_attn import register
+    import yolo_attn
 
-    @register("MyAttention", paper="https://arxiv.org/abs/0000.00000")
+    @yolo_attn.register("MyAttention")
     class MyAttention(nn.Module):
         def __init__(self, channels: int, reduction: int = 16): ...
 
-A package that is installed announces its layers through the entry point group ``yolo_attn.blocks``; each entry names
-a module whose import registers them.
+An installed package announces its layers through the entry point group ``yolo_attn.blocks``. Each entry names a module
+that registers them when it is imported.
 """
 
 from __future__ import annotations
@@ -37,169 +36,149 @@ RESERVED_ATTRIBUTES = ("i", "f", "type", "np")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BlockSpec:
-    """What the rest of the project may know about a layer type without building it.
+    """Describe a layer type without building it.
 
     Attributes:
-        name: Layer name as written in a model YAML.
-        cls: The module class, called as ``cls(channels, **options)``; see :meth:`build`.
-        paper: Address of the paper.
-        inputs: ``"one"`` map, a ``"list"`` of maps (the YAML's ``from`` is then a list), or a ``"pyramid"``: the list
-            that one other layer puts out. ``channels`` is a list for the last two.
-        output: Where the output's channels come from: ``"input"``, the input's; ``"argument"``, the row's first
-            argument scaled by the model's width (handed to the class as its second argument); the index of one of the
-            inputs (``-1``: the last); or a function of the inputs' channels and the row's options that returns them.
-        pyramid: True for a layer that puts out a list of maps; ``output`` is then a function that returns a list. Rows
-            read one map of it through a layer with ``inputs="pyramid"``, as PyramidLevel.
-        repeats: What a repeat count above 1 means, after depth scaling: ``"stack"``, that many layers in a row;
+        name: Layer type as a model YAML writes it.
+        cls: Module class, called as ``cls(channels, **options)``; see :meth:`build`.
+        paper: URL of the paper; empty if there is none.
+        inputs: ``"one"`` map; a ``"list"`` of maps (``from`` is then a list); or a ``"pyramid"``, the list of maps that
+            one other layer returns. ``channels`` is a list for the last two.
+        output: Where the number of output channels comes from: ``"input"``, the input; ``"argument"``, the row's first
+            argument, scaled by the model's width and passed as the second argument of the class; the index of an
+            input; or a function of the input channels and the row's options. Default: the input, or the last of a list.
+        pyramid: True if the layer returns a list of maps. ``output`` is then a function that returns a list. A row
+            takes one map of it through a layer with ``inputs="pyramid"``, such as PyramidLevel.
+        repeats: Meaning of a repeat count above 1, after depth scaling: ``"stack"``, that many layers in sequence;
             ``"argument"``, one layer built with ``n=count``; ``"never"``, an error.
-        positional: Options that a row may give by position, in order. None by default: a bare number in a row reads
-            as a channel count, and those are filled in.
-        replaces_csp: True for a layer that stands in for C3k2, A2C2f or C2fCIB; the detection head is then built as
-            it is behind those (YOLO11 and later), not as behind C2f.
-        fixed: Options that a row cannot give, with the value they have in a model: what makes a layer, from one map to
-            a map of the same size, of a class that by itself returns something else (a bare attention map).
-        min_batch: Smallest batch that works in train mode (2 where a norm sees 1x1 maps).
-        checked: What its tests compare it with: ``"golden"``, figures of the authors' code; ``"loop"``, a literal loop
-            over the paper's formulas in float64.
+        positional: Options that a row may give by position, in order. Empty by default, because users take a bare
+            number in a row for a channel count, and channel counts are filled in.
+        replaces_csp: True if the layer replaces C3k2, A2C2f or C2fCIB. The detection head is then built as after those
+            (YOLO11 and later), not as after C2f.
+        fixed: Options with a fixed value in a model; a row cannot give them. They turn a class that returns something
+            else, such as a bare attention map, into a layer that returns a map of the input's size.
+        checked: What the tests compare the block with: ``"authors"``, outputs of the authors' code; ``"loop"``, a
+            literal float64 loop over the paper's equations.
+
+    Raises:
+        TypeError: If ``cls`` is not a class.
+        ValueError: If a value is unknown, or values do not fit each other or the constructor of ``cls``.
     """
 
     name: str
     cls: type
-    paper: str
+    paper: str = ""
     inputs: Inputs = "one"
-    output: Output = "input"
+    output: Output = None  # type: ignore[assignment]  # never None: __post_init__ sets the default
     pyramid: bool = False
     repeats: Repeats = "stack"
     positional: tuple[str, ...] = ()
     replaces_csp: bool = False
     fixed: Mapping[str, Any] = field(default_factory=dict, hash=False)
-    min_batch: int = 1
     checked: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        block = f"block {self.name!r}"
+        if not isinstance(self.name, str) or not self.name.isidentifier():
+            raise ValueError(f"block name {self.name!r} must be a Python identifier, as in a model YAML")
+        if not isinstance(self.cls, type):
+            raise TypeError(f"{block} must be a class, got {self.cls!r}")
+        for what, value, known in (
+            ("inputs", self.inputs, ("one", "list", "pyramid")),
+            ("repeats", self.repeats, ("stack", "argument", "never")),
+        ):
+            if value not in known:
+                raise ValueError(f"{block}: {what}={value!r} must be {', '.join(map(repr, known))}")
+        if self.output is None:
+            object.__setattr__(self, "output", "input" if self.inputs == "one" else -1)
+        for what in ("positional", "checked"):
+            object.__setattr__(self, what, tuple(getattr(self, what)))
+        index = isinstance(self.output, int) and not isinstance(self.output, bool)
+        if self.output not in ("input", "argument") and not index and not callable(self.output):
+            raise ValueError(
+                f"{block}: output={self.output!r} must be 'input', 'argument', the index of an input or a function"
+            )
+        if self.output == "input" and self.inputs != "one":
+            raise ValueError(f"{block}: output='input' needs inputs='one'; give 'argument' or the index of an input")
+        if index and self.inputs == "one":
+            raise ValueError(f"{block}: output={self.output!r} needs inputs='list'; give 'input' or 'argument'")
+        if self.pyramid and not callable(self.output):
+            raise ValueError(f"{block}: pyramid=True needs an output function that returns the channels of its maps")
+        parameters = inspect.signature(self.cls).parameters
+        named: tuple[tuple[str, Iterable[str], Mapping[str, Any]], ...] = (
+            ("positional", self.positional, self.options()),
+            ("fixed", self.fixed, parameters),
+            ("repeats='argument'", ["n"] if self.repeats == "argument" else [], parameters),
+        )
+        for what, names, accepted in named:
+            if missing := [n for n in names if n not in accepted]:
+                raise ValueError(f"{block}: {what} names {missing}, but {self.import_path} has no such argument")
 
     @property
     def import_path(self) -> str:
-        """Import path of the class."""
+        """Return module and name of the class."""
         return f"{self.cls.__module__}.{self.cls.__qualname__}"
 
     def options(self) -> dict[str, inspect.Parameter]:
-        """Return the constructor's options by name, without the channels and what the parser fills in or fixes."""
+        """Return the constructor's arguments that a row can give, by name: no channels, and none that is fixed."""
         parameters = list(inspect.signature(self.cls).parameters.values())
-        filled = 2 if self.output == "argument" else 1
-        named = [p for p in parameters[filled:] if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
-        filled_in = {"n", *self.fixed} if self.repeats == "argument" else set(self.fixed)
-        return {p.name: p for p in named if p.name not in filled_in}
+        named = [p for p in parameters[2 if self.output == "argument" else 1 :] if p.kind != p.VAR_KEYWORD]
+        hidden = {*self.fixed, *(["n"] if self.repeats == "argument" else [])}
+        return {p.name: p for p in named if p.kind != p.VAR_POSITIONAL and p.name not in hidden}
 
     def build(self, channels: int | list[int], *args: Any, **options: Any) -> Any:
-        """Build the layer as a model has it: the class with the fixed options."""
+        """Build the layer as a model does, with the fixed options."""
         return self.cls(channels, *args, **options, **self.fixed)
 
 
 BLOCKS: dict[str, BlockSpec] = {}
 BROKEN_ENTRY_POINTS: dict[str, str] = {}  # entry point -> why it did not load
-_owner_of: list[Callable[[str], str | None]] = []
+_name_owners: list[Callable[[str], str | None]] = []
 _entry_points_read = False
 
 
-def register(
-    name: str,
-    *,
-    paper: str,
-    inputs: Inputs = "one",
-    output: Output | None = None,
-    pyramid: bool = False,
-    repeats: Repeats = "stack",
-    positional: Iterable[str] = (),
-    replaces_csp: bool = False,
-    fixed: Mapping[str, Any] | None = None,
-    min_batch: int = 1,
-    checked: Iterable[str] = (),
-) -> Callable[[T], T]:
-    """Make a module class the layer type ``name``. The arguments are those of :class:`BlockSpec`.
-
-    ``output`` defaults to the input's channels, for a list to those of its last input.
+def register(name: str, **spec: Any) -> Callable[[T], T]:
+    """Register a module class as the layer type ``name``; the arguments are the attributes of :class:`BlockSpec`.
 
     Raises:
-        ValueError: If the name is taken, by another block or by Ultralytics, or an argument makes no sense.
+        TypeError: If an argument is unknown, or the decorated object is not a class.
+        ValueError: If another block or Ultralytics already uses the name, or an argument is wrong.
     """
-    if not name.isidentifier():
-        raise ValueError(f"block name {name!r} must be a Python identifier, as it stands in a model YAML")
-    if inputs not in ("one", "list", "pyramid"):
-        raise ValueError(f"block {name!r}: inputs={inputs!r} must be 'one', 'list' or 'pyramid'")
-    if repeats not in ("stack", "argument", "never"):
-        raise ValueError(f"block {name!r}: repeats={repeats!r} must be 'stack', 'argument' or 'never'")
-    if output is None:
-        output = "input" if inputs == "one" else -1
-    index = isinstance(output, int) and not isinstance(output, bool)
-    if output not in ("input", "argument") and not index and not callable(output):
-        raise ValueError(
-            f"block {name!r}: output={output!r} must be 'input', 'argument', the index of an input or a function"
-        )
-    if inputs != "one" and output == "input":
-        raise ValueError(f"block {name!r}: a list of inputs needs output='argument' or the index of one of them")
-    if pyramid and not callable(output):
-        raise ValueError(f"block {name!r}: a pyramid needs an output function that returns the channels of its maps")
-    if inputs == "one" and isinstance(output, int):
-        raise ValueError(f"block {name!r}: output={output!r} needs inputs='list'; with one input 'input' or 'argument'")
 
     def add(cls: T) -> T:
-        if not isinstance(cls, type):
-            raise TypeError(f"block {name!r} must be a class, got {cls!r}")
-        spec = BlockSpec(
-            name=name,
-            cls=cls,
-            paper=paper,
-            inputs=inputs,
-            output=output,
-            pyramid=pyramid,
-            repeats=repeats,
-            positional=tuple(positional),
-            replaces_csp=replaces_csp,
-            fixed=dict(fixed or {}),
-            min_batch=min_batch,
-            checked=tuple(checked),
-        )
+        new = BlockSpec(name=name, cls=cls, **spec)
         old = BLOCKS.get(name)
-        if old is not None and old.import_path != spec.import_path:  # the same class again: its module was reloaded
-            raise ValueError(f"block name {name!r} is already taken by {old.import_path}; cannot give it to {spec.import_path}")
-        for owner_of in _owner_of:
-            owner = owner_of(name)
-            if owner is not None and owner != spec.import_path:
-                raise ValueError(f"block name {name!r} is already taken by {owner}; cannot give it to {spec.import_path}")
-        missing = [o for o in spec.positional if o not in spec.options()]
-        if missing:
-            raise ValueError(f"block {name!r}: positional names {missing}, which {spec.import_path} does not have")
-        absent = [o for o in spec.fixed if o not in inspect.signature(cls).parameters]
-        if absent:
-            raise ValueError(f"block {name!r}: fixed names {absent}, which {spec.import_path} does not have")
-        if repeats == "argument" and "n" not in inspect.signature(cls).parameters:
-            raise ValueError(f"block {name!r}: repeats='argument' needs an argument n of {spec.import_path}")
-        BLOCKS[name] = spec
+        owners = [old.import_path if old else None, *(owner_of(name) for owner_of in _name_owners)]
+        for owner in owners:
+            if owner not in (None, new.import_path):  # the same class again: its module was reloaded
+                raise ValueError(f"block name {name!r} is already taken by {owner}; cannot give it to {new.import_path}")
+        BLOCKS[name] = new
         return cls
 
     return add
 
 
 def unregister(name: str) -> None:
-    """Take ``name`` out of the table.
+    """Remove ``name`` from the table.
 
     Raises:
-        KeyError: If it is not there.
+        KeyError: If it is not registered.
     """
     get(name)
     del BLOCKS[name]
 
 
 def add_name_check(owner_of: Callable[[str], str | None]) -> None:
-    """Have every later registration ask ``owner_of(name)`` who already has that name (None: nobody)."""
-    if owner_of not in _owner_of:
-        _owner_of.append(owner_of)
+    """Make later registrations refuse names for which ``owner_of(name)`` returns an import path instead of None."""
+    if owner_of not in _name_owners:
+        _name_owners.append(owner_of)
 
 
 def get(name: str) -> BlockSpec:
-    """Return the entry for ``name``.
+    """Return the spec of ``name``.
 
     Raises:
-        KeyError: If there is none; the message lists the names and the nearest one.
+        KeyError: If it is not registered. The message names the nearest name and lists all names.
     """
     try:
         return BLOCKS[name]
@@ -208,19 +187,19 @@ def get(name: str) -> BlockSpec:
 
 
 def not_loaded() -> str:
-    """Return a clause about the entry points that did not load, or an empty string."""
+    """Return a clause that names the entry points that failed to load, or an empty string."""
     return "".join(f" (the blocks {entry} did not load: {why})" for entry, why in BROKEN_ENTRY_POINTS.items())
 
 
 def load_entry_points() -> None:
-    """Import the blocks of installed packages, once. One that fails is noted in ``BROKEN_ENTRY_POINTS``."""
+    """Import the blocks of installed packages, once. Failures are collected in ``BROKEN_ENTRY_POINTS``."""
     global _entry_points_read
     if _entry_points_read:
         return
     for point in importlib.metadata.entry_points(group=ENTRY_POINT_GROUP):
         try:
             point.load()
-        except Exception as error:  # a broken third-party package must not take YOLO down with it
+        except Exception as error:  # a broken third-party package must not break YOLO
             package = point.dist.name if point.dist else "?"
             BROKEN_ENTRY_POINTS[f"{point.name} of {package}"] = f"{type(error).__name__}: {error}"
-    _entry_points_read = True  # last: another thread that parses a model meanwhile must not do without them
+    _entry_points_read = True  # last: another thread may parse a model meanwhile and needs them

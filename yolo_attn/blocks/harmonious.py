@@ -22,7 +22,7 @@ from .nn.residual import apply_residual, start_scale
 PAPER = "https://arxiv.org/abs/1802.08122"
 
 
-@register("SpatialAttn", paper=PAPER, fixed={"apply": True}, checked=("golden", "loop"))
+@register("SpatialAttn", paper=PAPER, fixed={"apply": True}, checked=("authors", "loop"))
 class SpatialAttn(nn.Module):
     """Scale each position, all channels alike, by a gate made from the mean over the channels.
 
@@ -91,7 +91,7 @@ class SpatialAttn(nn.Module):
         return y
 
 
-@register("ChannelAttn", paper=PAPER, fixed={"apply": True}, checked=("golden", "loop"))
+@register("ChannelAttn", paper=PAPER, fixed={"apply": True}, checked=("authors", "loop"))
 class ChannelAttn(nn.Module):
     """Scale each channel by a gate made from the means of all channels.
 
@@ -161,7 +161,7 @@ class ChannelAttn(nn.Module):
         return k
 
 
-@register("SoftAttn", paper=PAPER, fixed={"apply": True}, checked=("golden", "loop"))
+@register("SoftAttn", paper=PAPER, fixed={"apply": True}, checked=("authors", "loop"))
 class SoftAttn(nn.Module):
     """Scale every position of every channel by a gate made from a map of positions times a vector of channels.
 
@@ -235,7 +235,7 @@ class SoftAttn(nn.Module):
             return (a.relu() if self.relu_before_sigmoid else a).sigmoid().to(x.dtype)
 
 
-@register("HardAttn", paper=PAPER, fixed={"apply": True}, checked=("golden", "loop"))
+@register("HardAttn", paper=PAPER, fixed={"apply": True}, checked=("authors", "loop"))
 class HardAttn(nn.Module):
     """Find n regions of the map, work on each by itself, and add the result where the region was cut from.
 
@@ -361,7 +361,7 @@ class HardAttn(nn.Module):
         return ((torch.cat([t - s, t + s], 2) + 1) / 2).clamp(0, 1)
 
 
-@register("HarmAttn", paper=PAPER, fixed={"apply": True}, checked=("golden", "loop"))
+@register("HarmAttn", paper=PAPER, fixed={"apply": True}, checked=("authors", "loop"))
 class HarmAttn(nn.Module):
     """Scale the map by soft attention and add what hard attention makes of its regions.
 

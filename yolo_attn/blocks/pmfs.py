@@ -23,7 +23,7 @@ def convolution(block: str, form: str, dim: str) -> Convolution:
     return lambda c1, c2, kernel: kind(c1, c2, kernel, dim)
 
 
-@register("PMFS", paper="https://arxiv.org/abs/2401.07579", inputs="list", checked=("golden", "loop"))
+@register("PMFS", paper="https://arxiv.org/abs/2401.07579", inputs="list", checked=("authors", "loop"))
 class PMFS(PolarizedChannelAttention, PolarizedPositionAttention):
     """Bring maps of several scales to the last one's resolution and let channels, then positions, attend to them all.
 

@@ -25,8 +25,8 @@ PARAMS = (
     "of the three."
 )
 CHECKED = (
-    "Checked: golden, against figures of the authors' code; loop, against a literal loop over the paper's formulas "
-    "in float64."
+    "Checked: authors, against outputs of the authors' code; loop, against a literal float64 loop over the paper's "
+    "equations."
 )
 ROWS = "In a model YAML options go by name and channels are filled in: [-1, 1, EMA, [{factor: 8}]]"
 
@@ -62,7 +62,7 @@ def _table(console: Console, known: dict[str, BlockSpec]) -> None:
     for name, spec in known.items():
         paper = spec.paper.split("://")[-1].replace("arxiv.org/abs/", "arXiv:")
         facts = [READS[spec.inputs], ", ".join(spec.checked) or "-", paper]
-        about = Text("\n  ").join([Text(name, style="bold"), *map(Text, facts)])
+        about = Text("\n  ").join([Text(name, style="bold"), *map(Text, filter(None, facts))])
         table.add_row(about, "\n".join(options(spec)), "\n".join(parameters(spec)))
         table.add_section()
     console.print(table)
@@ -90,7 +90,8 @@ def _page(console: Console, spec: BlockSpec) -> None:
     console.print(Text(f"{spec.name} ({spec.import_path})", style="bold"))
     console.print(Padding(Text(plain(parts.pop(""))), (0, 0, 1, 2)))
     facts = f"reads {READS[spec.inputs]}; params at n: {' / '.join(parameters(spec))}"
-    console.print(Padding(Text(f"{facts}; checked: {', '.join(spec.checked) or '-'}; {spec.paper}"), (0, 0, 1, 2)))
+    facts += f"; checked: {', '.join(spec.checked) or '-'}{f'; {spec.paper}' if spec.paper else ''}"
+    console.print(Padding(Text(facts), (0, 0, 1, 2)))
     console.print(Text("  Options in a row"))
     meaning = docstrings.arguments(spec.cls)
     for option in options(spec):
@@ -107,7 +108,7 @@ def overview(known: dict[str, BlockSpec], page: str = "") -> str:
     lines = ["| layer | what it does | reads | params at n | checked |", "|---|---|---|---|---|"]
     for name, spec in known.items():
         params, checked = " / ".join(parameters(spec)), ", ".join(spec.checked) or "-"
-        what = f"{_md(docstrings.summary(spec.cls)).rstrip('.')} ([paper]({spec.paper}))"
+        what = _md(docstrings.summary(spec.cls)).rstrip(".") + (f" ([paper]({spec.paper}))" if spec.paper else "")
         lines.append(f"| [`{name}`]({page}#{name.lower()}) | {what} | {READS[spec.inputs]} | {params} | {checked} |")
     return "\n".join(lines) + "\n"
 
@@ -125,7 +126,7 @@ def markdown(known: dict[str, BlockSpec]) -> str:
         lines += ["", f"## {name}", "", _md(parts[""]), ""]
         checked = ", ".join(spec.checked) or "-"
         lines += [f"Reads {READS[spec.inputs]}. Params at n: {' / '.join(parameters(spec))}. Checked: {checked}."]
-        lines += [f"Class: `{spec.import_path}`. Paper: {spec.paper}", ""]
+        lines += [f"Class: `{spec.import_path}`.{f' Paper: {spec.paper}' if spec.paper else ''}", ""]
         meaning = docstrings.arguments(spec.cls)
         if shown := options(spec):
             lines += ["| option | meaning |", "|---|---|"]

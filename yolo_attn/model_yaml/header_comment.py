@@ -39,7 +39,7 @@ def heading(base: Path, original: str, insertions: Sequence[Insertion], new: Ite
         spec = layer_types.installed().get(block)
         if spec is not None and spec.inputs != "pyramid":
             lines += textwrap.wrap(
-                f"# {block}: {docstrings.summary(spec.cls)} {spec.paper}", 120, subsequent_indent="#   "
+                f"# {block}: {docstrings.summary(spec.cls)} {spec.paper}".strip(), 120, subsequent_indent="#   "
             )
     if "summary:" in original:
         lines.append("# Layer and parameter counts below are the base model's.")

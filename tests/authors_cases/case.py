@@ -1,4 +1,4 @@
-"""The form of an entry, and the usual way of renaming parameters."""
+"""The format of an entry, and how most entries rename parameters."""
 
 from __future__ import annotations
 
@@ -13,23 +13,21 @@ Tensors = dict[str, torch.Tensor]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Golden:
-    """Our side of one of the authors' blocks.
+class AuthorsCase:
+    """Map one of the authors' modules to ours.
 
     Attributes:
-        make: From the case's ``meta`` to our module.
-        ours: From tensors by the authors' names to tensors by ours. It is given the authors' parameters and buffers,
-            and once more the gradients of the parameters, so it may be given a part of them only, and must be linear.
-        run: From our module and the list of inputs to the output or outputs.
+        make: Builds our module from the case's ``meta``.
+        ours: Renames tensors from the authors' names to ours. It gets the parameters and buffers, and once more the
+            gradients of the parameters: a part of them must do, and it must be linear.
+        run: Calls our module on the list of inputs and returns the output or outputs.
         tolerance: Relative and absolute.
-        deviation: Why ours deliberately gives other figures; None where it gives the authors'.
     """
 
     make: Callable[[dict], nn.Module]
     ours: Callable[[Tensors], Tensors]
     run: Callable = lambda module, inputs: module(*inputs)
     tolerance: float = 1e-9
-    deviation: str | None = None
 
 
 def renamed(table: Mapping[str, str]) -> Callable[[Tensors], Tensors]:

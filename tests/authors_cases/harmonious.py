@@ -6,7 +6,7 @@ from torch import nn
 from yolo_attn.blocks import ChannelAttn, HardAttn, HarmAttn, SoftAttn, SpatialAttn
 from yolo_attn.blocks.nn.regions import cut_regions
 
-from .golden import Golden, renamed
+from .case import AuthorsCase, renamed
 
 
 def reduction(meta):
@@ -34,19 +34,19 @@ def gated(module, inputs):
 ours = renamed({r"(ha\.)?(?=(spatial_attn|channel_attn|soft_attn|hard_attn|conv\d?|fc)\.)": ""})
 
 BLOCKS = {
-    "SpatialAttn": Golden(make=lambda meta: SpatialAttn(), ours=ours),
-    "ChannelAttn": Golden(make=lambda meta: ChannelAttn(meta["channels"], reduction(meta)), ours=ours),
-    "SoftAttn": Golden(
+    "SpatialAttn": AuthorsCase(make=lambda meta: SpatialAttn(), ours=ours),
+    "ChannelAttn": AuthorsCase(make=lambda meta: ChannelAttn(meta["channels"], reduction(meta)), ours=ours),
+    "SoftAttn": AuthorsCase(
         make=lambda meta: SoftAttn(meta["channels"], reduction(meta), relu_before_sigmoid=True),
         ours=ours,
     ),
-    "HardAttn": Golden(make=lambda meta: HardAttn(meta["channels"], meta.get("regions", 4)), ours=ours),
-    "HarmAttn": Golden(
+    "HardAttn": AuthorsCase(make=lambda meta: HardAttn(meta["channels"], meta.get("regions", 4)), ours=ours),
+    "HarmAttn": AuthorsCase(
         make=lambda meta: HarmAttn(meta["channels"], reduction(meta), meta.get("regions", 4), relu_before_sigmoid=True),
         ours=ours,
         run=gated,
     ),
-    "stn crop": Golden(
+    "stn crop": AuthorsCase(
         make=lambda meta: Crop(meta.get("regions", 4)),
         ours=renamed({}),
         run=lambda module, inputs, t: module(*inputs, t),

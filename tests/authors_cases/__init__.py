@@ -1,4 +1,4 @@
-"""How each of our blocks stands for the authors' module of a golden case. One file per family of blocks."""
+"""How to build each of our blocks for a stored case of the authors' module. One file per family of blocks."""
 
 from . import ema, global_context, global_local, gsop, harmonious, pmfs
 

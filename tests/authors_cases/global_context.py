@@ -2,7 +2,7 @@
 
 from yolo_attn.blocks import GlobalContext
 
-from .golden import Golden, renamed
+from .case import AuthorsCase, renamed
 
 
 def make(meta):
@@ -15,7 +15,7 @@ def make(meta):
 
 
 BLOCKS = {
-    "GlobalContext": Golden(
+    "GlobalContext": AuthorsCase(
         make=make,
         ours=renamed({r"conv_mask\.": "conv_mask.", r"channel_(add|mul)_conv\.([013])\.": r"channel_\1_conv.\2."}),
     ),

@@ -2,7 +2,7 @@
 
 from yolo_attn.blocks import GSoP
 
-from .golden import Golden, renamed
+from .case import AuthorsCase, renamed
 
 
 def make(meta):
@@ -17,7 +17,7 @@ def make(meta):
 
 
 BLOCKS = {
-    "GSoP": Golden(
+    "GSoP": AuthorsCase(
         make=make,
         tolerance=1e-6,  # the authors build their centring matrix in float32
         ours=renamed(

@@ -2,10 +2,10 @@
 
 from yolo_attn.blocks import EMA
 
-from .golden import Golden, renamed
+from .case import AuthorsCase, renamed
 
 BLOCKS = {
-    "EMA": Golden(
+    "EMA": AuthorsCase(
         make=lambda meta: EMA(meta["channels"], factor=meta["factor"]),
         ours=renamed({r"(gn|conv1x1|conv3x3)\.": r"\1."}),
     ),

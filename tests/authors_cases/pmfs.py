@@ -2,7 +2,7 @@
 
 from yolo_attn.blocks import GlobalPMFSBlock_AP, GlobalPMFSBlock_AP_Separate
 
-from .golden import Golden, renamed
+from .case import AuthorsCase, renamed
 
 TABLE = {
     r"ch_convs\.(\d+)\.": r"branches.\1.",
@@ -28,8 +28,8 @@ def substituted(table):
     return ours
 
 
-def golden(block, table):
-    return Golden(
+def authors_case(block, table):
+    return AuthorsCase(
         make=lambda meta: block(*(meta[n] for n in NAMES)),
         ours=substituted(table),
         run=lambda module, inputs: module(inputs),
@@ -37,6 +37,6 @@ def golden(block, table):
 
 
 BLOCKS = {
-    "GlobalPMFSBlock_AP_Separate": golden(GlobalPMFSBlock_AP_Separate, SEPARABLE),
-    "GlobalPMFSBlock_AP": golden(GlobalPMFSBlock_AP, {"conv.0.": "conv.", "conv.1.": "norm."}),
+    "GlobalPMFSBlock_AP_Separate": authors_case(GlobalPMFSBlock_AP_Separate, SEPARABLE),
+    "GlobalPMFSBlock_AP": authors_case(GlobalPMFSBlock_AP, {"conv.0.": "conv.", "conv.1.": "norm."}),
 }

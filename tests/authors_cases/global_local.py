@@ -10,7 +10,7 @@ from yolo_attn.blocks.nn.kernels import PerformerAttention
 from yolo_attn.blocks.nn.positions import RotaryPositionEmbedding
 from yolo_attn.blocks.nn.windows import split_windows
 
-from .golden import Golden, renamed
+from .case import AuthorsCase, renamed
 
 SWIN = {
     r"(attn\.)?relative_position_bias_table": "biases.0.relative_position_bias_table",
@@ -161,14 +161,14 @@ def unetformer(tensors):
 
 
 BLOCKS = {
-    "window attention + relative position bias": Golden(make=window_attention, ours=swin, run=of_windows),
-    "shifted window attention": Golden(make=shifted_attention, ours=swin),
-    "Linformer": Golden(make=linformer, ours=joined_qkv, run=of_sequence),
-    "Performer FAVOR+ softmax kernel": Golden(
+    "window attention + relative position bias": AuthorsCase(make=window_attention, ours=swin, run=of_windows),
+    "shifted window attention": AuthorsCase(make=shifted_attention, ours=swin),
+    "Linformer": AuthorsCase(make=linformer, ours=joined_qkv, run=of_sequence),
+    "Performer FAVOR+ softmax kernel": AuthorsCase(
         make=lambda meta: PerformerAttention(meta["dim_head"], meta["nb_features"], meta["eps"]),
         ours=renamed({r"projection_": "projection_"}),
         run=performer,
     ),
-    "axial 2-D RoPE": Golden(make=AxialRope, ours=renamed({}), tolerance=1e-5),
-    "UNetFormer GlobalLocalAttention": Golden(make=UNetFormer, ours=unetformer),
+    "axial 2-D RoPE": AuthorsCase(make=AxialRope, ours=renamed({}), tolerance=1e-5),
+    "UNetFormer GlobalLocalAttention": AuthorsCase(make=UNetFormer, ours=unetformer),
 }
