@@ -18,9 +18,9 @@ from typing import Any
 
 import numpy as np
 
-from yolo_attn.metrics import figures
-from yolo_attn.metrics.matching import match, read_truth
-from yolo_attn.statistics.image_bootstrap import FIGURES, draw, resampled
+from yolo_attn.metrics import compute_metrics
+from yolo_attn.metrics.matching import match, read_objects
+from yolo_attn.statistics.image_bootstrap import METRICS, draw_images, resample_metrics
 
 WIDTH, HEIGHT = 640, 480
 
@@ -90,31 +90,31 @@ def main() -> None:
 
     seconds = {"match": 0.0, "resample": 0.0}
     begin = time.perf_counter()
-    known = read_truth(truth)
-    weights = draw(a.images, a.resamples, 0)
+    known = read_objects(truth)
+    weights = draw_images(a.images, a.resamples, 0)
     seconds["match"] += time.perf_counter() - begin
     results, plain = [], []
     for predictions in models:
         begin = time.perf_counter()
         matches = match(known, predictions)
         middle = time.perf_counter()
-        results.append(resampled(known, matches, weights))
+        results.append(resample_metrics(known, matches, weights))
         seconds["match"] += middle - begin
         seconds["resample"] += time.perf_counter() - middle
-        plain.append(resampled(known, matches, np.ones((1, a.images), dtype=np.int32)))
+        plain.append(resample_metrics(known, matches, np.ones((1, a.images), dtype=np.int32)))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     total = sum(len(predictions["score"]) for predictions in models)
     packages = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in ("numpy", "scipy"))
     print(f"{a.images} images, {a.classes} classes, {a.boxes} boxes, {total} predictions of two models")
-    print(f"{a.resamples} resamples, {len(results[0])} figures, {len(os.sched_getaffinity(0))} cores, {packages}")
+    print(f"{a.resamples} resamples, {len(results[0])} metrics, {len(os.sched_getaffinity(0))} cores, {packages}")
     print(f"matching {seconds['match']:.1f} s, resampling {seconds['resample']:.1f} s, peak memory {peak:.2f} GiB")
-    for name in FIGURES:
+    for name in METRICS:
         low, high = np.nanpercentile(100 * (results[1][name] - results[0][name]), [2.5, 97.5])
         print(f"{name:9} {100 * plain[0][name][0]:6.2f} {100 * plain[1][name][0]:6.2f}  {low:+.2f} to {high:+.2f}")
     if a.oracle:
         begin = time.perf_counter()
-        expected = figures(truth, {key: column.tolist() for key, column in models[0].items()})
-        largest = max(abs(expected[name] - plain[0][name][0]) for name in FIGURES)
+        expected = compute_metrics(truth, {key: column.tolist() for key, column in models[0].items()})
+        largest = max(abs(expected[name] - plain[0][name][0]) for name in METRICS)
         print(
             f"one evaluation by faster-coco-eval {time.perf_counter() - begin:.1f} s, largest difference {largest:.1e}"
         )

@@ -9,7 +9,7 @@ import numpy as np
 from yolo_attn.atomic_files import write_json
 from yolo_attn.comparison import Plan
 from yolo_attn.experiment.plan import Control
-from yolo_attn.metrics import coco_metrics
+from yolo_attn.metrics import boxes_to_coco, columns, compute_metrics
 
 SIDE = 320
 NAMES = ("cat", "dog", "bird")
@@ -25,7 +25,7 @@ def truth(images=12, names=NAMES, seed=0):
             x, y = draw.uniform(0, SIDE - w), draw.uniform(0, SIDE - h)
             boxes.append((image, int(draw.integers(len(names))), [float(v) for v in (x, y, w, h)]))
     files = [(image, f"{image:03}.png", SIDE, SIDE) for image in range(1, images + 1)]
-    return {**coco_metrics.ground_truth(files, boxes, names), "info": {"split": "test", "root": "images"}}
+    return {**boxes_to_coco(files, boxes, names), "info": {"split": "test", "root": "images"}}
 
 
 def predictions(found, skill, seed):
@@ -44,14 +44,14 @@ def predictions(found, skill, seed):
         if draw.random() < 0.3:
             row = {"image_id": entry["image_id"], "category_id": entry["category_id"]}
             rows.append({**row, "score": float(draw.uniform(0.05, 0.6)), "bbox": [y, x, h, w]})
-    return coco_metrics.columns(rows)
+    return columns(rows)
 
 
 def made_up_record(plan, run, found, skill, *, epochs=6, **changes):
     """Return a run's record as the worker writes it."""
     like = "baseline" if run.control == "identity" else run.title if run.role == "variant" else run.role
     columns = predictions(found, skill, zlib.crc32(f"{like} {run.seed}".encode()))
-    figures = coco_metrics.figures(found, columns)
+    figures = compute_metrics(found, columns)
     lines = [
         {
             "epoch": epoch,

@@ -7,7 +7,7 @@ import random
 
 import pytest
 
-from yolo_attn.metrics import FIGURES, ground_truth
+from yolo_attn.metrics import METRICS, boxes_to_coco
 
 
 def random_scene(seed, images=12, classes=4, objects=9, crowd=0.0, ties=False, many=0, conjure=1):
@@ -41,7 +41,7 @@ def random_scene(seed, images=12, classes=4, objects=9, crowd=0.0, ties=False, m
     for _ in range(many):
         moved = [value + rng.gauss(0, 12) for value in target]
         predictions.append((boxes[0][0], boxes[0][1], [*moved[:2], abs(moved[2]), abs(moved[3])]))
-    truth = ground_truth([(i, f"{i}.jpg", 480, 640) for i in range(1, images + 1)], boxes, list("abcdefgh")[:classes])
+    truth = boxes_to_coco([(i, f"{i}.jpg", 480, 640) for i in range(1, images + 1)], boxes, list("abcdefgh")[:classes])
     for annotation in truth["annotations"] if crowd else ():
         annotation["iscrowd"] = int(rng.random() < crowd)
         annotation["area"] *= rng.uniform(0.3, 0.9)
@@ -74,9 +74,9 @@ def pycocotools_evaluation(truth, predictions):
     return evaluation
 
 
-def pycocotools_figures(truth, predictions):
+def pycocotools_metrics(truth, predictions):
     values = pycocotools_evaluation(truth, predictions).stats
-    return dict(zip(FIGURES, (None if value < 0 else value for value in values), strict=True))
+    return dict(zip(METRICS, (None if value < 0 else value for value in values), strict=True))
 
 
 def pycocotools_per_class(truth, predictions):

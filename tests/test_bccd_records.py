@@ -15,7 +15,7 @@ from yolo_attn import report
 from yolo_attn.cli.compare import ENGINE_WORDS, OWN_WORDS
 from yolo_attn.experiment import experiment_file
 from yolo_attn.experiment.plan import Plan, read_seeds
-from yolo_attn.metrics import coco_metrics
+from yolo_attn.metrics import boxes_to_coco, columns, compute_metrics
 
 FOLDER = ROOT / "benchmarks" / "bccd"
 
@@ -36,7 +36,7 @@ def rows(results):
         if model["role"] == "baseline":
             cells += ["", "", "", ""]
         else:
-            effect, verdict = model["effect"]["figures"]["AP"], model["effect"]["verdict"]
+            effect, verdict = model["effect"]["metrics"]["AP"], model["effect"]["verdict"]
             cells[3] += f" ({100 * (ratio - 1):+.0f}%)"
             ends = [f"{effect['combined'][end]:+.1f}" for end in ("low", "high")]
             by_seed = " ".join(f"{value:+.1f}" for value in effect["seeds"]["values"])
@@ -66,7 +66,7 @@ def test_the_records_give_the_report_again(tmp_path, results):
             continue
         assert mine["effect"]["verdict"]["word"] == kept["effect"]["verdict"]["word"]
         for end in ("low", "high"):
-            ours, theirs = (model["effect"]["figures"]["AP"]["combined"][end] for model in (mine, kept))
+            ours, theirs = (model["effect"]["metrics"]["AP"]["combined"][end] for model in (mine, kept))
             assert ours == pytest.approx(theirs, abs=1e-6)
 
 
@@ -74,7 +74,7 @@ def test_the_predictions_kept_give_the_figures_kept():
     truth = json.loads((FOLDER / "ground_truth.json").read_text(encoding="utf-8"))
     for run in Plan.load(FOLDER).runs[:2]:
         record = json.loads(run.record.read_text(encoding="utf-8"))
-        found = coco_metrics.figures(truth, record["predictions"])
+        found = compute_metrics(truth, record["predictions"])
         assert found == pytest.approx(record["figures"]["coco"], abs=1e-12)
 
 

@@ -9,7 +9,7 @@ from comparison import quiet
 
 from yolo_attn.comparison import Plan, compare
 from yolo_attn.errors import DataError, UserError
-from yolo_attn.metrics import coco_metrics
+from yolo_attn.metrics import boxes_to_coco, columns, compute_metrics
 
 
 @pytest.mark.slow
@@ -47,7 +47,7 @@ def test_perfect_predictions_are_perfect_in_both_figures(tmp_path, rectangles, m
     assert (found.split, found.reason) == ("test", "no epoch was chosen on it")
     assert not (tmp_path / "scratch").exists()
     assert len(found.predictions) == len(found.boxes) == 12
-    figures = coco_metrics.figures(coco_metrics.ground_truth(found.images, found.boxes, found.names), found.predictions)
+    figures = compute_metrics(boxes_to_coco(found.images, found.boxes, found.names), found.predictions)
     expected = 0 if shift else 1
     assert figures["AP"] == figures["AR100"] == pytest.approx(expected, abs=1e-9)
     assert found.ultralytics["mAP50-95"] == pytest.approx(0.995 * expected, abs=0.001)  # Ultralytics' 1 is 0.995

@@ -15,7 +15,7 @@ from yolo_attn import report
 from yolo_attn.atomic_files import write_json
 from yolo_attn.errors import ArgumentError, DataError, DiskFullError
 from yolo_attn.experiment.storage import read_json
-from yolo_attn.metrics import error_kinds, per_class
+from yolo_attn.metrics import error_kinds, compute_class_metrics
 from yolo_attn.report import captions
 
 
@@ -56,7 +56,7 @@ def test_figures_and_differences_are_those_of_the_records(finished, figure):
     assert found["figures"][figure]["mean"] == pytest.approx(statistics.fmean(other))
     assert found["figures"][figure]["sd"] == pytest.approx(statistics.stdev(other))
     differences = [100 * (mine - its) for mine, its in zip(other, base, strict=True)]
-    effect = found["effect"]["figures"][figure]
+    effect = found["effect"]["metrics"][figure]
     assert effect["seeds"]["values"] == pytest.approx(differences)
     assert effect["seeds"]["mean"] == pytest.approx(statistics.fmean(differences))
     assert effect["seeds"]["low"] < effect["seeds"]["mean"] < effect["seeds"]["high"]
@@ -74,7 +74,7 @@ def test_classes_and_error_kinds_are_those_of_the_predictions(finished):
     truth = read_json(plan.folder / "ground_truth.json")
     columns = [record["predictions"] for record in records(plan, "yolo11n-gsop")]
     found = model(results, "yolo11n-gsop")
-    by_class = [per_class(truth, item)["dog"]["AP"] for item in columns]
+    by_class = [compute_class_metrics(truth, item)["dog"]["AP"] for item in columns]
     assert found["figures"]["AP[dog]"]["values"] == pytest.approx(by_class)
     missed = statistics.fmean(error_kinds(truth, item).dap["missed"] for item in columns)
     assert found["error_kinds"]["dap"]["missed"] == pytest.approx(missed)
@@ -86,8 +86,8 @@ def test_a_repetition_is_compared_as_another_group_of_runs(finished):
     found = model(results, "yolo11n-repeat")
     assert found["seeds"] == [1000, 1001, 1002]
     assert found["base_seeds"] == [0, 1, 2]
-    assert found["effect"]["figures"]["AP"]["seeds"]["method"] == "Welch"
-    assert model(results, "yolo11n-ema")["effect"]["figures"]["AP"]["seeds"]["method"] == "t"
+    assert found["effect"]["metrics"]["AP"]["seeds"]["method"] == "Welch"
+    assert model(results, "yolo11n-ema")["effect"]["metrics"]["AP"]["seeds"]["method"] == "t"
 
 
 def test_models_that_find_nothing_are_not_called_identical_without_a_word(finished):
@@ -102,7 +102,7 @@ def test_models_that_find_nothing_are_not_called_identical_without_a_word(finish
 def test_an_identical_model_has_no_difference(finished):
     _, results = finished
     found = model(results, "yolo11n-identity")["effect"]
-    assert found["figures"]["AP"]["seeds"]["mean"] == 0
+    assert found["metrics"]["AP"]["seeds"]["mean"] == 0
     assert found["verdict"]["word"] == "identical"
 
 
@@ -145,7 +145,7 @@ def test_a_seed_counts_where_base_and_variant_are_finished(tmp_path):
     assert model(results, "yolo11n")["seeds"] == [3, 5]
     assert model(results, "yolo11n-ema")["seeds"] == [3, 5]
     assert model(results, "yolo11n-gsop")["seeds"] == [5]
-    assert model(results, "yolo11n-gsop")["effect"]["figures"]["AP"]["seeds"]["n"] == 1
+    assert model(results, "yolo11n-gsop")["effect"]["metrics"]["AP"]["seeds"]["n"] == 1
     assert results["failed"] == {"yolo11n-gsop-seed3": "its process was ended by SIGKILL"}
     first = " ".join(results["first"])
     assert "7 of 9 runs are finished" in first
@@ -198,7 +198,7 @@ def test_one_seed_is_never_better(tmp_path):
         tmp_path / "e", seeds=(0,), controls=(), skills={"yolo11n-ema": 1.0, "yolo11n": 0.2}
     )
     results = make(plan.folder)
-    assert model(results, "yolo11n-ema")["effect"]["figures"]["AP"]["seeds"]["mean"] > 10
+    assert model(results, "yolo11n-ema")["effect"]["metrics"]["AP"]["seeds"]["mean"] > 10
     assert {item["effect"]["verdict"]["word"] for item in results["models"][1:]} == {"one seed"}
     assert results["first"][-1].startswith("One seed:")
 
@@ -231,7 +231,7 @@ def test_without_ground_truth_or_costs_the_rest_is_reported(tmp_path):
     (plan.folder / "ground_truth.json").unlink()
     (plan.folder / "cost.json").unlink()
     results = make(plan.folder)
-    effect = model(results, "yolo11n-ema")["effect"]["figures"]["AP"]
+    effect = model(results, "yolo11n-ema")["effect"]["metrics"]["AP"]
     assert effect["images"] is None
     assert effect["seeds"]["n"] == 3
     assert "Costs were not measured." in results["caption"]

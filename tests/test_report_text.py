@@ -58,7 +58,7 @@ def test_terminal_gives_mean_deviation_difference_interval_and_p(finished):
     base, ema = results["models"][:2]
     assert row(text, "yolo11n ")[1] == f"{100 * base['figures']['AP']['mean']:.1f}"
     assert row(text, "± sd")[2] == f"{100 * base['figures']['AP']['sd']:.1f}"
-    effect = ema["effect"]["figures"]["AP"]
+    effect = ema["effect"]["metrics"]["AP"]
     assert row(text, "difference")[1] == number_format.signed(effect["seeds"]["mean"])
     assert row(text, "95 % from")[3] == number_format.signed(effect["combined"]["low"])
     assert row(text, "to")[1] == number_format.signed(effect["combined"]["high"])
@@ -108,9 +108,9 @@ def test_csv_holds_a_row_for_each_model_and_figure(finished):
     mine = next(line for line in found if (line["title"], line["figure"]) == ("yolo11n-ema", "AP"))
     effect = results["models"][1]["effect"]
     assert float(mine["mean"]) == results["models"][1]["figures"]["AP"]["mean"]
-    assert float(mine["difference"]) == effect["figures"]["AP"]["seeds"]["mean"]
-    assert float(mine["combined_low"]) == effect["figures"]["AP"]["combined"]["low"]
-    assert float(mine["image_high"]) == effect["figures"]["AP"]["images"]["high"]
+    assert float(mine["difference"]) == effect["metrics"]["AP"]["seeds"]["mean"]
+    assert float(mine["combined_low"]) == effect["metrics"]["AP"]["combined"]["low"]
+    assert float(mine["image_high"]) == effect["metrics"]["AP"]["images"]["high"]
     assert float(mine["p_holm"]) == effect["verdict"]["p_holm"]
     assert {f"AP[{' '.join(name.split())}]" for name in HOSTILE} <= {" ".join(f.split()) for _, f in keys}
     latency = next(line for line in found if (line["title"], line["figure"]) == ("yolo11n-ema", "latency_ms"))
@@ -124,7 +124,7 @@ def test_csv_by_seed_averages_to_the_summary(finished):
         if line["title"] == "yolo11n-repeat" and line["figure"] == "AP50"
     ]  # fmt: skip
     assert [(line["seed"], line["base_seed"]) for line in found] == [("1000", "0"), ("1001", "1"), ("1002", "2")]
-    effect = results["models"][-1]["effect"]["figures"]["AP50"]["seeds"]
+    effect = results["models"][-1]["effect"]["metrics"]["AP50"]["seeds"]
     assert np.mean([float(line["difference"]) for line in found]) == pytest.approx(effect["mean"])
 
 

@@ -1,4 +1,4 @@
-"""Resampled figures: those of the evaluator, with every image counted once and with images that stand several times."""
+"""Resampled metrics: those of the evaluator, with every image counted once and with images that stand several times."""
 
 from __future__ import annotations
 
@@ -9,28 +9,28 @@ import pytest
 from scenes import random_scene
 
 from yolo_attn.errors import DataError
-from yolo_attn.metrics import columns, figures, ground_truth, per_class
-from yolo_attn.metrics.matching import match, read_truth
+from yolo_attn.metrics import boxes_to_coco, columns, compute_class_metrics, compute_metrics
+from yolo_attn.metrics.matching import match, read_objects
 from yolo_attn.statistics import image_bootstrap
-from yolo_attn.statistics.image_bootstrap import draw, resampled
+from yolo_attn.statistics.image_bootstrap import draw_images, resample_metrics
 
 
 def evaluator(truth, predictions):
-    """The figures of faster-coco-eval, by our names."""
-    found = figures(truth, predictions)
-    for name, values in per_class(truth, predictions).items():
-        found |= {f"{figure}[{name}]": value for figure, value in values.items()}
+    """The metrics of faster-coco-eval, by our names."""
+    found = compute_metrics(truth, predictions)
+    for name, values in compute_class_metrics(truth, predictions).items():
+        found |= {f"{metric}[{name}]": value for metric, value in values.items()}
     return found
 
 
 def ours(truth, predictions, weights=None):
-    known = read_truth(truth)
+    known = read_objects(truth)
     weights = np.ones((1, len(known.images)), dtype=np.int32) if weights is None else weights
-    return resampled(known, match(known, predictions), weights)
+    return resample_metrics(known, match(known, predictions), weights)
 
 
 def assert_same(found, expected, row=0):
-    """Every resampled figure is the evaluator's; returns how many there were."""
+    """Every resampled metric is the evaluator's; returns how many there were."""
     compared = [name for name in found if name in expected]
     got = {name: None if np.isnan(found[name][row]) else float(found[name][row]) for name in compared}
     assert got == pytest.approx({name: expected[name] for name in compared}, abs=1e-12)
@@ -52,7 +52,7 @@ def on_a_grid(truth, predictions):
     [{}, {"crowd": 0.3}, {"ties": True}, {"many": 250}, {"crowd": 0.2, "ties": True, "many": 130}, {"images": 3}],
     ids=["plain", "crowd", "ties", "many", "all", "few images"],
 )
-def test_with_unit_weights_the_figures_are_the_evaluators(kind, grid):
+def test_with_unit_weights_the_metrics_are_the_evaluators(kind, grid):
     compared = 0
     for seed in range(4):
         truth, predictions = random_scene(seed, **kind)
@@ -70,7 +70,7 @@ def test_objects_that_overlap_each_other(seed):
     def box():
         return (8.0 * np.concatenate([rng.integers(0, 3, 2), rng.integers(3, 7, 2)])).tolist()
 
-    truth = ground_truth(
+    truth = boxes_to_coco(
         [(k, f"{k}.jpg", 99, 99) for k in range(1, 31)], [(k, 0, box()) for k in range(1, 31) for _ in range(5)], ["x"]
     )
     for annotation in truth["annotations"]:
@@ -87,7 +87,7 @@ def test_objects_that_overlap_each_other(seed):
 def test_area_limits_are_inside_both_sizes():
     sides = [(32, 32), (96, 96), (16, 64), (31, 33), (97, 95)]
     boxes = [(1, 0, [10 + 110 * k, 10, *side]) for k, side in enumerate(sides)]
-    truth = ground_truth([(1, "a.jpg", 480, 640)], boxes, ["x"])
+    truth = boxes_to_coco([(1, "a.jpg", 480, 640)], boxes, ["x"])
     found = [
         {"image_id": 1, "category_id": 0, "bbox": box, "score": 0.9 - k / 10} for k, (_, _, box) in enumerate(boxes)
     ]
@@ -98,11 +98,11 @@ def test_area_limits_are_inside_both_sizes():
 
 
 def test_no_predictions_and_absent_objects():
-    truth = ground_truth([(3, "a.jpg", 99, 99), (1, "b.jpg", 99, 99)], [(3, 1, [5, 5, 10, 10])], ["x", "y"])
+    truth = boxes_to_coco([(3, "a.jpg", 99, 99), (1, "b.jpg", 99, 99)], [(3, 1, [5, 5, 10, 10])], ["x", "y"])
     found = ours(truth, [])
     assert found["AP"][0] == found["AP_small"][0] == found["AP50[y]"][0] == 0
     assert np.isnan([found[name][0] for name in ("AP_large", "AP[x]")]).all()
-    nothing = ground_truth([(1, "b.jpg", 99, 99)], [], ["x"])
+    nothing = boxes_to_coco([(1, "b.jpg", 99, 99)], [], ["x"])
     stray = [{"image_id": 1, "category_id": 0, "bbox": [1, 1, 5, 5], "score": 0.5}]
     assert np.isnan([values[0] for values in ours(nothing, stray).values()]).all()
 
@@ -135,7 +135,7 @@ def test_weights_are_a_literal_evaluation_of_the_resampled_set(seed):
         key = prediction["image_id"], prediction["category_id"]
         seen[key] = seen.get(key, 0) + 1
         prediction["score"] = round(1 - seen[key] / 20, 2)
-    weights = np.concatenate([draw(12, 3, seed), np.eye(12, dtype=np.int32)[[2]] * 5])
+    weights = np.concatenate([draw_images(12, 3, seed), np.eye(12, dtype=np.int32)[[2]] * 5])
     found = ours(truth, predictions, weights)
     for row, times in enumerate(weights):
         assert_same(found, evaluator(*repeated(truth, predictions, times)), row)
@@ -144,7 +144,7 @@ def test_weights_are_a_literal_evaluation_of_the_resampled_set(seed):
 
 def test_copies_of_a_prediction_stand_together_where_one_image_ties():
     # A right and a wrong prediction of one score: twice the image is right, right, wrong, wrong.
-    truth = ground_truth([(1, "a.jpg", 99, 99)], [(1, 0, [0, 0, 50, 50]), (1, 0, [50, 50, 40, 40])], ["x"])
+    truth = boxes_to_coco([(1, "a.jpg", 99, 99)], [(1, 0, [0, 0, 50, 50]), (1, 0, [50, 50, 40, 40])], ["x"])
     right, wrong = (
         {"image_id": 1, "category_id": 0, "bbox": b, "score": 0.5} for b in ([0, 0, 50, 50], [60, 0, 30, 30])
     )
@@ -154,7 +154,7 @@ def test_copies_of_a_prediction_stand_together_where_one_image_ties():
 
 def test_blocks_and_threads_change_nothing(monkeypatch):
     truth, predictions = random_scene(6, images=30)
-    weights = draw(30, 50, 1)
+    weights = draw_images(30, 50, 1)
     whole = ours(truth, predictions, weights)
     monkeypatch.setattr(image_bootstrap, "BLOCK", 40)
     monkeypatch.setattr(image_bootstrap, "MAX_THREADS", 1)
@@ -163,26 +163,26 @@ def test_blocks_and_threads_change_nothing(monkeypatch):
         np.testing.assert_array_equal(values, parts[name])
 
 
-def test_wanted_figures_only():
+def test_wanted_metrics_only():
     truth, predictions = random_scene(7)
-    known = read_truth(truth)
-    weights = draw(12, 5, 0)
-    every = resampled(known, match(known, predictions), weights)
-    some = resampled(known, match(known, predictions), weights, ["AP_small", "AP50[b]"])
+    known = read_objects(truth)
+    weights = draw_images(12, 5, 0)
+    every = resample_metrics(known, match(known, predictions), weights)
+    some = resample_metrics(known, match(known, predictions), weights, ["AP_small", "AP50[b]"])
     assert list(some) == ["AP_small", "AP50[b]"]
     np.testing.assert_array_equal(some["AP50[b]"], every["AP50[b]"])
     np.testing.assert_array_equal(some["AP_small"], every["AP_small"])
 
 
 def test_draws_are_sets_of_the_same_size_and_repeat_with_the_seed():
-    weights = draw(40, 500, 3)
+    weights = draw_images(40, 500, 3)
     assert weights.shape == (500, 40)
     assert (weights.sum(axis=1) == 40).all()
     assert weights.min() == 0
     assert weights.mean(axis=0) == pytest.approx(np.ones(40), abs=0.25)
     assert weights.var() == pytest.approx(1 - 1 / 40, rel=0.05)
-    np.testing.assert_array_equal(weights, draw(40, 500, 3))
-    assert (weights != draw(40, 500, 4)).any()
+    np.testing.assert_array_equal(weights, draw_images(40, 500, 3))
+    assert (weights != draw_images(40, 500, 4)).any()
 
 
 def test_order_of_images_and_classes_and_form_of_predictions_do_not_matter():
@@ -193,11 +193,11 @@ def test_order_of_images_and_classes_and_form_of_predictions_do_not_matter():
         np.testing.assert_allclose(values, expected[name], rtol=0, atol=1e-15)
 
 
-def test_two_classes_of_one_name_are_told_apart_as_in_the_figures():
+def test_two_classes_of_one_name_are_told_apart_as_in_the_metrics():
     truth, predictions = random_scene(9)
     for category in truth["categories"]:
         category["name"] = "cell" if category["id"] in (1, 3) else category["name"]
-    assert list(per_class(truth, predictions)) == list(read_truth(truth).names)
+    assert list(compute_class_metrics(truth, predictions)) == list(read_objects(truth).names)
 
 
 def test_input_is_not_changed():
@@ -210,19 +210,19 @@ def test_input_is_not_changed():
 def test_bad_input():
     truth, predictions = random_scene(11)
     found = columns(predictions)
-    with pytest.raises(DataError, match="images without ground truth, as of image 99"):
+    with pytest.raises(DataError, match="1 image .*image 99"):
         ours(truth, {**found, "image_id": [99, *found["image_id"][1:]]})
-    with pytest.raises(DataError, match="in equal length; they have image_id 1,"):
+    with pytest.raises(DataError, match="image_id 1,"):
         ours(truth, {**found, "image_id": [1]})
-    with pytest.raises(DataError, match=r"prediction 0 has score nan and box \["):
+    with pytest.raises(DataError, match=r"prediction 0 .* nan .*\["):
         ours(truth, {**found, "score": [float("nan"), *found["score"][1:]]})
-    with pytest.raises(DataError, match="ground truth has no images"):
+    with pytest.raises(DataError, match="no images"):
         ours({**truth, "images": [], "annotations": []}, [])
     lost = [{**truth["annotations"][0], "image_id": 98}, *truth["annotations"][1:]]
-    with pytest.raises(DataError, match="annotation 1 is of image 98, which is not listed"):
+    with pytest.raises(DataError, match="annotation 1 .*image 98"):
         ours({**truth, "annotations": lost}, predictions)
     lost = [{**truth["annotations"][0], "category_id": 55}, *truth["annotations"][1:]]
-    with pytest.raises(DataError, match="annotation 1 is of category 55, which is not listed"):
+    with pytest.raises(DataError, match="annotation 1 .*category 55"):
         ours({**truth, "annotations": lost}, predictions)
 
 

@@ -11,10 +11,10 @@ import pytest
 from scipy import stats
 
 from yolo_attn.statistics import seed_differences as over_seeds
-from yolo_attn.statistics.image_bootstrap import draw
-from yolo_attn.statistics.intervals import combined, half_width, image_noise, shared_variance
-from yolo_attn.statistics.power_analysis import detectable, power, seeds_for
-from yolo_attn.statistics.seed_differences import LEVEL, bca, paired
+from yolo_attn.statistics.image_bootstrap import draw_images
+from yolo_attn.statistics.intervals import combined_interval, half_width, image_noise, shared_variance
+from yolo_attn.statistics.power_analysis import detectable_difference, power, seeds_for
+from yolo_attn.statistics.seed_differences import LEVEL, bca_interval, paired_difference
 
 SIMULATIONS = 2_000
 MANY = 20_000  # where it takes no time: a rate near 5 % is off by up to a point over 2,000, by 0.3 over these
@@ -83,7 +83,7 @@ def test_adding_both_variances_would_count_the_rest_twice():
 @pytest.mark.parametrize("n", [3, 5, 7])
 def test_t_interval_of_the_seeds_covers(n):
     values = np.random.default_rng(5).normal(0.5, 0.7, (SIMULATIONS, n))
-    found = [paired(row, exact_up_to=0) for row in values[:40]]
+    found = [paired_difference(row, exact_up_to=0) for row in values[:40]]
     assert {item.method for item in found} == {"t"}
     for row, item in zip(values, found, strict=False):
         assert item.high - item.mean == pytest.approx(halves(row[None], 0.0)[0])
@@ -95,7 +95,7 @@ def test_t_interval_of_the_seeds_covers(n):
 def test_bca_interval_of_the_seeds_covers(n, monkeypatch):
     monkeypatch.setattr(over_seeds, "BOOTSTRAPS", 1_999)
     values = np.random.default_rng(6).normal(0.5, 0.7, (SIMULATIONS, n))
-    low, high = bca(values)
+    low, high = bca_interval(values)
     assert 0.93 <= ((low <= 0.5) & (high >= 0.5)).mean() <= 0.97
 
 
@@ -107,10 +107,10 @@ def test_at_its_nominal_level_bca_would_not_cover():
 
 
 def test_image_interval_and_combined_interval_by_resampling():
-    """Through the bootstrap itself, of a figure that is a mean over images."""
+    """Through the bootstrap itself, of a metric that is a mean over images."""
     rng = np.random.default_rng(8)
     n, difference, (seeds, shared, rest) = 5, 0.5, WORLDS["both"]
-    weights = draw(IMAGES, 1_000, 0).T / IMAGES
+    weights = draw_images(IMAGES, 1_000, 0).T / IMAGES
     covered = np.zeros((SIMULATIONS, 2), dtype=bool)
     zero = np.zeros((n, 1_000))
     for k in range(SIMULATIONS):
@@ -122,7 +122,7 @@ def test_image_interval_and_combined_interval_by_resampling():
         both = half_width(values.std(ddof=1) / np.sqrt(n), n - 1, noise.shared, IMAGES)
         covered[k, 1] = abs(values.mean() - difference) <= both
         if k == 0:
-            whole = combined(paired(values), noise.shared, IMAGES)
+            whole = combined_interval(paired_difference(values), noise.shared, IMAGES)
             assert whole.high - values.mean() == pytest.approx(float(both))
             assert stats.t.isf(LEVEL / 2, whole.df) * whole.se == pytest.approx(float(both), rel=1e-6)
     assert (covered.mean(axis=0) >= 0.93).all()
@@ -135,7 +135,7 @@ def test_power_is_the_rate_at_which_the_difference_is_found(name, n, level):
     rng = np.random.default_rng(9)
     seeds, shared, rest = WORLDS[name]
     se = np.hypot(seeds, rest) / np.sqrt(n)
-    edge = detectable(se, n - 1, shared**2, IMAGES, level)
+    edge = detectable_difference(se, n - 1, shared**2, IMAGES, level)
     assert power(edge, se, n - 1, shared**2, IMAGES, level) == pytest.approx(0.8, abs=1e-3)
     for difference in (0.0, 0.5 * edge, edge):
         values, measured = world(name, n, difference, MANY, rng)
@@ -177,10 +177,10 @@ def test_seeds_that_are_planned_are_just_enough():
 def test_extreme_designs_stay_sensible():
     assert seeds_for(0.3, 30.0, 0.0, IMAGES, LEVEL) is None
     assert seeds_for(0.3, 0.1, 1.0, IMAGES, LEVEL) is None  # the images alone hide it
-    assert detectable(0.0, 4, 0.0, IMAGES, LEVEL) is None
+    assert detectable_difference(0.0, 4, 0.0, IMAGES, LEVEL) is None
     for level in (LEVEL, LEVEL / 20):
-        with_two = detectable(1.0, 1, 0.0, IMAGES, level)
+        with_two = detectable_difference(1.0, 1, 0.0, IMAGES, level)
         assert 10 < with_two < 2_000
-        assert detectable(1.0, 1, 0.3, IMAGES, level) >= 0.95 * with_two
-    assert detectable(1e-6, 4, 0.0, IMAGES, LEVEL) < 1e-5
+        assert detectable_difference(1.0, 1, 0.3, IMAGES, level) >= 0.95 * with_two
+    assert detectable_difference(1e-6, 4, 0.0, IMAGES, LEVEL) < 1e-5
     assert power(1e6, 0.1, 1, 0.0, IMAGES, LEVEL) == pytest.approx(1.0)

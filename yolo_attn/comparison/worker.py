@@ -25,7 +25,7 @@ from ..errors import DataError, UserError, disk_full, user_error_in
 from ..experiment import ground_truth
 from ..experiment.plan import Plan, Run
 from ..experiment.storage import FORMAT, read_epochs, read_json
-from ..metrics import coco_metrics
+from ..metrics import columns, compute_metrics
 from . import training
 
 PATIENCE = 5.0  # seconds that a run's folder may still be held by a process that is ending
@@ -201,7 +201,7 @@ def perform(plan: Plan, run: Run) -> None:
     checkpoint = training.best_checkpoint(run)
     data = training.absolute(plan.data)
     result = validation.evaluate(checkpoint, data, plan.train, plan.split, run.folder / "validation")
-    predictions = coco_metrics.columns(result.predictions)
+    predictions = columns(result.predictions)
     truth = ground_truth.keep(plan, run.name, result.truth)
     sessions = training.read_sessions(run)
     epochs = read_epochs(run.folder / "results.csv")
@@ -240,7 +240,7 @@ def perform(plan: Plan, run: Run) -> None:
         "peak_memory": training.peak_memory(sessions),
         "epochs": epochs,
         "best_epoch": best_epoch(epochs),
-        "figures": {"ultralytics": result.ultralytics, "coco": coco_metrics.figures(truth, predictions)},
+        "figures": {"ultralytics": result.ultralytics, "coco": compute_metrics(truth, predictions)},
         "predictions": predictions,
     }
     write_json(run.record, record, indent=None)

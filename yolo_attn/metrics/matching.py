@@ -1,54 +1,79 @@
-"""Which predictions find which objects, by COCO's rules: what an average precision is counted from.
+"""Which predictions find which objects: the greedy assignment that every metric here rests on.
 
-faster-coco-eval keeps its matches in C++ and shows a part of them only, so the greedy assignment is written out here,
-on the overlaps that its ``mask.iou`` computes. The rules are those of ``COCOeval.evaluateImg`` of pycocotools. A match
-does not depend on the other images: it is found once and serves every resampled set of images.
+:func:`assign` is that rule. :func:`match` applies it as ``COCOeval.evaluateImg`` of pycocotools does; faster-coco-eval
+keeps its matches in C++ and shows a part of them only. A match does not depend on the other images: it is computed once
+and serves every resampled set of images.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
 from ..errors import DataError
-from .coco_metrics import COLUMNS, Columns, Rows, class_names, columns
+from .coco_format import Dataset, RowsOrColumns, check_columns, check_images, class_names, columns
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
+    from numpy.typing import ArrayLike, NDArray
+
+    Floats = NDArray[np.float64]
+    Ints = NDArray[np.int64]
+    Flags = NDArray[np.bool_]
 
 THRESHOLDS = np.linspace(0.5, 0.95, 10)  # of the overlap (IoU)
 AREAS = {"all": (0.0, 1e10), "small": (0.0, 32.0**2), "medium": (32.0**2, 96.0**2), "large": (96.0**2, 1e10)}  # px^2
-MAX_PREDICTIONS = 100  # of an image and class, the best
-_REACHED = np.minimum(THRESHOLDS, 1 - 1e-10)  # as the evaluator lets 1 - 1e-10 pass for 1
+MAX_PREDICTIONS = 100  # per image and class, those with the highest scores
 _LOW, _HIGH = np.array(list(AREAS.values())).T[:, :, None]  # (2, areas, 1)
 
 
 @dataclass(frozen=True)
-class Truth:
+class Objects:
     """The objects of a data set, sorted by class and image.
 
     Attributes:
-        images: Image ids, ascending; an image is named by its place in here.
-        classes: Class ids, ascending; a class is named by its place in here.
-        names: A name for each class, no two the same.
-        klass: Class of each object.
+        images: Image ids, ascending; ``image`` holds indices into it.
+        categories: Class ids, ascending; ``category`` holds indices into it.
+        names: A unique name for each class.
+        category: Class of each object.
         image: Image of each object.
         box: ``(objects, 4)``, x, y, width, height in pixels.
         crowd: Whether it is a crowd region.
         ignored: ``(areas, objects)``, whether the object does not count: a crowd, or of another size.
+        position: Index of each object in the data set's annotations.
     """
 
-    images: NDArray[np.int64]
-    classes: NDArray[np.int64]
+    images: Ints
+    categories: Ints
     names: tuple[str, ...]
-    klass: NDArray[np.int64]
-    image: NDArray[np.int64]
-    box: NDArray[np.float64]
-    crowd: NDArray[np.bool_]
-    ignored: NDArray[np.bool_]
+    category: Ints
+    image: Ints
+    box: Floats
+    crowd: Flags
+    ignored: Flags
+    position: Ints
+
+
+@dataclass(frozen=True)
+class Detections:
+    """RowsOrColumns, one entry each: class and image as indices into those of :class:`Objects`, score and box."""
+
+    category: Ints
+    image: Ints
+    score: Floats
+    box: Floats
+
+    def best(self, group: Ints, most: int) -> Detections:
+        """Return the ``most`` predictions with the highest scores of each group.
+
+        They are sorted by group, then by falling score; equal scores keep their order.
+        """
+        order = np.lexsort((-self.score, group))
+        starts = np.flatnonzero(np.diff(group[order], prepend=-1))
+        rank = np.arange(len(order)) - np.repeat(starts, np.diff(starts, append=len(order)))
+        kept = order[rank < most]
+        return Detections(self.category[kept], self.image[kept], self.score[kept], self.box[kept])
 
 
 @dataclass(frozen=True)
@@ -58,80 +83,89 @@ class Matches:
     Attributes:
         image: Image of each prediction.
         inside: ``(areas, predictions)``, whether its box has that size.
-        near: Places of those predictions that overlap an object by 0.5 or more.
-        right: ``(near, areas, thresholds)``, whether such a one finds an object that counts.
-        wrong: The same, whether it finds none and counts as wrong. If neither, it is left out of the count.
+        near: Indices of the predictions that overlap an object by 0.5 or more.
+        right: ``(near, areas, thresholds)``, whether such a prediction finds an object that counts.
+        wrong: The same, whether it finds none and counts as wrong. If neither, it does not count.
     """
 
-    image: NDArray[np.int64]
-    inside: NDArray[np.bool_]
-    near: NDArray[np.int64]
-    right: NDArray[np.bool_]
-    wrong: NDArray[np.bool_]
+    image: Ints
+    inside: Flags
+    near: Ints
+    right: Flags
+    wrong: Flags
 
 
-def read_truth(truth: Mapping[str, Any]) -> Truth:
-    """Return the objects of a data set in COCO's format.
-
-    Args:
-        truth: ``images``, ``annotations`` and ``categories``, as ``yolo_attn.metrics.ground_truth`` returns them.
+def read_objects(truth: Dataset) -> Objects:
+    """Read the objects of a data set.
 
     Raises:
-        DataError: If there is no image, or an object is of an image or class that is not listed.
+        DataError: If there is no image, or an object's image or class is not listed.
     """
     images = np.unique(np.array([image["id"] for image in truth["images"]], dtype=np.int64))
     if not images.size:
-        raise DataError("the ground truth has no images; resampling them needs at least one")
-    categories = class_names(truth)
-    classes, names = np.array(list(categories), dtype=np.int64), list(categories.values())
-
-    objects = truth["annotations"]
-    klass, strange_class = _places(classes, [item["category_id"] for item in objects])
-    image, strange_image = _places(images, [item["image_id"] for item in objects])
-    for what, strange in (("image", strange_image), ("category", strange_class)):
-        if strange.any():
-            item = objects[int(np.flatnonzero(strange)[0])]
-            raise DataError(f"annotation {item.get('id')} is of {what} {item[f'{what}_id']}, which is not listed")
-    order = np.lexsort((image, klass))
-    box = np.array([item["bbox"] for item in objects], dtype=float).reshape(-1, 4)[order]
-    area = np.array([item["area"] for item in objects], dtype=float)[order]
-    crowd = np.array([bool(item.get("iscrowd", 0)) for item in objects], dtype=bool)[order]
+        raise DataError("the ground truth has no images; list at least one under 'images'")
+    names = class_names(truth)
+    categories, entries = np.array(list(names), dtype=np.int64), truth["annotations"]
+    category, unknown_category = _index(categories, [entry["category_id"] for entry in entries])
+    image, unknown_image = _index(images, [entry["image_id"] for entry in entries])
+    for unknown in (unknown_image, unknown_category):
+        if unknown.any():
+            entry = entries[int(np.flatnonzero(unknown)[0])]
+            what = f"image {entry['image_id']}" if unknown is unknown_image else f"category {entry['category_id']}"
+            raise DataError(f"annotation {entry.get('id')} belongs to {what}, which the ground truth does not list")
+    order = np.lexsort((image, category))
+    box = np.array([entry["bbox"] for entry in entries], dtype=float).reshape(-1, 4)[order]
+    area = np.array([entry["area"] for entry in entries], dtype=float)[order]
+    crowd = np.array([bool(entry.get("iscrowd", 0)) for entry in entries], dtype=bool)[order]
     ignored = crowd | (area < _LOW) | (area > _HIGH)
-    return Truth(images, classes, tuple(names), klass[order], image[order], box, crowd, ignored)
+    return Objects(images, categories, tuple(names.values()), category[order], image[order], box, crowd, ignored, order)
 
 
-def match(truth: Truth, predictions: Columns | Rows) -> list[Matches]:
-    """Assign predictions to objects, as the evaluator does.
-
-    Args:
-        truth: The objects.
-        predictions: ``image_id``, ``category_id``, ``score`` and ``bbox`` (x, y, width, height in pixels), as columns
-            or as one dict each. Those of a class that ``truth`` does not list are left out.
-
-    Returns:
-        The matches of each class of ``truth``.
+def read_predictions(objects: Objects, predictions: RowsOrColumns) -> Detections:
+    """Read predictions, without those of a class that the ground truth does not list: the evaluator skips them too.
 
     Raises:
-        DataError: If the columns are not of one length, an image is unknown, or a score or box is no number.
+        DataError: If the columns differ in length, an image is unknown, or a score or box is not a number.
     """
-    klass, image, score, box = _read_predictions(truth, predictions)
-    order = np.lexsort((-score, image, klass))  # stable: equal scores of one image stay as they were predicted
-    group = klass[order] * len(truth.images) + image[order]
-    starts = np.flatnonzero(np.diff(group, prepend=-1))
-    rank = np.arange(len(order)) - np.repeat(starts, np.diff(starts, append=len(order)))
-    order = order[rank < MAX_PREDICTIONS]
-    klass, image, score, box = klass[order], image[order], score[order], box[order]
-    inside = _inside(box)
-    near, right, left_out = _near(truth, klass, image, box)
-    wrong = ~right & ~left_out & inside.T[near][:, :, None]
+    found = columns(predictions)
+    check_columns(found)
+    image, unknown_image = _index(objects.images, found["image_id"])
+    if unknown_image.any():
+        check_images(objects.images.tolist(), found["image_id"])
+    category, unknown = _index(objects.categories, found["category_id"])
+    score = np.array(found["score"], dtype=float).reshape(-1)
+    box = np.array(found["bbox"], dtype=float).reshape(-1, 4)
+    bad = ~(np.isfinite(score) & np.isfinite(box).all(axis=1))
+    if bad.any():
+        first = int(np.flatnonzero(bad)[0])
+        raise DataError(
+            f"prediction {first} has score {score[first]} and box {box[first].tolist()}; give finite numbers"
+        )
+    return Detections(category[~unknown], image[~unknown], score[~unknown], box[~unknown])
 
-    by_score = np.lexsort((-score, klass))
+
+def match(objects: Objects, predictions: RowsOrColumns) -> list[Matches]:
+    """Match predictions with objects as COCO's evaluator does; return the matches of each class.
+
+    Raises:
+        DataError: As :func:`read_predictions` does.
+    """
+    found = read_predictions(objects, predictions)
+    found = found.best(found.category * len(objects.images) + found.image, MAX_PREDICTIONS)
+    area = found.box[:, 2] * found.box[:, 3]
+    inside = (area >= _LOW) & (area <= _HIGH)
+    near, chosen = _match_near(objects, found)
+    taken = chosen >= 0
+    right = taken & ~objects.ignored[np.arange(len(AREAS))[:, None], chosen]
+    wrong = ~taken & inside.T[near][:, :, None]
+
+    by_score = np.lexsort((-found.score, found.category))
     place = np.empty(len(by_score), dtype=np.int64)
     place[by_score] = np.arange(len(by_score))
     sorted_near = np.argsort(place[near])
     near, right, wrong = place[near][sorted_near], right[sorted_near], wrong[sorted_near]
-    image, inside = image[by_score], inside[:, by_score]
-    bounds = np.searchsorted(klass[by_score], np.arange(len(truth.classes) + 1))
+    image, inside = found.image[by_score], inside[:, by_score]
+    bounds = np.searchsorted(found.category[by_score], np.arange(len(objects.categories) + 1))
     cuts = np.searchsorted(near, bounds)
     return [
         Matches(image[a:b], inside[:, a:b], near[c:d] - a, right[c:d], wrong[c:d])
@@ -139,8 +173,69 @@ def match(truth: Truth, predictions: Columns | Rows) -> list[Matches]:
     ]
 
 
-def _places(known: NDArray[np.int64], wanted: Any) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-    """Return where each of ``wanted`` stands in ``known``, and which do not."""
+def assign(
+    overlap: Floats,
+    thresholds: Floats,
+    *,
+    crowd: Flags | None = None,
+    ignored: Flags | None = None,
+    ties: Literal["first", "last"],
+) -> Ints:
+    """Assign to each prediction the free object that it overlaps most, for every size and threshold at once.
+
+    An object that counts is preferred to one that is ignored, whatever the overlap.
+
+    Args:
+        overlap: ``(predictions, objects)``, best score first; 0 where an object must not be assigned.
+        thresholds: ``(thresholds,)``, ascending: the overlap that an assignment needs.
+        crowd: ``(objects,)``, whether the object stays free after an assignment; by default none does.
+        ignored: ``(areas, objects)``; by default one size, in which every object counts.
+        ties: Which of several objects with the same overlap is assigned.
+
+    Returns:
+        ``(predictions, areas, thresholds)``: index of the object, -1 where there is none.
+    """
+    objects = overlap.shape[1]
+    crowd = np.zeros(objects, dtype=bool) if crowd is None else crowd
+    ignored = np.zeros((1, objects), dtype=bool) if ignored is None else ignored
+    if ties == "first":
+        last = assign(overlap[:, ::-1], thresholds, crowd=crowd[::-1], ignored=ignored[:, ::-1], ties="last")
+        return np.where(last < 0, -1, objects - 1 - last)
+    shape = (len(ignored), len(thresholds))
+    free = np.ones((objects, *shape), dtype=bool)
+    assigned = np.full((len(overlap), *shape), -1, dtype=np.int64)
+    for number, row in enumerate(overlap):
+        candidates = np.flatnonzero(row >= thresholds[0])
+        if len(candidates) == 1:  # the usual case, made fast
+            one = candidates[0]
+            hit = free[one] & (row[one] >= thresholds)
+            assigned[number][hit] = one
+            if not crowd[one]:
+                free[one] &= ~hit
+        elif len(candidates):
+            rank = np.empty(len(candidates), dtype=np.int64)
+            rank[np.argsort(row[candidates], kind="stable")] = np.arange(1, len(candidates) + 1)
+            preference = rank[:, None] + len(candidates) * ~ignored[:, candidates].T  # (candidates, areas)
+            possible = free[candidates] & (row[candidates, None] >= thresholds)[:, None, :]
+            preference = np.where(possible, preference[:, :, None], 0)
+            hit, chosen = preference.any(axis=0), candidates[preference.argmax(axis=0)]
+            assigned[number][hit] = chosen[hit]
+            area, threshold = np.nonzero(hit & ~crowd[chosen])
+            free[chosen[area, threshold], area, threshold] = False
+    return assigned
+
+
+def overlaps(boxes: Floats, objects: Floats, crowd: Flags) -> Floats:
+    """Return ``(boxes, objects)``: IoU; with a crowd region, the share of the box that lies inside it."""
+    from faster_coco_eval import mask  # type: ignore[import-untyped]
+
+    if not len(boxes) or not len(objects):
+        return np.zeros((len(boxes), len(objects)))
+    return np.asarray(mask.iou(boxes, objects, crowd.astype(int).tolist()), dtype=np.float64)
+
+
+def _index(known: Ints, wanted: ArrayLike) -> tuple[Ints, Flags]:
+    """Return the index of each of ``wanted`` in ``known``, and which are not there."""
     wanted = np.array(wanted, dtype=np.int64).reshape(-1)
     if not known.size:
         return np.zeros(len(wanted), dtype=np.int64), np.ones(len(wanted), dtype=bool)
@@ -148,95 +243,24 @@ def _places(known: NDArray[np.int64], wanted: Any) -> tuple[NDArray[np.int64], N
     return place, known[place] != wanted
 
 
-def _inside(box: NDArray[np.float64]) -> NDArray[np.bool_]:
-    area = box[:, 2] * box[:, 3]
-    return (area >= _LOW) & (area <= _HIGH)
-
-
-def _read_predictions(
-    truth: Truth, predictions: Columns | Rows
-) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]:
-    """Return class, image, score and box of the predictions of known classes."""
-    if not isinstance(predictions, Mapping) or len({len(predictions.get(name, ())) for name in COLUMNS}) > 1:
-        predictions = columns(predictions)  # raises where the lengths differ
-    image, strange = _places(truth.images, predictions["image_id"])
-    if strange.any():
-        example = np.array(predictions["image_id"])[strange][0]
-        raise DataError(f"predictions of images without ground truth, as of image {example}")
-    klass, unknown = _places(truth.classes, predictions["category_id"])
-    score = np.array(predictions["score"], dtype=float).reshape(-1)
-    box = np.array(predictions["bbox"], dtype=float).reshape(-1, 4)
-    bad = ~(np.isfinite(score) & np.isfinite(box).all(axis=1))
-    if bad.any():
-        first = int(np.flatnonzero(bad)[0])
-        raise DataError(f"prediction {first} has score {score[first]} and box {box[first].tolist()}: no numbers")
-    known = ~unknown
-    return klass[known], image[known], score[known], box[known]
-
-
-def _near(
-    truth: Truth, klass: NDArray[np.int64], image: NDArray[np.int64], box: NDArray[np.float64]
-) -> tuple[NDArray[np.int64], NDArray[np.bool_], NDArray[np.bool_]]:
-    """Return the predictions that overlap an object: where they stand, whether they find one, one that is ignored.
-
-    The predictions are sorted by class, image and score.
-    """
-    from faster_coco_eval import mask  # type: ignore[import-untyped]
-
-    theirs, ours = (k * len(truth.images) + i for k, i in ((truth.klass, truth.image), (klass, image)))
-    both = np.intersect1d(theirs, ours)  # class and image
-    begin, end = np.searchsorted(ours, both), np.searchsorted(ours, both, side="right")
-    first, last = np.searchsorted(theirs, both), np.searchsorted(theirs, both, side="right")
-    crowds = truth.crowd.astype(int).tolist()
-    near, found = [], []
-    for a, b, c, d in zip(begin.tolist(), end.tolist(), first.tolist(), last.tolist(), strict=True):
-        overlap = np.asarray(mask.iou(box[a:b], truth.box[c:d], crowds[c:d]))
-        rows = np.flatnonzero(overlap.max(axis=1) >= _REACHED[0])
-        if rows.size:
-            near.append(a + rows)
-            found.append(_assign(overlap[rows], truth.crowd[c:d], truth.ignored[:, c:d]))
-    shape = (0, len(AREAS), len(THRESHOLDS))
-    results = np.concatenate([np.zeros((2, *shape), dtype=bool), *found], axis=1)
-    return np.concatenate([np.zeros(0, dtype=np.int64), *near]), results[0], results[1]
-
-
-def _assign(overlap: NDArray[np.float64], crowd: NDArray[np.bool_], ignored: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Give each prediction the object it overlaps most of those left, for every size and threshold at once.
-
-    An object that counts goes before one that is ignored, whatever the overlap. A crowd region is never used up. Of
-    equal overlaps the later object is taken.
+def _match_near(objects: Objects, found: Detections) -> tuple[Ints, Ints]:
+    """Return the indices of the predictions that overlap an object, and what :func:`assign` gives each.
 
     Args:
-        overlap: ``(predictions, objects)``, best score first.
-        crowd: ``(objects,)``.
-        ignored: ``(areas, objects)``.
-
-    Returns:
-        ``(2, predictions, areas, thresholds)``: whether it has one that counts, one that is ignored.
+        objects: The objects.
+        found: Sorted by class, image and score.
     """
-    areas, objects = ignored.shape
-    free = np.ones((objects, areas, len(THRESHOLDS)), dtype=bool)
-    result = np.zeros((2, len(overlap), areas, len(THRESHOLDS)), dtype=bool)
-    counts = ~ignored
-    for number, row in enumerate(overlap):
-        candidates = np.flatnonzero(row >= _REACHED[0])
-        if len(candidates) == 1:
-            one = candidates[0]
-            hit = free[one] & (row[one] >= _REACHED)
-            if not crowd[one]:
-                free[one] &= ~hit
-            result[0, number] = hit & counts[:, one, None]
-            result[1, number] = hit & ignored[:, one, None]
-            continue
-        rank = np.empty(len(candidates), dtype=np.int64)
-        rank[np.argsort(row[candidates], kind="stable")] = np.arange(1, len(candidates) + 1)
-        preference = rank[:, None] + len(candidates) * counts[:, candidates].T  # (candidates, areas)
-        possible = free[candidates] & (row[candidates, None] >= _REACHED)[:, None, :]
-        preference = np.where(possible, preference[:, :, None], 0)
-        best, chosen = preference.max(axis=0), candidates[preference.argmax(axis=0)]
-        hit = best > 0
-        result[0, number] = hit & (best > len(candidates))
-        result[1, number] = hit & (best <= len(candidates))
-        area, threshold = np.nonzero(hit & ~crowd[chosen])
-        free[chosen[area, threshold], area, threshold] = False
-    return result
+    theirs, ours = (k.category * len(objects.images) + k.image for k in (objects, found))
+    both = np.intersect1d(theirs, ours)  # class and image
+    bounds = [np.searchsorted(keys, both, side) for keys in (ours, theirs) for side in ("left", "right")]
+    reached = np.minimum(THRESHOLDS, 1 - 1e-10)  # the evaluator accepts 1 - 1e-10 as 1
+    near, assigned = [np.zeros(0, dtype=np.int64)], [np.zeros((0, len(AREAS), len(THRESHOLDS)), dtype=np.int64)]
+    for a, b, c, d in zip(*(bound.tolist() for bound in bounds), strict=True):
+        crowd = objects.crowd[c:d]
+        overlap = overlaps(found.box[a:b], objects.box[c:d], crowd)
+        rows = np.flatnonzero(overlap.max(axis=1) >= reached[0])
+        if rows.size:
+            chosen = assign(overlap[rows], reached, crowd=crowd, ignored=objects.ignored[:, c:d], ties="last")
+            near.append(a + rows)
+            assigned.append(np.where(chosen < 0, -1, c + chosen))
+    return np.concatenate(near), np.concatenate(assigned)

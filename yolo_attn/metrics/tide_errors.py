@@ -1,35 +1,35 @@
 """The kinds of errors a detector makes, and what each costs, by the definitions of TIDE.
 
 Bolya, Foley, Hays, Hoffman, "TIDE: A General Toolbox for Identifying Object Detection Errors", ECCV 2020,
-https://arxiv.org/abs/2008.08050, Sec. 2.2, with t_f = 0.5 and t_b = 0.1. Of one image the 100 best predictions count,
-over all classes; going down by score, each takes the free object of its class with the highest IoU, if that is t_f at
-least. Each prediction that got none is the first of these that fits, where IoU is the highest with such an object:
+https://arxiv.org/abs/2008.08050, Sec. 2.2, with t_f = 0.5 and t_b = 0.1. The 100 predictions of an image with the
+highest scores count, over all classes. By falling score, each is assigned the free object of its class with the highest
+IoU, if that is at least t_f. A prediction without an object is an error of the first kind that applies:
 
-- localisation: IoU with an object of its class from t_b to t_f;
-- classification: IoU with an object of another class t_f at least;
-- duplicate: IoU with an object of its class that another prediction took t_f at least;
-- background: IoU with every object t_b at most;
-- both: anything else, as the wrong class in the wrong place.
+- localisation: its highest IoU with an object of its class is from t_b to t_f;
+- classification: its IoU with an object of another class is at least t_f;
+- duplicate: its IoU with an object of its class that is already assigned is at least t_f;
+- background: its IoU with every object is at most t_b;
+- both: anything else, for example the wrong class in the wrong place.
 
-An object is missed if no prediction took it and neither a localisation nor a classification error is about it.
+An object is missed if it is not assigned and no localisation or classification error is about it.
 
-The cost of a kind, ``dAP``, is how much AP at IoU 0.5 would rise if those errors alone were mended. A localisation or
-classification error becomes right if it is the best-scoring one about a free object, and vanishes otherwise;
-duplicates, background and both vanish; missed objects need not be found. The costs of the kinds do not add up.
+The cost of a kind, ``dAP``, is how much AP at IoU 0.5 would rise if only these errors were fixed. A localisation or
+classification error becomes right if it has the highest score of those about a free object; otherwise it is removed.
+Duplicate, background and both errors are removed. Missed objects no longer count. The costs do not add up to a total.
 
-As in the authors' code, a prediction inside a crowd region is left out of the AP, but counted with the kind of error it
-is. Unlike there, a class without objects has no part in the AP, as COCO has it; theirs counts it as 0.
+As in the authors' code, a prediction inside a crowd region does not enter the AP, but counts as an error of its kind.
+Unlike there, a class without objects does not enter the AP, as in COCO; their code counts it as 0.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .coco_metrics import Columns, Rows, check_images, columns
+from .coco_format import Dataset, RowsOrColumns
+from .matching import MAX_PREDICTIONS, assign, overlaps, read_objects, read_predictions
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -42,7 +42,6 @@ KINDS = ("classification", "localisation", "both", "duplicate", "background", "m
 SPECIAL = ("false_positive", "false_negative")
 FOREGROUND = 0.5  # t_f
 BACKGROUND = 0.1  # t_b
-MOST = 100  # predictions of an image
 
 _RIGHT = -1  # stands for "no error" where a kind is an index into KINDS
 _CLASSIFICATION, _LOCALISATION, _BOTH, _DUPLICATE, _BACKGROUND, _MISSED = range(len(KINDS))
@@ -56,9 +55,9 @@ class ErrorKinds:
     Attributes:
         ap50: AP at IoU 0.5 from 0 to 1, with 100 predictions an image; None if there is no object.
         counts: Number of errors by kind, in the order of ``KINDS``.
-        dap: Rise of ``ap50``, from 0 to 1, if the errors of one kind were mended; also ``false_positive`` (every wrong
-            prediction scored below every right one) and ``false_negative`` (objects that were not found need not be).
-            0 where there is no object.
+        dap: Rise of ``ap50``, from 0 to 1, if the errors of one kind were fixed; also ``false_positive`` (if every
+            wrong prediction scored below every right one) and ``false_negative`` (if only the objects that were found
+            existed). 0 where there is no object.
     """
 
     ap50: float | None
@@ -66,17 +65,13 @@ class ErrorKinds:
     dap: dict[str, float]
 
 
-def error_kinds(truth: dict[str, Any], predictions: Rows | Columns) -> ErrorKinds:
-    """Return the number and the cost of each kind of error.
-
-    Args:
-        truth: A data set in COCO's format.
-        predictions: As for :func:`yolo_attn.metrics.figures`: rows or columns; may be empty.
+def error_kinds(truth: Dataset, predictions: RowsOrColumns) -> ErrorKinds:
+    """Compute the number and the cost of each kind of error.
 
     Raises:
-        DataError: If a prediction is of an image that the ground truth does not have.
+        DataError: If a prediction is for an image that the ground truth does not have.
     """
-    found = _judged(truth, predictions)
+    found = _judge(truth, predictions)
     counts = {kind: int(np.sum(found.kind == index)) for index, kind in enumerate(KINDS)}
     counts["missed"] = int(found.missed.sum())
     if not found.objects.any():
@@ -90,10 +85,10 @@ def error_kinds(truth: dict[str, Any], predictions: Rows | Columns) -> ErrorKind
             after[kind] = _mean_ap(found.category, found.score, right, valid, wanted, found.objects)
             continue
         of_kind = found.kind == index
-        mended = of_kind & found.mends
-        category = np.where(mended, found.meant, found.category)
-        keep = (valid & ~of_kind) | mended
-        after[kind] = _mean_ap(category, found.score, right | mended, keep, found.objects, found.objects)
+        fixed = of_kind & found.fixes
+        category = np.where(fixed, found.target, found.category)
+        keep = (valid & ~of_kind) | fixed
+        after[kind] = _mean_ap(category, found.score, right | fixed, keep, found.objects, found.objects)
     score = right.astype(float)
     after["false_positive"] = _mean_ap(found.category, score, right, valid, found.objects, found.objects)
     hits = np.bincount(found.category[right], minlength=len(found.objects))
@@ -110,9 +105,9 @@ class _Judged:
         score: Score.
         kind: Index into ``KINDS``, or ``_RIGHT``.
         ignored: Inside a crowd region, and not right.
-        mends: The error to mend of those about the same free object.
-        meant: The class of the object that the error is about; ``category`` where it is about none.
-        objects: Objects of the class, crowd regions apart.
+        fixes: Of the errors about the same free object, the one that becomes right.
+        target: The class of the object that the error is about; ``category`` where it is about none.
+        objects: Objects of the class, without crowd regions.
         missed: Objects of the class that are missed.
     """
 
@@ -120,110 +115,80 @@ class _Judged:
     score: Floats
     kind: Ints
     ignored: Flags
-    mends: Flags
-    meant: Ints
+    fixes: Flags
+    target: Ints
     objects: Ints
     missed: Ints
 
 
-def _judged(truth: dict[str, Any], predictions: Rows | Columns) -> _Judged:
-    given = predictions if isinstance(predictions, Mapping) else columns(predictions)
-    check_images(truth, given["image_id"])
-    classes = {number: index for index, number in enumerate(sorted(c["id"] for c in truth["categories"]))}
-    images = {number: index for index, number in enumerate(sorted(i["id"] for i in truth["images"]))}
-
-    # Predictions by image, then by falling score; those of one score stay in their order.
-    category = np.array([classes.get(number, -1) for number in given["category_id"]], np.int64)
-    image = np.array([images[number] for number in given["image_id"]], np.int64)
-    score = np.asarray(given["score"], np.float64)
-    bbox = np.asarray(given["bbox"], np.float64).reshape(-1, 4)
-    order = np.lexsort((-score, image))
-    order = order[category[order] >= 0]  # the evaluator leaves out a class that the data set does not have, too
-    category, image, score, bbox = category[order], image[order], score[order], bbox[order]
-    starts = np.searchsorted(image, np.arange(len(images) + 1))
-    rank = np.arange(len(image)) - starts[image]
-    best = rank < MOST
-    category, image, score, bbox = category[best], image[best], score[best], bbox[best]
-    starts = np.searchsorted(image, np.arange(len(images) + 1))
-
-    there: list[list[dict[str, Any]]] = [[] for _ in images]
-    for annotation in truth["annotations"]:
-        there[images[annotation["image_id"]]].append(annotation)
-    objects, missed = np.zeros(len(classes), np.int64), np.zeros(len(classes), np.int64)
-    kind = np.full(len(image), _BACKGROUND, np.int64)
-    ignored, mends, meant = np.zeros(len(image), bool), np.zeros(len(image), bool), category.copy()
-    for index, entries in enumerate(there):
-        here = slice(starts[index], starts[index + 1])
-        boxes, labels = _boxes([entry for entry in entries if not entry.get("iscrowd")], classes)
-        regions, of = _boxes([entry for entry in entries if entry.get("iscrowd")], classes)
-        np.add.at(objects, labels, 1)
-        if here.start == here.stop or not len(labels):
+def _judge(truth: Dataset, predictions: RowsOrColumns) -> _Judged:
+    objects = read_objects(truth)
+    found = read_predictions(objects, predictions)
+    found = found.best(found.image, MAX_PREDICTIONS)
+    classes, size = len(objects.categories), len(found.image)
+    kind = np.full(size, _BACKGROUND, np.int64)
+    ignored, fixes, target = np.zeros(size, bool), np.zeros(size, bool), found.category.copy()
+    missed = np.zeros(classes, np.int64)
+    by_image = np.lexsort((objects.position, objects.image))
+    images = np.arange(len(objects.images) + 1)
+    ends = np.searchsorted(found.image, images), np.searchsorted(objects.image[by_image], images)
+    for a, b, c, d in zip(ends[0][:-1], ends[0][1:], ends[1][:-1], ends[1][1:], strict=True):
+        here, there = slice(a, b), by_image[c:d]
+        crowds = there[objects.crowd[there]]
+        there = there[~objects.crowd[there]]
+        labels = objects.category[there]
+        if a == b or not len(there):
             np.add.at(missed, labels, 1)
         else:
-            iou = _iou(bbox[here], boxes, crowd=False)
-            kind[here], mends[here], meant[here], left = _judge(iou, category[here], labels)
+            overlap = overlaps(found.box[here], objects.box[there], objects.crowd[there])
+            kind[here], fixes[here], target[here], left = _judge_image(overlap, found.category[here], labels)
             np.add.at(missed, labels[left], 1)
-        if len(of) and here.start < here.stop:
-            inside = _iou(bbox[here], regions, crowd=True) > FOREGROUND
-            ignored[here] = (inside & (category[here, None] == of)).any(1) & (kind[here] != _RIGHT)
-    return _Judged(category, score, kind, ignored, mends, meant, objects, missed)
+        inside = overlaps(found.box[here], objects.box[crowds], objects.crowd[crowds]) > FOREGROUND
+        of_class = found.category[here, None] == objects.category[crowds]
+        ignored[here] = (inside & of_class).any(1) & (kind[here] != _RIGHT)
+    count = np.bincount(objects.category[~objects.crowd], minlength=classes)
+    return _Judged(found.category, found.score, kind, ignored, fixes, target, count, missed)
 
 
-def _judge(iou: Floats, category: Ints, labels: Ints) -> tuple[Ints, Flags, Ints, Flags]:
-    """Judge the predictions of one image that has objects.
+def _judge_image(overlap: Floats, category: Ints, labels: Ints) -> tuple[Ints, Flags, Ints, Flags]:
+    """Judge the predictions for one image that has objects.
 
     Args:
-        iou: ``(P, N)``, of the predictions by falling score with the objects.
+        overlap: ``(P, N)``, IoU of the predictions by falling score with the objects.
         category: ``(P,)``, the classes of the predictions.
         labels: ``(N,)``, the classes of the objects.
 
     Returns:
-        As in :class:`_Judged`: kind, mends, meant, ``(P,)`` each; and which objects are missed, ``(N,)``.
+        As in :class:`_Judged`: kind, fixes, target, ``(P,)`` each; and which objects are missed, ``(N,)``.
     """
     same = category[:, None] == labels
-    own, other = iou * same, iou * ~same
+    own, other = overlap * same, overlap * ~same
+    assigned = assign(own, np.array([FOREGROUND]), ties="first")[:, 0, 0]
+    right = assigned >= 0
     taken = np.zeros(len(labels), bool)
-    right = np.zeros(len(category), bool)
-    free = own.copy()
-    for index in np.flatnonzero(own.max(1) >= FOREGROUND):
-        nearest = free[index].argmax()
-        if free[index, nearest] >= FOREGROUND:
-            right[index] = taken[nearest] = True
-            free[:, nearest] = 0
+    taken[assigned[right]] = True
 
-    at, top = own.argmax(1), own.max(1)
-    tests = [  # the first that holds, as the authors' code asks them
+    nearest, highest = own.argmax(1), own.max(1)
+    tests = [  # the first that holds, in the order of the authors' code
         (_RIGHT, right),
-        (_LOCALISATION, (top >= BACKGROUND) & (top <= FOREGROUND)),
+        (_LOCALISATION, (highest >= BACKGROUND) & (highest <= FOREGROUND)),
         (_CLASSIFICATION, other.max(1) >= FOREGROUND),
         (_DUPLICATE, (own * taken).max(1) >= FOREGROUND),
-        (_BACKGROUND, iou.max(1) <= BACKGROUND),
+        (_BACKGROUND, overlap.max(1) <= BACKGROUND),
     ]
     kind = np.select([test for _, test in tests], [np.int64(index) for index, _ in tests], np.int64(_BOTH))
-    about = np.where(kind == _CLASSIFICATION, other.argmax(1), at)
+    about = np.where(kind == _CLASSIFICATION, other.argmax(1), nearest)
     candidates = np.flatnonzero(((kind == _LOCALISATION) | (kind == _CLASSIFICATION)) & ~taken[about])
-    spoken_for, first = np.unique(about[candidates], return_index=True)
-    mends = np.zeros(len(category), bool)
-    mends[candidates[first]] = True
+    explained, first = np.unique(about[candidates], return_index=True)
+    fixes = np.zeros(len(category), bool)
+    fixes[candidates[first]] = True
     missed = ~taken
-    missed[spoken_for] = False
-    return kind, mends, np.where(mends, labels[about], category), missed
-
-
-def _boxes(entries: list[dict[str, Any]], classes: dict[int, int]) -> tuple[Floats, Ints]:
-    boxes = np.array([entry["bbox"] for entry in entries], np.float64).reshape(-1, 4)
-    return boxes, np.array([classes[entry["category_id"]] for entry in entries], np.int64)
-
-
-def _iou(found: Floats, boxes: Floats, *, crowd: bool) -> Floats:
-    """Return ``(P, N)``; with a crowd region it is the part of the prediction that lies inside."""
-    from faster_coco_eval.core import mask  # type: ignore[import-untyped]
-
-    return np.asarray(mask.iou(found, boxes, [int(crowd)] * len(boxes)), np.float64).reshape(len(found), len(boxes))
+    missed[explained] = False
+    return kind, fixes, np.where(fixes, labels[about], category), missed
 
 
 def _mean_ap(category: Ints, score: Floats, right: Flags, keep: Flags, wanted: Ints, objects: Ints) -> float:
-    """Return the mean AP over the classes, as the authors take it after an error is mended.
+    """Return the mean AP over the classes, as the authors compute it after a fix.
 
     Args:
         category: ``(P,)``, the class of each prediction.
@@ -231,7 +196,7 @@ def _mean_ap(category: Ints, score: Floats, right: Flags, keep: Flags, wanted: I
         right: ``(P,)``, whether it is right.
         keep: ``(P,)``, whether it counts.
         wanted: ``(K,)``, objects to find of each class.
-        objects: ``(K,)``, objects that there are: a class without has no part in the mean.
+        objects: ``(K,)``, objects of each class: a class without objects does not enter the mean.
     """
     category, score, right = category[keep], score[keep], right[keep]
     order = np.lexsort((-score, category))

@@ -92,7 +92,7 @@ def _weights(models: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def _interval(models: Sequence[Mapping[str, Any]]) -> list[str]:
-    effects = [model["effect"]["figures"].get("AP") for model in models if model["effect"]]
+    effects = [model["effect"]["metrics"].get("AP") for model in models if model["effect"]]
     both = any(found and found["combined"] for found in effects)
     if not both and all(not found or found["seeds"]["low"] is None for found in effects):
         return []

@@ -163,7 +163,7 @@ def _changes(models: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
     most = shown = 0
     for number, model in enumerate(models):
         sizes = [(f"AP {text}", effect(model, name)) for name, text in SIZES.items()]
-        classes = [(name[3:-1], found) for name, found in model["effect"]["figures"].items() if name.startswith("AP[")]
+        classes = [(name[3:-1], found) for name, found in model["effect"]["metrics"].items() if name.startswith("AP[")]
         most = max(most, len(classes))
         if len(classes) > CLASSES:
             classes = sorted(classes, key=lambda item: -abs(item[1]["seeds"]["mean"]))[:CLASSES]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..experiment.folder_contents import Experiment
-from ..metrics.coco_metrics import rows
+from ..metrics import rows
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

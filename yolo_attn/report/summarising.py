@@ -11,7 +11,7 @@ from typing import Any
 from ..errors import DataError
 from ..experiment.folder_contents import Experiment
 from ..experiment.plan import Entry, Plan
-from ..metrics.coco_metrics import per_class
+from ..metrics import compute_class_metrics
 from ..metrics.tide_errors import error_kinds
 from ..statistics import Group, analyse
 from . import captions, training_curves
@@ -103,7 +103,7 @@ def _values(
         if experiment.truth is not None and record.get("predictions") is not None:
             say(f"figures by class of {entry.title}, seed {seed}")
             try:
-                by_class = per_class(experiment.truth, record["predictions"])
+                by_class = compute_class_metrics(experiment.truth, record["predictions"])
             except DataError as error:
                 raise DataError(f"{experiment.plan.folder / str(record['run']) / 'record.json'}: {error}") from None
             found |= {f"AP[{name}]": figures["AP"] for name, figures in by_class.items()}

@@ -65,7 +65,7 @@ def figure(model: Mapping[str, Any], name: str) -> Mapping[str, Any]:
 
 def effect(model: Mapping[str, Any], name: str) -> Mapping[str, Any] | None:
     """Return the difference of a model's figure to the baseline's, None if there is none."""
-    return ((model["effect"] or {}).get("figures") or {}).get(name)
+    return ((model["effect"] or {}).get("metrics") or {}).get(name)
 
 
 def all_tables(results: Mapping[str, Any]) -> dict[str, Table]:
@@ -162,7 +162,7 @@ def effects(models: Sequence[Mapping[str, Any]]) -> Table:
     """Return every difference but those by class: intervals by source, p values, and each seed's."""
     rows = []
     for model in models:
-        for name, found in ((model["effect"] or {}).get("figures") or {}).items():
+        for name, found in ((model["effect"] or {}).get("metrics") or {}).items():
             if name.startswith("AP["):
                 continue
             seeds = found["seeds"]

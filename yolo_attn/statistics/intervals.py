@@ -1,9 +1,10 @@
-"""The two sources of chance together: the seeds that were trained with, and the images that were tested on.
+"""Combine two sources of chance: the training seeds and the test images.
 
-A difference of seed i on images j is ``d + s_i + mean over j of (a_j + e_ij)``: ``s`` is the seed's own effect, ``a``
-what an image favours whatever the seed, ``e`` the rest. The variance of the seeds' differences holds ``s`` and ``e``;
-that of an image bootstrap of their mean holds ``a`` and ``e``. The sum of both would count ``e`` twice, so only the
-part of ``a`` is added: the covariance, over the resampled sets of images, between the differences of different seeds.
+The difference of seed i on the test images is ``d + s_i + mean over images j of (a_j + e_ij)``: ``s`` is the effect of
+the seed, ``a`` the part of an image that all seeds share, ``e`` the rest. The variance over seeds contains ``s`` and
+``e``. The variance of an image bootstrap of the mean difference contains ``a`` and ``e``. Their sum would count ``e``
+twice, so only the variance of ``a`` is added. It is the covariance, over resampled sets of images, between the
+differences of different seeds.
 """
 
 from __future__ import annotations
@@ -19,12 +20,12 @@ from .seed_differences import LEVEL, SAME, Difference
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-PRESENT = 0.95  # of the resampled sets must have an object to find
+PRESENT = 0.95  # of the resampled sets must have an object
 
 
 @dataclass(frozen=True)
 class ImageInterval:
-    """What other test images would give with these very models: a percentile bootstrap, in points.
+    """The interval for other test images with these trained models: a percentile bootstrap, in points.
 
     Attributes:
         resamples: Number of resampled sets.
@@ -43,13 +44,13 @@ class ImageInterval:
 
 @dataclass(frozen=True)
 class Interval:
-    """What other seeds on other test images would give: a 95 % interval, in points.
+    """The 95 % confidence interval for other seeds and other test images, in points.
 
     Attributes:
         low: Lower end.
         high: Upper end.
         se: Standard error.
-        df: Degrees of freedom of the t distribution with which ``se`` gives this interval.
+        df: Degrees of freedom of the t distribution that gives this interval with ``se``.
     """
 
     low: float
@@ -60,11 +61,11 @@ class Interval:
 
 @dataclass(frozen=True)
 class ImageNoise:
-    """What the images add: see :func:`image_noise`.
+    """The variation from test images, see :func:`image_noise`.
 
     Attributes:
-        interval: That of these models.
-        shared: Variance that all seeds have in common, in points squared; None with one seed.
+        interval: The interval with these trained models.
+        shared: Variance that all seeds share, in points squared; None with one seed.
     """
 
     interval: ImageInterval
@@ -85,16 +86,16 @@ def shared_variance(covariance: NDArray[np.float64]) -> NDArray[np.float64]:
 def image_noise(
     variant: NDArray[np.float64], base: NDArray[np.float64], images: int, *, paired: bool
 ) -> ImageNoise | None:
-    """Return how the mean difference varies over resampled sets of images, the same sets for every run.
+    """Measure how the mean difference varies over resampled sets of images, the same sets for every run.
 
     Args:
-        variant: ``(runs, sets)``, the figure of each run on each set, in points; NaN where a set has no object.
-        base: The same of the base; in the order of the variant's seeds if ``paired``.
+        variant: ``(runs, sets)``, the metric of each run on each set, in points; NaN where a set has no object.
+        base: The same for the baseline; in the order of the variant's seeds if ``paired``.
         images: Images in a set.
-        paired: Whether run i of both has the same seed.
+        paired: Whether run i has the same seed in both.
 
     Returns:
-        None if more than 1 in 20 sets has no object to find: then so few images hold one that resampling says nothing.
+        None if more than 1 in 20 sets has no object: too few images have one for resampling to be useful.
     """
     present = np.isfinite(variant).all(axis=0) & np.isfinite(base).all(axis=0)
     if present.mean() < PRESENT or present.sum() < 2:
@@ -116,11 +117,11 @@ def image_noise(
 
 
 def half_width(se: Any, df: Any, shared: Any, images: Any, level: Any = LEVEL) -> Any:
-    """Return half of the interval of seeds and images; arrays of one shape, or numbers.
+    """Return half the width of the interval over seeds and images; arrays of one shape, or numbers.
 
-    The quantile lies between the two of t that would hold for one source alone: its inverse square is the mean of
-    theirs, weighted by the variances, and the interval is never narrower than the seeds' own. With 3 to 10 seeds it
-    misses in 4 to 5 of 100 cases whatever the shares. Satterthwaite's degrees of freedom miss in up to 7, Cochran's
+    The quantile lies between the t quantiles of the two sources alone: its inverse square is the mean of theirs,
+    weighted by the variances. The interval is never narrower than that of the seeds. With 3 to 10 seeds it misses the
+    truth in 4 to 5 of 100 cases, whatever the shares. Satterthwaite's degrees of freedom miss in up to 7, Cochran's
     mean of the quantiles in as few as 3. With 2 seeds this one may miss in as few as 2.
 
     Args:
@@ -128,7 +129,7 @@ def half_width(se: Any, df: Any, shared: Any, images: Any, level: Any = LEVEL) -
         df: Its degrees of freedom.
         shared: Variance from the images.
         images: Number of images.
-        level: 0.05 for an interval of 95 %.
+        level: 0.05 for a 95 % interval.
     """
     from scipy import stats  # type: ignore[import-untyped]
 
@@ -140,10 +141,10 @@ def half_width(se: Any, df: Any, shared: Any, images: Any, level: Any = LEVEL) -
 
 
 def p_value(difference: Difference, shared: float, images: int) -> float | None:
-    """Return the level at which the interval of seeds and images would just touch 0.
+    """Return the level at which the interval over seeds and images just touches 0.
 
     Args:
-        difference: That of the seeds.
+        difference: The difference over the seeds.
         shared: Variance from the images; 0 for the t test of the seeds alone.
         images: Number of images.
     """
@@ -168,12 +169,12 @@ def p_value(difference: Difference, shared: float, images: int) -> float | None:
     return math.exp(optimize.brentq(excess, math.log(smallest), math.log(largest)))
 
 
-def combined(difference: Difference, shared: float | None, images: int) -> Interval | None:
-    """Return the interval for other seeds and other images; None with one seed.
+def combined_interval(difference: Difference, shared: float | None, images: int) -> Interval | None:
+    """Compute the interval over seeds and test images; None with one seed.
 
     Args:
-        difference: That of the seeds.
-        shared: As :func:`image_noise` gives it.
+        difference: The difference over the seeds.
+        shared: Variance from the images, as :func:`image_noise` returns it.
         images: Number of images.
     """
     from scipy import optimize, stats

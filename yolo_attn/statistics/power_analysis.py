@@ -1,4 +1,4 @@
-"""What a comparison could have seen: the difference found 8 times in 10, and the seeds it takes for a smaller one."""
+"""Compute the power of a comparison: the difference that it detects, and the seeds that detect a smaller one."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ from .intervals import half_width
 
 WANTED = 0.8
 MOST_SEEDS = 1_000
-_MIDDLES = (np.arange(500) + 0.5) / 500  # of equal parts of the distribution of the measured spread
+_MIDDLES = (np.arange(500) + 0.5) / 500  # midpoints of equal parts of the distribution of the measured spread
 
 
 def power(difference: float, se: float, df: float, shared: float, images: int, level: float) -> float:
-    """Return how often a true difference would be found.
+    """Return the probability that a true difference is detected.
 
-    Without noise from the images it is that of the noncentral t distribution. With it there is no closed form: the
-    measured variance of the seeds is taken through its chi-squared distribution.
+    Without variance from the images it follows from the noncentral t distribution. With it there is no closed form: the
+    measured variance of the seeds is integrated over its chi-squared distribution.
 
     Args:
-        difference: The true one, points.
+        difference: The true difference, points.
         se: True standard error from the seeds, points.
-        df: Degrees of freedom with which it is measured.
+        df: Degrees of freedom of its estimate.
         shared: Variance from the images, points squared.
         images: Number of images.
-        level: Of the test.
+        level: Level of the test.
     """
     from scipy import stats  # type: ignore[import-untyped]
 
@@ -41,15 +41,15 @@ def power(difference: float, se: float, df: float, shared: float, images: int, l
     return float(np.mean(stats.norm.sf((half - difference) / spread) + stats.norm.sf((half + difference) / spread)))
 
 
-def detectable(se: float, df: float, shared: float, images: int, level: float) -> float | None:
-    """Return the difference that would be found 8 times in 10, in points; None if there is no spread to go by.
+def detectable_difference(se: float, df: float, shared: float, images: int, level: float) -> float | None:
+    """Return the difference that is detected in 8 of 10 experiments, in points; None if there is no spread.
 
     Args:
         se: Measured standard error from the seeds, points.
         df: Its degrees of freedom.
         shared: Variance from the images, points squared.
         images: Number of images.
-        level: Of the test.
+        level: Level of the test.
     """
     from scipy import optimize
 
@@ -67,15 +67,15 @@ def detectable(se: float, df: float, shared: float, images: int, level: float) -
 def seeds_for(
     difference: float, sd: float, shared: float, images: int, level: float, *, paired: bool = True
 ) -> int | None:
-    """Return how many seeds find ``difference`` 8 times in 10; None if 1,000 do not.
+    """Return how many seeds detect ``difference`` in 8 of 10 experiments; None if more than 1,000.
 
     Args:
-        difference: The true one, points.
+        difference: The true difference, points.
         sd: Standard deviation of the difference of two runs.
-        shared: Variance from the images, which more seeds do not lower.
+        shared: Variance from the images, which more seeds do not reduce.
         images: Number of images.
-        level: Of the test.
-        paired: Whether the runs are paired; if not, so many of each model are meant.
+        level: Level of the test.
+        paired: Whether the runs are paired; if not, the number is per model.
     """
 
     def enough(n: int) -> bool:

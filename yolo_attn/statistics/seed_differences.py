@@ -1,6 +1,6 @@
-"""The difference between two models over their training seeds: how large, how sure.
+"""Estimate the difference between two models over their training seeds, with a confidence interval and p values.
 
-Everything in here is conditional on the test images: it says what other seeds would give on these very images.
+Everything here is conditional on the test images: the intervals cover other seeds, on the same images.
 """
 
 from __future__ import annotations
@@ -12,29 +12,29 @@ from dataclasses import dataclass
 
 import numpy as np
 
-LEVEL = 0.05  # of every test; the intervals are those of 95 %
+LEVEL = 0.05  # of every test; the intervals have 95 %
 BCA_FROM = 8  # seeds
-EXACT_UP_TO = 20  # seeds: about a million patterns of signs
-PERMUTATIONS = 9_999  # where they cannot all be tried
+EXACT_UP_TO = 20  # seeds: about a million sign patterns
+PERMUTATIONS = 9_999  # random ones, where not all are tried
 BOOTSTRAPS = 9_999
-SAME = 1e-9  # points; below it two differences are the rounding of one
+SAME = 1e-9  # points; differences below this are rounding
 
 
 @dataclass(frozen=True)
 class Difference:
-    """A variant's figure minus the base's, in points of 100.
+    """A variant's metric minus the baseline's, in points of 100.
 
     Attributes:
         n: Number of differences; if the seeds are not paired, runs of the smaller group.
-        values: One per seed; if the seeds are not paired, the variant's runs minus the mean of the base's.
-        mean: Of them.
+        values: One per seed; if the seeds are not paired, the variant's runs minus the baseline's mean.
+        mean: Their mean.
         sd: Their standard deviation; if not paired, that of the difference of two runs. None with one seed.
-        low: Lower end of the 95 % interval of the mean; None with one seed, or if the seed changes nothing.
+        low: Lower end of the 95 % confidence interval; None with one seed, or if all seeds give the same difference.
         high: Upper end.
-        method: Of the interval: ``t``, ``BCa`` (from 8 seeds), ``Welch`` (not paired) or ``none``.
-        p_t: Of the t test; None where there is none.
-        p_permutation: Of the test that flips the signs (not paired: that shuffles the runs); exact up to 20 seeds.
-        p_smallest: What that test could have given at least, with so many seeds.
+        method: How the interval is computed: ``t``, ``BCa`` (from 8 seeds), ``Welch`` (not paired) or ``none``.
+        p_t: p value of the t test; None where there is none.
+        p_permutation: p value of the test that flips signs (not paired: shuffles runs); exact up to 20 seeds.
+        p_smallest: The smallest p value that the permutation test can give with this number of seeds.
         se: Standard error of the mean.
         df: Degrees of freedom of the t test.
     """
@@ -53,16 +53,16 @@ class Difference:
     df: float | None = None
 
 
-def paired(differences: Sequence[float], *, exact_up_to: int = EXACT_UP_TO) -> Difference:
-    """Return what the differences of the seeds say about their mean.
+def paired_difference(differences: Sequence[float], *, exact_up_to: int = EXACT_UP_TO) -> Difference:
+    """Estimate the mean of the differences of the seeds.
 
-    The interval is that of the t distribution; from 8 seeds the BCa bootstrap of :func:`bca`, which does not suppose
-    that differences are normal. The permutation test asks how often random signs would give as large a mean; n seeds
-    can give 2 / 2^n at least, so that five never reach 0.05.
+    The interval is that of the t distribution; from 8 seeds it is the BCa bootstrap of :func:`bca_interval`, which does
+    not assume a normal distribution. The permutation test counts how often random signs give a mean as large. With n
+    seeds its p value is at least 2 / 2^n, so with five seeds it cannot reach 0.05.
 
     Args:
         differences: One per seed, in points; at least one.
-        exact_up_to: With so many seeds all patterns of signs are tried, above 9,999 of them.
+        exact_up_to: Up to this number of seeds all sign patterns are tried, above it 9,999 random ones.
     """
     from scipy import stats  # type: ignore[import-untyped]
 
@@ -79,7 +79,7 @@ def paired(differences: Sequence[float], *, exact_up_to: int = EXACT_UP_TO) -> D
     sd = float(values.std(ddof=1))
     se = sd / math.sqrt(n)
     method = "BCa" if n >= BCA_FROM else "t"
-    low, high = bca(values) if method == "BCa" else stats.t.interval(1 - LEVEL, n - 1, mean, se)
+    low, high = bca_interval(values) if method == "BCa" else stats.t.interval(1 - LEVEL, n - 1, mean, se)
     test = stats.permutation_test(
         (values,),
         np.mean,
@@ -105,12 +105,12 @@ def paired(differences: Sequence[float], *, exact_up_to: int = EXACT_UP_TO) -> D
     )
 
 
-def bca(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the ends of the 95 % BCa bootstrap interval of the mean, wide enough for few values.
+def bca_interval(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Compute the ends of the 95 % BCa bootstrap interval of the mean, widened for small samples.
 
-    At 95 % nominal, BCa's interval of 8 normal values covers the mean in 89 of 100 cases: the bootstrap takes the
-    spread as if divided by n, and normal tails for those of t. As Hesterberg proposes, the nominal level is the one at
-    which the percentile interval of normal values would be as wide as that of t.
+    At a nominal 95 %, the BCa interval of 8 normal values covers the mean in 89 of 100 cases: the bootstrap's spread
+    divides by n instead of n - 1, and it uses normal tails instead of those of t. As Hesterberg proposes, the nominal
+    level is the one at which the percentile interval of normal values is as wide as that of t.
 
     T. Hesterberg, "What Teachers Should Know About the Bootstrap", The American Statistician 69(4), 2015, Sec. 5.3.
 
@@ -134,12 +134,12 @@ def bca(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return interval.low, interval.high
 
 
-def unpaired(variant: Sequence[float], base: Sequence[float]) -> Difference:
-    """Return Welch's interval of the difference of two means, for runs whose seeds have nothing in common.
+def unpaired_difference(variant: Sequence[float], base: Sequence[float]) -> Difference:
+    """Estimate the difference of two means by Welch's method, for runs whose seeds are not paired.
 
     Args:
-        variant: One figure per run, in points; at least one.
-        base: The same of the base; the numbers of runs may differ.
+        variant: One value per run, in points; at least one.
+        base: The same for the baseline; the number of runs may differ.
     """
     from scipy import stats
 
@@ -183,6 +183,6 @@ def unpaired(variant: Sequence[float], base: Sequence[float]) -> Difference:
 
 
 def _generator(function: object) -> dict[str, np.random.Generator]:
-    """Return the argument that makes SciPy's random numbers the same every time; its name changed in SciPy 1.15."""
+    """Return the argument that fixes SciPy's random numbers; its name changed in SciPy 1.15."""
     name = "rng" if "rng" in inspect.signature(function).parameters else "random_state"  # type: ignore[arg-type]
     return {name: np.random.default_rng(0)}

@@ -1,36 +1,38 @@
-"""What a difference means, in words."""
+"""State what a difference means, in words. A new verdict word is added to ``VerdictWord`` and :func:`judge`."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from . import power_analysis
 from .intervals import ImageInterval, Interval
 from .seed_differences import LEVEL, SAME, Difference
 
+VerdictWord = Literal["better", "worse", "no evidence", "identical", "one seed", "no common seed"]
+
 TARGETS = (0.3, 0.5, 1.0)  # points, for which the number of seeds is given
 FEW = 4  # seeds; the standard deviation of 3 is off by a factor of 2 in one case of four
 MOST_POINTS = 100.0  # no difference is larger
-UNITS = {"AP": "mAP", "AP50": "mAP50", "AP75": "mAP75"}
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """The answer to: does it help?
+    """The answer to "does it help?".
 
     Attributes:
-        word: ``better``, ``worse``, ``no evidence``, ``identical``, ``one seed`` or ``no figure``.
-        text: The same in one to three sentences, with the numbers it rests on.
-        p: Probability of a difference as large without an effect, over seeds and, where predictions are there, images.
+        word: The answer in a word or two.
+        text: The answer in one to three sentences, with the numbers behind it.
+        p: Probability of a difference this large without an effect, over seeds and, with predictions, test images.
         p_holm: The same after Holm's correction for the number of variants.
-        detectable: True difference, in points, that this design would find 8 times in 10; None: not even 100.
-        seeds_for: Seeds that would find 0.3, 0.5 and 1.0 points 8 times in 10; None: 1,000 would not.
-        level: Of the test of which the power is given: 0.05 over the number of variants, Holm's first step.
+        detectable: True difference, in points, that this design detects in 8 of 10 experiments; None: not even 100.
+        seeds_for: Seeds that would detect 0.3, 0.5 and 1.0 points in 8 of 10 experiments; None: more than 1,000.
+        level: Level of the test for which the power is given: 0.05 over the number of variants, Holm's first step.
     """
 
-    word: str
+    word: VerdictWord
     text: str
     p: float | None = None
     p_holm: float | None = None
@@ -41,19 +43,19 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Evidence:
-    """What a verdict rests on.
+    """What a verdict is based on.
 
     Attributes:
-        figure: Name of the figure, as ``AP``.
-        seeds: The difference over the seeds; None if the two models have no seed with this figure in common.
-        images: What other images would give with these models.
-        combined: Both.
+        metric: Name of the metric, such as ``AP``.
+        seeds: The difference over the seeds; None if the two models have no seed with this metric in common.
+        images: The interval over test images, with these trained models.
+        combined: The interval over both.
         shared: Variance from the images, points squared; 0 without predictions.
-        p: Of the test.
+        p: p value of the test.
         paired: Whether the seeds are paired.
     """
 
-    figure: str
+    metric: str
     seeds: Difference | None
     images: ImageInterval | None
     combined: Interval | None
@@ -63,7 +65,7 @@ class Evidence:
 
 
 def holm(p: Sequence[float | None]) -> list[float | None]:
-    """Return p values corrected for their number: of all that are claimed, 5 in 100 experiments claim a wrong one.
+    """Correct p values for their number, so that at most 5 of 100 experiments claim any effect that is not there.
 
     S. Holm, "A Simple Sequentially Rejective Multiple Test Procedure", Scandinavian Journal of Statistics 6, 1979.
 
@@ -79,125 +81,117 @@ def holm(p: Sequence[float | None]) -> list[float | None]:
     return corrected
 
 
-def verdict(evidence: Evidence, p_holm: float | None, tests: int) -> Verdict:
-    """Say what is known of one variant.
+def judge(evidence: Evidence, p_holm: float | None, tests: int) -> Verdict:
+    """Give the verdict on one variant.
 
     Args:
-        evidence: What it rests on.
+        evidence: What it is based on.
         p_holm: Its p value after Holm's correction.
-        tests: How many variants are tested together.
+        tests: Number of variants that are tested together.
     """
-    seeds, unit = evidence.seeds, UNITS.get(evidence.figure, evidence.figure)
+    seeds, metric = evidence.seeds, evidence.metric
     level = LEVEL / max(tests, 1)
     if seeds is None:
-        text = f"no figure: no seed has {unit} of both models; train the missing runs, or choose data with objects"
-        return Verdict("no figure", text, level=level)
+        text = f"No seed has {metric} for both models. Train the missing runs, or use test images with objects."
+        return Verdict("no common seed", text, level=level)
     if max(abs(value) for value in seeds.values) <= SAME:
-        every = "the one seed gives" if seeds.n == 1 else f"every one of {seeds.n} seeds gives"
-        return Verdict("identical", f"identical: {every} exactly the base's {unit}", evidence.p, p_holm, level=level)
+        which = "The only seed gives" if seeds.n == 1 else f"All {seeds.n} seeds give"
+        return Verdict("identical", f"{which} exactly the baseline's {metric}.", evidence.p, p_holm, level=level)
     if seeds.n == 1:
-        return Verdict("one seed", _one_seed(evidence, unit), level=level)
+        return Verdict("one seed", _one_seed(evidence), level=level)
     if seeds.se is None or evidence.p is None or p_holm is None:
-        text = (
-            f"no evidence either way: each of {seeds.n} seeds gives the same {_signed(seeds.mean, 2)} {unit}; "
-            "a seed that changes nothing makes no second run, so that they count as one"
-        )
-        return Verdict("no evidence", text, level=level)
+        text = f"{metric} {_signed(seeds.mean, 2)} with each of {seeds.n} seeds: no evidence of a difference. "
+        return Verdict("no evidence", text + "Runs are identical across seeds, so they count as one.", level=level)
 
-    count = evidence.images.images if evidence.images else 2
-    detectable, wanted = plan(seeds, evidence.shared, count, level, paired=evidence.paired)
-    word = "no evidence" if p_holm > LEVEL else "better" if seeds.mean > 0 else "worse"
-    sentences = [_finding(evidence, word, unit, p_holm, tests)]
+    images = evidence.images.images if evidence.images else 2
+    detectable, seeds_for = _power(seeds, evidence.shared, images, level, paired=evidence.paired)
+    word: VerdictWord = "no evidence" if p_holm > LEVEL else "better" if seeds.mean > 0 else "worse"
+    sentences = [_result(evidence, word, p_holm, tests)]
     if word == "no evidence" and detectable is not None:
-        sentences[0] += "; " + _design(evidence, unit, detectable, wanted, tests, count)
+        sentences.append(_design(evidence, detectable, seeds_for, tests, images))
     if seeds.p_smallest is not None and seeds.p_smallest > LEVEL:
         sentences.append(
-            f"The exact permutation test cannot fall below {seeds.p_smallest:.3g} at {seeds.n} seeds, "
-            "so the verdict rests on the t distribution"
+            f"The verdict uses the t distribution, because a permutation test of {seeds.n} seeds cannot give p below "
+            f"{seeds.p_smallest:.3g}."
         )
     if not evidence.paired:
-        sentences.append("The seeds are not paired, so Welch's test compares the two groups of runs")
+        sentences.append("The seeds are not paired, so Welch's test compares the two groups of runs.")
     if detectable is not None and detectable > MOST_POINTS:
         detectable = None
-    return Verdict(word, ". ".join(sentences), evidence.p, p_holm, detectable, wanted, level)
+    return Verdict(word, " ".join(sentences), evidence.p, p_holm, detectable, seeds_for, level)
 
 
-def plan(
-    seeds: Difference, shared: float, images: int, level: float, *, paired: bool = True
+def _power(
+    seeds: Difference, shared: float, images: int, level: float, *, paired: bool
 ) -> tuple[float | None, dict[str, int | None]]:
-    """Return the difference that was detectable, in points, and the seeds for smaller ones, at the measured spread.
-
-    Args:
-        seeds: The difference over the seeds.
-        shared: Variance from the images.
-        images: Number of images.
-        level: Of the test.
-        paired: Whether the seeds are paired.
-    """
+    """Return the detectable difference in points, and the seeds that detect each of ``TARGETS``, at this spread."""
     if seeds.se is None or seeds.sd is None or seeds.df is None:
         return None, {}
-    found = power_analysis.detectable(seeds.se, seeds.df, shared, images, level)
+    found = power_analysis.detectable_difference(seeds.se, seeds.df, shared, images, level)
     needed = {str(d): power_analysis.seeds_for(d, seeds.sd, shared, images, level, paired=paired) for d in TARGETS}
     return found, needed
 
 
-def _finding(evidence: Evidence, word: str, unit: str, p_holm: float, tests: int) -> str:
-    seeds, whole = evidence.seeds, evidence.combined
-    assert seeds is not None, "the caller has looked"
-    low, high = (whole.low, whole.high) if whole else (seeds.low or 0.0, seeds.high or 0.0)
-    scope = "over seeds and test images" if whole else "over seeds, on these test images"
+def _result(evidence: Evidence, word: VerdictWord, p_holm: float, tests: int) -> str:
+    """Return the sentence with the difference, its interval and p."""
+    seeds, both = evidence.seeds, evidence.combined
+    assert seeds is not None, "judge() has checked it"
+    low, high = (both.low, both.high) if both else (seeds.low or 0.0, seeds.high or 0.0)
+    scope = "over seeds and test images" if both else "over seeds, on these test images"
     digits = _digits((high - low) / 2)
-    interval = f"95 % interval {_signed(low, digits)} to {_signed(high, digits)} {scope}"
-    head = "no evidence either way" if word == "no evidence" else word
-    text = f"{head}: {_signed(seeds.mean, digits)} {unit} ({interval})"
-    many = f" after Holm's correction for {tests} variants" if tests > 1 else ""
-    if word != "no evidence":
-        return f"{text}, {_probability(p_holm)}{many}"
-    if tests > 1 and evidence.p is not None and evidence.p <= LEVEL:
-        return f"{text}, {_probability(evidence.p)} alone but {_probability(p_holm)}{many}"
-    return text
-
-
-def _design(
-    evidence: Evidence, unit: str, detectable: float, wanted: dict[str, int | None], tests: int, images: int
-) -> str:
-    """Return what the comparison could have seen."""
-    seeds = evidence.seeds
-    assert seeds is not None, "the caller has looked"
-    at = f" (tested at {LEVEL / tests:.2g}, the first step of {tests} variants)" if tests > 1 else ""
-    size = f"{detectable:.{_digits(detectable)}f}"
-    spread = "this spread" if seeds.n >= FEW else f"this spread, a rough guess from {seeds.n}"
-    text = f"at {seeds.n} seeds and {spread}, a difference of {size} {unit} or more would be found 8 times in 10{at}"
-    if detectable > MOST_POINTS:
-        text = f"at {seeds.n} seeds and {spread}, no difference is large enough to be found 8 times in 10{at}"
-    smaller = [(target, needed) for target, needed in wanted.items() if float(target) < detectable]
-    if not smaller:
-        return text
-    target, needed = next(((t, n) for t, n in smaller if n is not None), smaller[0])
-    first = smaller[0][0]
-    if needed is not None and target == first:
-        return f"{text}; for {target} {unit} plan {needed} seeds"
-    bound = (
-        power_analysis.power(float(first), 1e-9, 1e9, evidence.shared, images, LEVEL / tests) < power_analysis.WANTED
+    text = (
+        f"{evidence.metric} {_signed(seeds.mean, digits)} "
+        f"(95 % confidence interval {_signed(low, digits)} to {_signed(high, digits)} {scope})"
     )
-    why = f"no number of seeds is enough on {images} images" if bound else "it takes more than 1,000 seeds"
-    text += f"; for {first} {unit} {why}"
-    return text if needed is None else f"{text}, for {target} {unit} plan {needed}"
+    corrected = f"{_probability(p_holm)} after Holm's correction for {tests} variants"
+    if word != "no evidence":
+        return f"{text}, {corrected if tests > 1 else _probability(p_holm)}: {word}."
+    if tests > 1 and evidence.p is not None and evidence.p <= LEVEL:
+        text += f", {_probability(evidence.p)} alone, but {corrected}"
+    return f"{text}: no evidence of a difference."
 
 
-def _one_seed(evidence: Evidence, unit: str) -> str:
-    assert evidence.seeds is not None, "the caller has looked"
-    text, images = f"one seed: {_signed(evidence.seeds.mean, 2)} {unit}", evidence.images
+def _design(evidence: Evidence, detectable: float, seeds_for: dict[str, int | None], tests: int, images: int) -> str:
+    """Return the sentences with the difference that the comparison could have detected, and the seeds for less."""
+    seeds = evidence.seeds
+    assert seeds is not None, "judge() has checked it"
+    estimate = f" (a rough estimate from {seeds.n} seeds)" if seeds.n < FEW else ""
+    level = f" at level {LEVEL / tests:.2g}, as {tests} variants are compared" if tests > 1 else ""
+    if detectable > MOST_POINTS:
+        text = (
+            f"With {seeds.n} seeds and this spread{estimate}, no difference is detected in 8 of 10 experiments{level}"
+        )
+    else:
+        text = (
+            f"With {seeds.n} seeds and this spread{estimate}, a true difference of "
+            f"{detectable:.{_digits(detectable)}f} points is detected in 8 of 10 experiments{level}"
+        )
+    smaller = {target: needed for target, needed in seeds_for.items() if float(target) < detectable}
+    if not smaller:
+        return f"{text}."
+    first = next(iter(smaller))
+    if smaller[first] is None:
+        limit = power_analysis.power(float(first), 1e-9, 1e9, evidence.shared, images, LEVEL / tests)
+        hopeless = limit < power_analysis.WANTED
+        why = f"more images than these {images}" if hopeless else f"more than {power_analysis.MOST_SEEDS:,} seeds"
+        text += f". A difference of {first} points needs {why}"
+    known = next(((target, needed) for target, needed in smaller.items() if needed is not None), None)
+    return f"{text}." if known is None else f"{text}. For {known[0]} points, plan {known[1]} seeds."
+
+
+def _one_seed(evidence: Evidence) -> str:
+    assert evidence.seeds is not None, "judge() has checked it"
+    text, images = f"{evidence.metric} {_signed(evidence.seeds.mean, 2)} with one seed", evidence.images
     if images is not None:
         digits = _digits((images.high - images.low) / 2)
         ends = f"{_signed(images.low, digits)} to {_signed(images.high, digits)}"
-        text += f" ({ends} on other images with these very weights)"
-    text += "; another seed may turn it around, so nothing is claimed: plan at least 3 seeds"
-    return text if evidence.paired else f"{text}. The seeds are not paired"
+        text += f" (95 % confidence interval {ends} over test images, with these weights)"
+    text += ". Another seed may reverse the sign, so nothing is claimed. Plan at least 3 seeds."
+    return text if evidence.paired else f"{text} The seeds are not paired."
 
 
 def _digits(half: float) -> int:
-    """Return the decimals that are worth printing beside such an uncertainty."""
+    """Return the number of decimals that make sense with such an uncertainty."""
     return 1 if half >= 0.5 else min(4, 1 - math.floor(math.log10(max(half, 1e-4))))
 
 

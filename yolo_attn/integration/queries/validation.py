@@ -34,7 +34,7 @@ from ...data.coco_annotations import Picture, annotation_files, read_truth
 from ...data.coco_reading import read_size
 from ...errors import ArgumentError, DataError, UserError
 from ...messages import nearest
-from ...metrics.coco_metrics import ground_truth
+from ...metrics.coco_format import boxes_to_coco
 from ..patches import check_dict_alignment
 from . import data_fingerprint
 from .yolo_command import check_model
@@ -301,7 +301,7 @@ def _validate(
     images = [(ids[path], name, height, width) for path, name, height, width in pictures]
     boxes = [(ids[path], category, box) for path, category, box in labels]
     if file is None:
-        truth = ground_truth(images, boxes, names)
+        truth = boxes_to_coco(images, boxes, names)
     info = {"split": split, "root": str(root), "annotations": described["annotations"][split] if file else None}
     predictions = [
         {"image_id": ids[p["image_id"]], "category_id": p["category_id"], "bbox": p["bbox"], "score": p["score"]}

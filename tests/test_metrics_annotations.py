@@ -11,7 +11,7 @@ from PIL import Image
 
 from yolo_attn.data.coco_annotations import annotation_files, read_truth
 from yolo_attn.errors import DataError
-from yolo_attn.metrics import figures
+from yolo_attn.metrics import compute_metrics
 
 PICTURES = [
     ("/data/images/val/sub/b.png", "sub/b.png", 48, 64),
@@ -197,7 +197,7 @@ def test_an_evaluation_is_on_the_json(tmp_path, data, model):
     ]  # fmt: skip
     assert found.boxes == [(i, 1, [16, 12, 32, 24]) for i in (900, 899, 898, 897)]
     perfect = [{"image_id": i, "category_id": c, "bbox": b, "score": 0.5} for i, c, b in found.boxes]
-    assert figures(found.truth, perfect)["AP_small"] == pytest.approx(1)
+    assert compute_metrics(found.truth, perfect)["AP_small"] == pytest.approx(1)
 
     text = data.read_text()
     data.write_text(text.replace("annotations:\n  val: val.json\n", ""))

@@ -9,7 +9,7 @@ from loop_oracles import tide
 from scenes import random_scene
 
 from yolo_attn.errors import DataError
-from yolo_attn.metrics import KINDS, columns, error_kinds, figures, ground_truth
+from yolo_attn.metrics import KINDS, boxes_to_coco, columns, compute_metrics, error_kinds
 
 OBJECT = [100.0, 100.0, 100.0, 100.0]
 
@@ -17,7 +17,7 @@ OBJECT = [100.0, 100.0, 100.0, 100.0]
 def one_object(*predictions, others=()):
     """The errors of predictions ``(class, box, score)`` where there is one object of class 0 (and ``others``)."""
     boxes = [(1, 0, OBJECT), *((1, category, box) for category, box in others)]
-    truth = ground_truth([(1, "a.jpg", 400, 400), (2, "b.jpg", 400, 400)], boxes, ["x", "y"])
+    truth = boxes_to_coco([(1, "a.jpg", 400, 400), (2, "b.jpg", 400, 400)], boxes, ["x", "y"])
     found = [{"image_id": 1, "category_id": c, "bbox": list(box), "score": score} for c, box, score in predictions]
     return error_kinds(truth, found)
 
@@ -72,14 +72,14 @@ def test_a_second_prediction_of_an_object_is_a_duplicate():
     assert result.dap["false_negative"] == 0
 
 
-def test_only_the_best_error_about_an_object_is_mended():
+def test_only_the_best_error_about_an_object_is_fixed():
     result = one_object((0, shifted(40), 0.4), (1, shifted(10), 0.8), (0, shifted(50), 0.3))
     assert counted(result) == {"classification": 1, "localisation": 2}
     assert result.dap["classification"] == pytest.approx(1)
     assert result.dap["localisation"] == 0
 
 
-def test_an_object_that_is_found_has_nothing_to_mend():
+def test_an_object_that_is_found_has_nothing_to_fix():
     result = one_object((0, OBJECT, 0.3), (1, shifted(10), 0.8), (0, shifted(50), 0.9))
     assert counted(result) == {"classification": 1, "localisation": 1}
     assert result.dap["localisation"] == pytest.approx(0.5)  # it vanishes
@@ -101,7 +101,7 @@ def test_the_hundred_best_of_an_image_count():
 
 
 def test_nothing_to_find():
-    truth = ground_truth([(1, "a.jpg", 9, 9)], [], ["x"])
+    truth = boxes_to_coco([(1, "a.jpg", 9, 9)], [], ["x"])
     result = error_kinds(truth, [{"image_id": 1, "category_id": 0, "bbox": [1, 1, 5, 5], "score": 0.5}])
     assert result.ap50 is None
     assert counted(result) == {"background": 1}
@@ -141,7 +141,7 @@ def test_the_loop_sees_every_kind():
 @pytest.mark.parametrize("seed", range(6))
 def test_the_ap_is_the_evaluators(seed):
     truth, predictions = random_scene(seed, crowd=0.2)  # below 100 predictions an image
-    assert error_kinds(truth, predictions).ap50 == pytest.approx(figures(truth, predictions)["AP50"], abs=1e-12)
+    assert error_kinds(truth, predictions).ap50 == pytest.approx(compute_metrics(truth, predictions)["AP50"], abs=1e-12)
 
 
 def test_real_ground_truth_found_exactly_has_no_errors(shared):
@@ -162,6 +162,6 @@ def test_real_ground_truth_found_exactly_has_no_errors(shared):
 
 
 def test_predictions_of_unknown_images_are_refused():
-    truth = ground_truth([(1, "a.jpg", 99, 99)], [(1, 0, OBJECT)], ["x"])
-    with pytest.raises(DataError, match="predictions of 1 images without ground truth, as of image 7"):
+    truth = boxes_to_coco([(1, "a.jpg", 99, 99)], [(1, 0, OBJECT)], ["x"])
+    with pytest.raises(DataError, match="1 image .*image 7"):
         error_kinds(truth, [{"image_id": 7, "category_id": 0, "bbox": [0, 0, 1, 1], "score": 1.0}])

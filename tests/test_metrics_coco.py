@@ -1,4 +1,4 @@
-"""COCO's figures: those of pycocotools and faster-coco-eval, and the edge cases."""
+"""COCO's metrics: equal to those of pycocotools and faster-coco-eval, and the edge cases."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import json
 import random
 
 import pytest
-from scenes import pycocotools_figures, pycocotools_per_class, random_scene
+from scenes import pycocotools_metrics, pycocotools_per_class, random_scene
 
 from yolo_attn.errors import DataError
-from yolo_attn.metrics import FIGURES, columns, figures, ground_truth, per_class, rows
+from yolo_attn.metrics import METRICS, boxes_to_coco, columns, compute_class_metrics, compute_metrics, rows
 
 SCENES = {
     "plain": {},
@@ -28,23 +28,23 @@ def same(found, expected):
 
 @pytest.mark.parametrize("seed", [0, 1, 2])
 @pytest.mark.parametrize("scene", SCENES)
-def test_figures_are_those_of_pycocotools(scene, seed):
+def test_metrics_are_those_of_pycocotools(scene, seed):
     truth, predictions = random_scene(seed, **SCENES[scene])
-    found = figures(truth, predictions)
-    assert list(found) == list(FIGURES)
-    same(found, pycocotools_figures(truth, predictions))
+    found = compute_metrics(truth, predictions)
+    assert list(found) == list(METRICS)
+    same(found, pycocotools_metrics(truth, predictions))
     assert 0.02 < found["AP"] < 0.95
-    classes, expected = per_class(truth, predictions), pycocotools_per_class(truth, predictions)
+    classes, expected = compute_class_metrics(truth, predictions), pycocotools_per_class(truth, predictions)
     assert list(classes) == list(expected)
     for name in classes:
         same(classes[name], expected[name])
 
 
-def test_the_mean_over_the_classes_is_the_figure():
+def test_the_mean_over_the_classes_is_the_metric():
     truth, predictions = random_scene(1, crowd=0.1)
-    found, classes = figures(truth, predictions), per_class(truth, predictions)
+    found, classes = compute_metrics(truth, predictions), compute_class_metrics(truth, predictions)
     for name in ("AP", "AP50", "AR100"):
-        values = [figure[name] for figure in classes.values() if figure[name] is not None]
+        values = [values[name] for values in classes.values() if values[name] is not None]
         assert sum(values) / len(values) == pytest.approx(found[name], abs=1e-12)
 
 
@@ -62,7 +62,7 @@ def jittered(bbox, rng):
         ("bccd", "instances_test.json"),
     ],
 )
-def test_figures_are_those_of_pycocotools_on_real_ground_truth(shared, folder, file):
+def test_metrics_are_those_of_pycocotools_on_real_ground_truth(shared, folder, file):
     path = shared / "data" / folder / "annotations" / file
     if not path.is_file():
         pytest.skip(f"needs {path}")
@@ -79,25 +79,25 @@ def test_figures_are_those_of_pycocotools_on_real_ground_truth(shared, folder, f
         for annotation in truth["annotations"]
         for _ in range(rng.randint(0, 3))
     ]
-    found = figures(truth, predictions)
-    same(found, pycocotools_figures(truth, predictions))
+    found = compute_metrics(truth, predictions)
+    same(found, pycocotools_metrics(truth, predictions))
     assert 0.1 < found["AP"] < 0.9
     expected = pycocotools_per_class(truth, predictions)
-    for name, values in per_class(truth, predictions).items():
+    for name, values in compute_class_metrics(truth, predictions).items():
         same(values, expected[name])
 
 
-def test_figures_are_those_of_faster_coco_eval():
+def test_metrics_are_those_of_faster_coco_eval():
     from faster_coco_eval import COCO, COCOeval_faster
 
     truth, predictions = random_scene(3)
-    ours = figures(truth, predictions)
+    ours = compute_metrics(truth, predictions)
     reference = COCO(truth)
     evaluation = COCOeval_faster(
         reference, reference.loadRes(predictions), iouType="bbox", print_function=lambda *_: None
     )
     evaluation.run()
-    assert [ours[name] for name in FIGURES] == pytest.approx(list(evaluation.stats[:12]), abs=1e-12)
+    assert [ours[name] for name in METRICS] == pytest.approx(list(evaluation.stats[:12]), abs=1e-12)
 
 
 def test_columns_and_rows_are_the_same_predictions():
@@ -106,36 +106,36 @@ def test_columns_and_rows_are_the_same_predictions():
     assert list(kept) == ["image_id", "category_id", "score", "bbox"]
     assert rows(kept) == rows(predictions) == predictions
     assert columns(kept) == kept
-    assert figures(truth, kept) == figures(truth, predictions)
-    assert per_class(truth, kept) == per_class(truth, predictions)
+    assert compute_metrics(truth, kept) == compute_metrics(truth, predictions)
+    assert compute_class_metrics(truth, kept) == compute_class_metrics(truth, predictions)
     assert columns([]) == {"image_id": [], "category_id": [], "score": [], "bbox": []}
 
 
 def test_columns_that_do_not_fit_are_refused():
     good = {"image_id": [1], "category_id": [0], "score": [0.5], "bbox": [[0, 0, 1, 1]]}
-    with pytest.raises(DataError, match=r"in equal length; they have image_id 1, category_id 1, score 2, bbox 1"):
+    with pytest.raises(DataError, match="image_id 1, category_id 1, score 2, bbox 1"):
         rows({**good, "score": [0.5, 0.1]})
-    with pytest.raises(DataError, match=r"need the columns image_id, .*; they have image_id 1, category_id 1, bbox 1"):
+    with pytest.raises(DataError, match="image_id 1, category_id 1, bbox 1"):
         rows({k: v for k, v in good.items() if k != "score"})
 
 
-def test_figures_do_not_change_what_they_are_given():
+def test_metrics_do_not_change_what_they_are_given():
     truth, predictions = random_scene(4)
     kept = columns(predictions)
     before = json.dumps([truth, predictions, kept])
-    assert figures(truth, predictions) == figures(truth, kept)
-    per_class(truth, predictions)
+    assert compute_metrics(truth, predictions) == compute_metrics(truth, kept)
+    compute_class_metrics(truth, predictions)
     assert json.dumps([truth, predictions, kept]) == before
 
 
 def test_no_predictions_is_zero_where_there_is_something_to_find():
-    truth = ground_truth([(1, "a.jpg", 99, 99), (2, "b.jpg", 99, 99)], [(1, 0, [5, 5, 10, 10])], ["x", "y"])
-    found = figures(truth, [])
+    truth = boxes_to_coco([(1, "a.jpg", 99, 99), (2, "b.jpg", 99, 99)], [(1, 0, [5, 5, 10, 10])], ["x", "y"])
+    found = compute_metrics(truth, [])
     assert found["AP"] == found["AP_small"] == found["AR100"] == 0
     assert found["AP_medium"] is None
     assert found["AP_large"] is None
-    same(found, pycocotools_figures(truth, []))
-    assert per_class(truth, []) == {
+    same(found, pycocotools_metrics(truth, []))
+    assert compute_class_metrics(truth, []) == {
         "x": {"AP": 0, "AP50": 0, "AR100": 0},
         "y": {"AP": None, "AP50": None, "AR100": None},
     }
@@ -145,58 +145,60 @@ def test_images_without_labels_and_absent_classes():
     images = [(1, "a.jpg", 99, 99), (2, "b.jpg", 99, 99)]
     hit = {"image_id": 1, "category_id": 0, "bbox": [5, 5, 50, 50], "score": 0.5}
     stray = {"image_id": 2, "category_id": 1, "bbox": [5, 5, 50, 50], "score": 0.9}
-    truth = ground_truth(images, [(1, 0, [5, 5, 50, 50])], ["x", "y"])
-    assert figures(truth, [hit])["AP"] == pytest.approx(1)
-    assert figures(truth, [hit, stray])["AP"] == pytest.approx(1)  # class y is not in the split
+    truth = boxes_to_coco(images, [(1, 0, [5, 5, 50, 50])], ["x", "y"])
+    assert compute_metrics(truth, [hit])["AP"] == pytest.approx(1)
+    assert compute_metrics(truth, [hit, stray])["AP"] == pytest.approx(1)  # class y is not in the split
     on_empty = {**stray, "category_id": 0}
-    assert figures(truth, [hit, on_empty])["AP"] == pytest.approx(0.5)  # a false find on an image without labels
-    nothing = ground_truth(images, [], ["x", "y"])
-    assert set(figures(nothing, [hit]).values()) == {None}
-    assert per_class(nothing, [hit])["x"] == {"AP": None, "AP50": None, "AR100": None}
+    assert compute_metrics(truth, [hit, on_empty])["AP"] == pytest.approx(
+        0.5
+    )  # a false find on an image without labels
+    nothing = boxes_to_coco(images, [], ["x", "y"])
+    assert set(compute_metrics(nothing, [hit]).values()) == {None}
+    assert compute_class_metrics(nothing, [hit])["x"] == {"AP": None, "AP50": None, "AR100": None}
 
 
 def test_sizes_are_by_the_area_of_the_annotation():
-    truth = ground_truth([(1, "a.jpg", 99, 99)], [(1, 0, [5, 5, 50, 50])], ["x"])
+    truth = boxes_to_coco([(1, "a.jpg", 99, 99)], [(1, 0, [5, 5, 50, 50])], ["x"])
     hit = {"image_id": 1, "category_id": 0, "bbox": [5, 5, 50, 50], "score": 0.5}
-    assert figures(truth, [hit])["AP_small"] is None
+    assert compute_metrics(truth, [hit])["AP_small"] is None
     truth["annotations"][0]["area"] = 900  # a segment that fills a part of its box
-    assert figures(truth, [hit])["AP_small"] == pytest.approx(1)
+    assert compute_metrics(truth, [hit])["AP_small"] == pytest.approx(1)
 
 
 def test_what_is_found_in_a_crowd_counts_for_nothing():
-    truth = ground_truth([(1, "a.jpg", 99, 99)], [(1, 0, [5, 5, 20, 20]), (1, 0, [40, 40, 50, 50])], ["x"])
+    truth = boxes_to_coco([(1, "a.jpg", 99, 99)], [(1, 0, [5, 5, 20, 20]), (1, 0, [40, 40, 50, 50])], ["x"])
     hit = {"image_id": 1, "category_id": 0, "bbox": [5, 5, 20, 20], "score": 0.5}
     inside = {"image_id": 1, "category_id": 0, "bbox": [45, 45, 10, 10], "score": 0.9}
-    assert figures(truth, [hit, inside])["AP"] == pytest.approx(51 / 101 * 0.5)
+    assert compute_metrics(truth, [hit, inside])["AP"] == pytest.approx(51 / 101 * 0.5)
     truth["annotations"][1]["iscrowd"] = 1
-    assert figures(truth, [hit, inside])["AP"] == pytest.approx(1)
+    assert compute_metrics(truth, [hit, inside])["AP"] == pytest.approx(1)
 
 
 def test_classes_of_one_name_are_kept_apart():
-    truth = ground_truth([(1, "a.jpg", 99, 99)], [(1, 0, [5, 5, 50, 50])], ["x", "x"])
+    truth = boxes_to_coco([(1, "a.jpg", 99, 99)], [(1, 0, [5, 5, 50, 50])], ["x", "x"])
     hit = {"image_id": 1, "category_id": 0, "bbox": [5, 5, 50, 50], "score": 0.5}
-    found = per_class(truth, [hit])
+    found = compute_class_metrics(truth, [hit])
     assert list(found) == ["x", "x (1)"]
     assert found["x"]["AP"] == pytest.approx(1)
     assert found["x (1)"]["AP"] is None
 
 
 def test_predictions_of_unknown_images_are_refused():
-    truth = ground_truth([(1, "a.jpg", 99, 99)], [(1, 0, [5, 5, 50, 50])], ["x"])
-    for function in (figures, per_class):
-        with pytest.raises(DataError, match="predictions of 1 images without ground truth, as of image 7"):
+    truth = boxes_to_coco([(1, "a.jpg", 99, 99)], [(1, 0, [5, 5, 50, 50])], ["x"])
+    for function in (compute_metrics, compute_class_metrics):
+        with pytest.raises(DataError, match="1 image .*image 7"):
             function(truth, [{"image_id": 7, "category_id": 0, "bbox": [0, 0, 1, 1], "score": 1.0}])
 
 
-def test_figures_need_neither_torch_nor_ultralytics():
+def test_metrics_need_neither_torch_nor_ultralytics():
     import subprocess
     import sys
 
     code = (
         "import sys; sys.modules['torch'] = sys.modules['ultralytics'] = None\n"
-        "from yolo_attn.metrics import error_kinds, figures, ground_truth, per_class\n"
-        "truth = ground_truth([(1, 'a.jpg', 9, 9)], [(1, 0, [1, 1, 5, 5])], ['x'])\n"
+        "from yolo_attn.metrics import boxes_to_coco, compute_metrics, error_kinds\n"
+        "truth = boxes_to_coco([(1, 'a.jpg', 9, 9)], [(1, 0, [1, 1, 5, 5])], ['x'])\n"
         "found = [{'image_id': 1, 'category_id': 0, 'bbox': [1, 1, 5, 5], 'score': 0.5}]\n"
-        "assert figures(truth, found)['AP50'] > 0.99 < error_kinds(truth, found).ap50\n"
+        "assert compute_metrics(truth, found)['AP50'] > 0.99 < error_kinds(truth, found).ap50\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
