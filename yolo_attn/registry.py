@@ -41,6 +41,7 @@ class BlockSpec:
     Attributes:
         name: Layer type as a model YAML writes it.
         cls: Module class, called as ``cls(channels, **options)``; see :meth:`build`.
+        summary: What the layer does, in one sentence of at most 35 characters, for the table of `yolo-attn blocks`.
         paper: URL of the paper; empty if there is none.
         inputs: ``"one"`` map; a ``"list"`` of maps (``from`` is then a list); or a ``"pyramid"``, the list of maps that
             one other layer returns. ``channels`` is a list for the last two.
@@ -67,6 +68,7 @@ class BlockSpec:
 
     name: str
     cls: type
+    summary: str = ""
     paper: str = ""
     inputs: Inputs = "one"
     output: Output = None  # type: ignore[assignment]  # never None: __post_init__ sets the default
@@ -151,7 +153,9 @@ def register(name: str, **spec: Any) -> Callable[[T], T]:
         owners = [old.import_path if old else None, *(owner_of(name) for owner_of in _name_owners)]
         for owner in owners:
             if owner not in (None, new.import_path):  # the same class again: its module was reloaded
-                raise ValueError(f"block name {name!r} is already taken by {owner}; cannot give it to {new.import_path}")
+                raise ValueError(
+                    f"block name {name!r} is already taken by {owner}; cannot give it to {new.import_path}"
+                )
         BLOCKS[name] = new
         return cls
 

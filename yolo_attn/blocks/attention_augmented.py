@@ -114,7 +114,13 @@ class AttendInParts(torch.autograd.Function):
         return torch.cat(parts, 2), *sums, None, None
 
 
-@register(NAME, paper="https://arxiv.org/abs/1904.09925", output="argument", checked=("loop",))
+@register(
+    NAME,
+    summary="Convolve and attend side by side.",
+    paper="https://arxiv.org/abs/1904.09925",
+    output="argument",
+    checked=("loop",),
+)
 class AttentionAugmentedConv(nn.Module):
     """Compute some output channels by a convolution and the others by attention over the map with relative positions.
 

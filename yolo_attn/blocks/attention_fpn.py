@@ -53,6 +53,7 @@ def check_maps(block: str, maps: Sequence[torch.Tensor], channels: Sequence[int]
 
 @register(
     "AttentionFPN",
+    summary="Build a feature pyramid, attending.",
     paper="https://arxiv.org/abs/1612.03144",
     inputs="list",
     output=fpn_channels,
@@ -184,6 +185,7 @@ class AttentionFPN(nn.Module):
 
 @register(
     "PyramidLevel",
+    summary="Pick one map of a pyramid.",
     paper="https://arxiv.org/abs/1612.03144",
     inputs="pyramid",
     output=level_channels,

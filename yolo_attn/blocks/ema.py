@@ -10,7 +10,12 @@ from .functional import check_divides, check_positive
 from .nn.residual import apply_residual, make_residual
 
 
-@register("EMA", paper="https://arxiv.org/abs/2305.13563", checked=("authors", "loop"))
+@register(
+    "EMA",
+    summary="Gate positions in channel groups.",
+    paper="https://arxiv.org/abs/2305.13563",
+    checked=("authors", "loop"),
+)
 class EMA(nn.Module):
     """Scale each position of each channel group by a gate that two branches with different receptive fields agree on.
 

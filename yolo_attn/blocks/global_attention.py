@@ -38,7 +38,12 @@ NOT_WITH_POSITION = {
 }
 
 
-@register(NAME, paper="https://arxiv.org/abs/1706.03762", checked=("authors", "loop"))
+@register(
+    NAME,
+    summary="Attend to the whole map or windows.",
+    paper="https://arxiv.org/abs/1706.03762",
+    checked=("authors", "loop"),
+)
 class MultiHeadGlobalAttention(nn.Module):
     """Replace each position by a mean of others, of the whole map or a window, weighted by how well they match it.
 

@@ -44,7 +44,12 @@ def transformed(layers: nn.ModuleDict, context: torch.Tensor) -> torch.Tensor:
     return in_float32(layers["3"], hidden.unsqueeze(2).unsqueeze(3))  # B C 1 1
 
 
-@register("GlobalContext", paper="https://arxiv.org/abs/1904.11492", checked=("authors", "loop"))
+@register(
+    "GlobalContext",
+    summary="Add one context vector everywhere.",
+    paper="https://arxiv.org/abs/1904.11492",
+    checked=("authors", "loop"),
+)
 class GlobalContext(nn.Module):
     """Sum up the map by attention that all positions share, and give every position the same transform of that sum.
 

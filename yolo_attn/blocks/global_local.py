@@ -13,7 +13,12 @@ from .improved_local import ImprovedLocalAttention
 from .nn.residual import apply_residual, make_residual
 
 
-@register("GlobalLocalAttention", paper="https://arxiv.org/abs/2109.08417", checked=("loop",))
+@register(
+    "GlobalLocalAttention",
+    summary="Add convolutions and attention.",
+    paper="https://arxiv.org/abs/2109.08417",
+    checked=("loop",),
+)
 class GlobalLocalAttention(nn.Module):
     """Add what convolutions see near each position to what attention finds anywhere in the map.
 

@@ -53,7 +53,12 @@ def join_shape(channels: int) -> tuple[int, int]:
     return groups, 2 * max(0, 5 - (groups - 1).bit_length()) + 5
 
 
-@register("GSoP", paper="https://arxiv.org/abs/1811.12006", checked=("authors", "loop"))
+@register(
+    "GSoP",
+    summary="Gate channels by their covariance.",
+    paper="https://arxiv.org/abs/1811.12006",
+    checked=("authors", "loop"),
+)
 class GSoP(nn.Module):
     """Gate channels, positions or both by how they vary together over the whole map.
 

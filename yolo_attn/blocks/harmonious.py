@@ -22,7 +22,13 @@ from .nn.residual import apply_residual, start_scale
 PAPER = "https://arxiv.org/abs/1802.08122"
 
 
-@register("SpatialAttn", paper=PAPER, fixed={"apply": True}, checked=("authors", "loop"))
+@register(
+    "SpatialAttn",
+    summary="Gate positions by channel means.",
+    paper=PAPER,
+    fixed={"apply": True},
+    checked=("authors", "loop"),
+)
 class SpatialAttn(nn.Module):
     """Scale each position, all channels alike, by a gate made from the mean over the channels.
 
@@ -91,7 +97,13 @@ class SpatialAttn(nn.Module):
         return y
 
 
-@register("ChannelAttn", paper=PAPER, fixed={"apply": True}, checked=("authors", "loop"))
+@register(
+    "ChannelAttn",
+    summary="Gate channels by their means.",
+    paper=PAPER,
+    fixed={"apply": True},
+    checked=("authors", "loop"),
+)
 class ChannelAttn(nn.Module):
     """Scale each channel by a gate made from the means of all channels.
 
@@ -161,7 +173,9 @@ class ChannelAttn(nn.Module):
         return k
 
 
-@register("SoftAttn", paper=PAPER, fixed={"apply": True}, checked=("authors", "loop"))
+@register(
+    "SoftAttn", summary="Gate every value of the map.", paper=PAPER, fixed={"apply": True}, checked=("authors", "loop")
+)
 class SoftAttn(nn.Module):
     """Scale every position of every channel by a gate made from a map of positions times a vector of channels.
 
@@ -235,7 +249,13 @@ class SoftAttn(nn.Module):
             return (a.relu() if self.relu_before_sigmoid else a).sigmoid().to(x.dtype)
 
 
-@register("HardAttn", paper=PAPER, fixed={"apply": True}, checked=("authors", "loop"))
+@register(
+    "HardAttn",
+    summary="Process a few regions separately.",
+    paper=PAPER,
+    fixed={"apply": True},
+    checked=("authors", "loop"),
+)
 class HardAttn(nn.Module):
     """Find n regions of the map, work on each by itself, and add the result where the region was cut from.
 
@@ -361,7 +381,13 @@ class HardAttn(nn.Module):
         return ((torch.cat([t - s, t + s], 2) + 1) / 2).clamp(0, 1)
 
 
-@register("HarmAttn", paper=PAPER, fixed={"apply": True}, checked=("authors", "loop"))
+@register(
+    "HarmAttn",
+    summary="Combine SoftAttn and HardAttn.",
+    paper=PAPER,
+    fixed={"apply": True},
+    checked=("authors", "loop"),
+)
 class HarmAttn(nn.Module):
     """Scale the map by soft attention and add what hard attention makes of its regions.
 

@@ -12,7 +12,12 @@ from .nn.residual import apply_residual, make_residual
 SIZES = (1, 3, 5)
 
 
-@register("ImprovedLocalAttention", paper="https://arxiv.org/abs/2109.08417", checked=("loop",))
+@register(
+    "ImprovedLocalAttention",
+    summary="Mix three sizes of neighbourhood.",
+    paper="https://arxiv.org/abs/2109.08417",
+    checked=("loop",),
+)
 class ImprovedLocalAttention(nn.Module):
     """Look at each position's neighbourhood in three sizes, then scale each channel by what the whole map holds.
 

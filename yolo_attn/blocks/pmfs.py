@@ -23,7 +23,13 @@ def convolution(block: str, form: str, dim: str) -> Convolution:
     return lambda c1, c2, kernel: kind(c1, c2, kernel, dim)
 
 
-@register("PMFS", paper="https://arxiv.org/abs/2401.07579", inputs="list", checked=("authors", "loop"))
+@register(
+    "PMFS",
+    summary="Attend to maps of several scales.",
+    paper="https://arxiv.org/abs/2401.07579",
+    inputs="list",
+    checked=("authors", "loop"),
+)
 class PMFS(PolarizedChannelAttention, PolarizedPositionAttention):
     """Bring maps of several scales to the last one's resolution and let channels, then positions, attend to them all.
 
@@ -150,7 +156,9 @@ class PMFS(PolarizedChannelAttention, PolarizedPositionAttention):
         return torch.stack([w * f for w, f in zip(weights.unbind(0), features, strict=True)]).sum(0)
 
 
-@register("PMFSChannel", paper="https://arxiv.org/abs/2401.07579", checked=("loop",))
+@register(
+    "PMFSChannel", summary="Gate channels as PMFS does.", paper="https://arxiv.org/abs/2401.07579", checked=("loop",)
+)
 class PMFSChannel(PolarizedChannelAttention):
     """Scale each channel of a map's values by a score from all positions: the first half of PMFS's attention.
 
@@ -201,7 +209,9 @@ class PMFSChannel(PolarizedChannelAttention):
         return apply_residual(self.residual, x, self.attend_channels(x))
 
 
-@register("PMFSSpatial", paper="https://arxiv.org/abs/2401.07579", checked=("loop",))
+@register(
+    "PMFSSpatial", summary="Gate positions as PMFS does.", paper="https://arxiv.org/abs/2401.07579", checked=("loop",)
+)
 class PMFSSpatial(PolarizedPositionAttention):
     """Scale each position of a map's values by a score from its own queries: the second half of PMFS's attention.
 
