@@ -1,14 +1,14 @@
-"""What a pretrained model keeps when rows are inserted: by number, as Ultralytics loads, and layer by layer.
+"""Compare Ultralytics' loading of weights, by layer number, with yolo-attn's, which matches layers.
 
     python benchmarks/pretrained.py transfer yolo11n.pt [...]
     python benchmarks/pretrained.py validate yolo11n.pt [...] --data coco.yaml [--imgsz 640]
     python benchmarks/pretrained.py train yolo11n.pt --data bccd.yaml [--epochs 5] [--imgsz 320]
 
-``transfer`` counts tensors for several insertions. ``validate`` inserts a block at every named place of the model, as
-the identity (``residual=true``) and in its plain form, and validates without training. ``train`` fine-tunes three
-models with one recipe: the base, the base with EMA attention loaded by number, and the same loaded layer by layer; it
-goes on where it was interrupted. Weights are named as their model YAML: yolo11n.pt, yolo11n.yaml. Runs are kept in
-``--folder`` (runs/pretrained).
+``transfer`` counts the tensors that arrive after several insertions. ``validate`` inserts a block at every named place,
+as the identity (``residual=true``) and in its plain form, and validates without training. ``train`` fine-tunes three
+models with one recipe: the base, the base with EMA attention loaded by number, and the same model loaded by yolo-attn.
+If interrupted, rerun the command to resume. A weight file must have the name of its model YAML: yolo11n.pt for
+yolo11n.yaml. Runs are kept in ``--folder`` (runs/pretrained).
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ from yolo_attn.model_yaml import places
 QUIET = {"plots": False, "verbose": False}
 BACKBONE = ("backbone.P3", "backbone.P4", "backbone.P5")
 INSERTIONS = {
-    "nn.Identity behind layer 4": Insertion("nn.Identity", ("layer:4",)),
+    "nn.Identity after layer 4": Insertion("nn.Identity", ("layer:4",)),
     "EMA on the neck's P3, P4, P5": Insertion("EMA", ("neck.P3", "neck.P4", "neck.P5")),
     "GSoP at the backbone's end": Insertion("GSoP", ("backbone.end",)),
     "PMFS before the neck": Insertion("PMFS", ("before_neck",), BACKBONE),
@@ -48,7 +48,7 @@ INSERTIONS = {
 
 @contextmanager
 def by_number() -> Iterator[None]:
-    """Load as Ultralytics does by itself."""
+    """Switch to Ultralytics' own loading."""
     ours = BaseModel.load
     BaseModel.load = ours.__wrapped__
     try:
@@ -58,17 +58,17 @@ def by_number() -> Iterator[None]:
 
 
 def placed(weights: Path, insertion: Insertion, folder: Path, name: str) -> tuple[Any, list[int]]:
-    """Return the model with the block put in, and the layer of it that each layer of the base has become."""
+    """Return the model with the block inserted, and the new index of each layer of the base."""
     base = f"{weights.stem}.yaml"
     result = place(base, [insertion], output=folder / f"{weights.stem}-{name}.yaml")
     new = {row.index for row in result.inserted}
-    torch.manual_seed(0)  # of the new layers' first weights
+    torch.manual_seed(0)  # for the initial weights of the new layers
     model = YOLO(str(folder / f"{weights.stem}-{name}.yaml"))
     return model, [k for k in range(len(model.model.model)) if k not in new]
 
 
 def transfer(arguments: argparse.Namespace, console: Console, folder: Path) -> None:
-    """Print how many tensors arrive, by number and layer by layer, and how many of them in the right layer."""
+    """Print how many tensors arrive with each way of loading, and how many of them in the right layer."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title="tensors of the source that arrive", title_justify="left")
     for column in (
         "weights",
@@ -76,7 +76,7 @@ def transfer(arguments: argparse.Namespace, console: Console, folder: Path) -> N
         "by number",
         "of them right",
         "parameters right",
-        "layer by layer",
+        "yolo-attn",
         "parameters",
     ):
         table.add_column(column, justify="left" if column in ("weights", "inserted") else "right")
@@ -111,7 +111,7 @@ def number(name: str) -> int:
 
 
 def arrived(source: Any, target: Any, at: list[int]) -> set[str]:
-    """Return the names of the source's tensors that the target has, equal, where ``at`` says its layers are."""
+    """Return the names of the source's tensors that the target holds, equal, in the layers that ``at`` gives."""
     there = target.state_dict()
     names = set()
     for name, tensor in source.state_dict().items():
@@ -123,19 +123,19 @@ def arrived(source: Any, target: Any, at: list[int]) -> set[str]:
 
 
 def share(source: Any, names: set[str]) -> str:
-    """Return which part of the source's parameters these are."""
+    """Return the share of the source's parameters that these tensors hold, as text."""
     sizes = {name: p.numel() for name, p in source.named_parameters()}
     return f"{100 * sum(sizes.get(n, 0) for n in names) / sum(sizes.values()):.1f} %"
 
 
 def validate(arguments: argparse.Namespace, console: Console, folder: Path) -> None:
-    """Print mAP50-95 before any training, with a block at every named place."""
+    """Print mAP50-95 without training, with a block at every named place."""
     for weights in arguments.weights:
         base = model_graph.build(model_graph.load(f"{weights.stem}.yaml"))
         table = Table(
             box=box.SIMPLE_HEAD,
             pad_edge=False,
-            title=f"{weights.stem}: mAP50-95 before any training",
+            title=f"{weights.stem}: mAP50-95 without training",
             title_justify="left",
         )
         for column in ("block", "place", "residual=true", "equal", "plain form"):
@@ -160,53 +160,53 @@ def validate(arguments: argparse.Namespace, console: Console, folder: Path) -> N
 
 def metric(model: Any, arguments: argparse.Namespace) -> float:
     """Return mAP50-95 on the val split."""
-    words = {"imgsz": arguments.imgsz or 640, "batch": 16, "device": arguments.device, "workers": 1, **QUIET}
-    found = model.val(data=arguments.data, project=str(arguments.folder), name="val", exist_ok=True, **words)
+    options = {"imgsz": arguments.imgsz or 640, "batch": 16, "device": arguments.device, "workers": 1, **QUIET}
+    found = model.val(data=arguments.data, project=str(arguments.folder), name="val", exist_ok=True, **options)
     return float(found.box.map)
 
 
 def train(arguments: argparse.Namespace, console: Console, folder: Path) -> None:
-    """Fine-tune the base, EMA attention loaded by number and the same loaded layer by layer; print the test split."""
+    """Fine-tune the base and the model with EMA attention, loaded in both ways; print validation and test metrics."""
     (weights,) = arguments.weights
     ema = str(folder / f"{weights.stem}-ema.yaml")
     place(f"{weights.stem}.yaml", [INSERTIONS["EMA on the neck's P3, P4, P5"]], output=ema)
-    runs = {"base": (f"{weights.stem}.yaml", False), "EMA, by number": (ema, True), "EMA, layer by layer": (ema, False)}
+    runs = {"base": (f"{weights.stem}.yaml", False), "EMA, by number": (ema, True), "EMA, by yolo-attn": (ema, False)}
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for column in ("model", *(f"val, epoch {k + 1}" for k in range(arguments.epochs)), "test mAP50", "test mAP50-95"):
         table.add_column(column, justify="left" if column == "model" else "right")
     for k, (name, (yaml, naive)) in enumerate(runs.items()):
         run = arguments.folder / f"train-{k}"
-        done = run / "figures.json"
+        done = run / "metrics.json"
         if not done.exists():
-            figures = fine_tune(yaml, weights, run, arguments, naive=naive)
-            done.write_text(json.dumps(figures))
-        figures = json.loads(done.read_text())
-        table.add_row(name, *(f"{100 * v:.1f}" for v in figures["val"]), *(f"{100 * v:.1f}" for v in figures["test"]))
+            metrics = fine_tune(yaml, weights, run, arguments, naive=naive)
+            done.write_text(json.dumps(metrics))
+        metrics = json.loads(done.read_text())
+        table.add_row(name, *(f"{100 * v:.1f}" for v in metrics["val"]), *(f"{100 * v:.1f}" for v in metrics["test"]))
     console.print(table)
 
 
 def fine_tune(yaml: str, weights: Path, run: Path, arguments: argparse.Namespace, *, naive: bool) -> dict[str, Any]:
     """Train one model; return mAP50 of each epoch on val, and mAP50 and mAP50-95 of the best epoch on test."""
     imgsz = arguments.imgsz or 320
-    words = {"data": arguments.data, "imgsz": imgsz, "device": arguments.device, "workers": 1, **QUIET}
+    options = {"data": arguments.data, "imgsz": imgsz, "device": arguments.device, "workers": 1, **QUIET}
     recipe = {"epochs": arguments.epochs, "batch": 8, "seed": 0, "optimizer": "AdamW", "lr0": 0.001}
     last, table = run / "weights" / "last.pt", run / "results.csv"
     with by_number() if naive else nullcontext():
         if not last.exists():
             where = {"project": str(run.parent), "name": run.name, "exist_ok": True}
-            YOLO(yaml).train(pretrained=str(weights), **where, **words, **recipe)
+            YOLO(yaml).train(pretrained=str(weights), **where, **options, **recipe)
         elif len(table.read_text().splitlines()) <= arguments.epochs:
             YOLO(str(last)).train(resume=True)
     rows = [row.split(",") for row in table.read_text().splitlines()]
     column = [c.strip() for c in rows[0]].index("metrics/mAP50(B)")
     best = YOLO(str(run / "weights" / "best.pt"))
-    found = best.val(split="test", project=str(run), name="test", exist_ok=True, **words)
+    found = best.val(split="test", project=str(run), name="test", exist_ok=True, **options)
     test = [float(found.box.map50), float(found.box.map)]
     return {"val": [float(row[column]) for row in rows[1:]], "test": test}
 
 
 def main() -> None:
-    """Run what is asked for."""
+    """Run the command."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=["transfer", "validate", "train"])
     parser.add_argument("weights", nargs="+", type=Path)

@@ -1,9 +1,9 @@
-"""What the start-up hook adds to the start of an interpreter.
+"""Measure what the start-up hook adds to the start of an interpreter.
 
     python benchmarks/startup.py [PAIRS]
 
-Two empty virtual environments see this checkout, one of them with the start-up files; ``python -c pass`` is timed in
-both in turn, with byte code. Prints milliseconds.
+Two empty virtual environments import this checkout; one of them has the start-up files. ``python -c pass`` is timed in
+both in turn, with compiled bytecode. Prints milliseconds.
 """
 
 import os
@@ -17,7 +17,7 @@ import venv
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-STARTUP = ROOT / "yolo_attn" / "integration" / "startup"
+STARTUP = ROOT / "yolo_attn" / "integration" / "patches" / "startup"
 
 
 def environment(folder: Path, *, hook: bool) -> Path:
@@ -32,7 +32,7 @@ def environment(folder: Path, *, hook: bool) -> Path:
 
 
 def start(python: Path, variables: dict[str, str]) -> float:
-    """Return the milliseconds that one start takes."""
+    """Return the time of one start in milliseconds."""
     begin = time.perf_counter()
     subprocess.run([python, "-c", "pass"], env=variables, check=True)
     return 1e3 * (time.perf_counter() - begin)
