@@ -21,7 +21,7 @@ FOLDERS = ROOT, ROOT / "docs", ROOT / "datasets", ROOT / "model_yamls"
 FILES = [file for folder in FOLDERS for file in sorted(folder.glob("*.md"))]
 PAGES = {f.relative_to(ROOT).as_posix(): f.read_text(encoding="utf-8") for f in FILES}
 README = PAGES["README.md"]
-COMMANDS = re.findall(r"^(?:yolo|yolo-attn) .*$", README, re.MULTILINE)
+COMMANDS = re.findall(r"^(?:yolo|yolo-attn) .*$", README.replace("\\\n", ""), re.MULTILINE)
 every_page = pytest.mark.parametrize("page", PAGES)
 fast = pytest.mark.fast
 
