@@ -10,7 +10,7 @@ from yolo_attn.experiment.plan import Plan
 
 
 def make(folder, **changes):
-    words = {"base": "yolo11n.yaml", "models": ["yolov8n.yaml"], "data": "d.yaml", "train": {"epochs": 3}}
+    words = {"base": "yolo11n.yaml", "models": ["yolov8n.yaml"], "data": "d.yaml", "arguments": {"epochs": 3}}
     words |= changes
     return Plan.make(folder=folder, **words)
 

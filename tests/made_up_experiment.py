@@ -5,10 +5,9 @@ from __future__ import annotations
 import zlib
 
 import numpy as np
+from support import write_json
 
-from yolo_attn.atomic_files import write_json
-from yolo_attn.comparison import Plan
-from yolo_attn.experiment.plan import Control
+from yolo_attn.experiment.plan import Control, Plan
 from yolo_attn.metrics import boxes_to_coco, columns, compute_metrics
 
 SIDE = 320
@@ -25,7 +24,8 @@ def truth(images=12, names=NAMES, seed=0):
             x, y = draw.uniform(0, SIDE - w), draw.uniform(0, SIDE - h)
             boxes.append((image, int(draw.integers(len(names))), [float(v) for v in (x, y, w, h)]))
     files = [(image, f"{image:03}.png", SIDE, SIDE) for image in range(1, images + 1)]
-    return {**boxes_to_coco(files, boxes, names), "info": {"split": "test", "root": "images"}}
+    info = {"split": "test", "image_folder": "images"}
+    return {**boxes_to_coco(files, boxes, names), "format": 1, "info": info}
 
 
 def predictions(found, skill, seed):
@@ -49,7 +49,7 @@ def predictions(found, skill, seed):
 
 def made_up_record(plan, run, found, skill, *, epochs=6, **changes):
     """Return a run's record as the worker writes it."""
-    like = "baseline" if run.control == "identity" else run.title if run.role == "variant" else run.role
+    like = "baseline" if run.control == "identity" else run.model if run.role == "variant" else run.role
     columns = predictions(found, skill, zlib.crc32(f"{like} {run.seed}".encode()))
     figures = compute_metrics(found, columns)
     lines = [
@@ -64,16 +64,26 @@ def made_up_record(plan, run, found, skill, *, epochs=6, **changes):
         }
         for epoch in range(1, epochs + 1)
     ]
+    ultralytics = {"mAP50": figures["AP50"], "mAP50-95": figures["AP"], "precision": 0.7, "recall": 0.6}
+    changes = {
+        "epochs": lines, "best_epoch": epochs, "metrics": {"coco": figures, "ultralytics": ultralytics},
+        "predictions": columns, **changes,
+    }  # fmt: skip
+    return empty_record(plan, run, found, epochs=epochs) | changes
+
+
+def empty_record(plan, run, found=None, *, epochs=6):
+    """Return a run's record as the worker writes it, without metrics and predictions."""
+    found = found or {"images": [], "annotations": [], "categories": []}
     return {
-        "format": 2,
+        "format": 1,
         "experiment": plan.id,
-        "model": run.model,
-        "title": run.title,
         "run": run.name,
-        "seed": run.seed,
+        "model": run.model,
+        "model_file": run.model_file,
         "role": run.role,
         "control": run.control,
-        "train": plan.train,
+        "seed": run.seed,
         "arguments": {"epochs": epochs, "imgsz": 64, "batch": 8, "optimizer": "AdamW", "pretrained": True},
         "model_yaml": {},
         "checkpoint": "weights/best.pt",
@@ -81,36 +91,34 @@ def made_up_record(plan, run, found, skill, *, epochs=6, **changes):
         "versions": {"yolo-attn": "0.1", "ultralytics": "8.4.190", "torch": "2.15.0", "faster-coco-eval": "1.8.0",
                      "python": "3.11.2"},
         "hardware": {"cpu": "A CPU", "cores": 2, "threads": 2, "gpus": [], "platform": "Linux"},
-        "data": {"path": plan.data, "split": "test", "split_reason": "no epoch was chosen on it",
+        "data": {"file": plan.data, "split": "test", "split_reason": "no epoch was chosen on it",
                  "images": len(found["images"]), "boxes": len(found["annotations"]),
-                 "names": [c["name"] for c in found["categories"]], "fingerprint": "abc123"},
+                 "class_names": [c["name"] for c in found["categories"]], "digest": "abc123"},
         "started": "2026-01-01T00:00:00+00:00",
         "ended": "2026-01-01T00:02:00+00:00",
         "sessions": 1,
-        "transferred": None,
-        "train_seconds": 120.0,
+        "resumed_versions": [],
+        "transfer": None,
+        "training_seconds": 120.0,
         "epoch_seconds": 10.0,
         "peak_memory": {"resident_bytes": 2**30, "gpu_bytes": None},
-        "epochs": lines,
-        "best_epoch": epochs,
-        "figures": {
-            "ultralytics": {"mAP50": figures["AP50"], "mAP50-95": figures["AP"], "precision": 0.7, "recall": 0.6},
-            "coco": figures,
-        },
-        "predictions": columns,
-        **changes,
+        "epochs": [],
+        "best_epoch": None,
+        "metrics": {"coco": {}, "ultralytics": {}},
+        "predictions": None,
     }  # fmt: skip
 
 
 def cost(plan):
     """Return what ``cost.json`` holds; each model costs a little more than the one before."""
     models = {}
-    for index, entry in enumerate(plan.entries):
+    for index, model in enumerate(plan.planned_models):
         over = 1 + 0.1 * index
         times = {"median": 10.0 * over, "p10": 9.5 * over, "p90": 11.0 * over}
         rates = {"median": 200.0 / over, "p10": 190.0 / over, "p90": 210.0 / over}
         ends = {"p10": 0.98 * over, "p90": 1.03 * over}
-        models[entry.title] = {
+        models[model.name] = {
+            "run": f"{model.name}-seed{model.seeds[0]}",
             "parameters": int(2_590_000 * over),
             "gflops": 6.4 * over,
             "latency_ms": times,
@@ -120,13 +128,13 @@ def cost(plan):
         }
     where = {"imgsz": 64, "dtype": "float32", "device": "A CPU", "threads": 2}
     return {
-        "runs": {},
+        "format": 1,
         "gflops_imgsz": 640,
         "latency": {**where, "batch": 1, "rounds": 50},
-        "throughput": {**where, "batch": 16, "rounds": 20},
+        "throughput": {**where, "batch": 16, "rounds": 20, "requested_batch": 16, "batch_limit": None},
         "models": models,
         "versions": {},
-        "hardware": {},
+        "hardware": {"cpu": "A CPU", "cores": 2, "threads": 2, "gpus": [], "platform": "Linux"},
     }
 
 
@@ -162,17 +170,17 @@ def write(
         record: What is otherwise in every record.
     """
     plan = Plan.make(
-        "yolo11n.yaml", models, data, seeds=seeds, train={"epochs": epochs, "imgsz": 64}, folder=folder,
+        "yolo11n.yaml", models, data, seeds=seeds, arguments={"epochs": epochs, "imgsz": 64}, folder=folder,
         controls=[Control(kind, f"yolo11n-{kind}", note="the base again") for kind in controls],
     )  # fmt: skip
     plan.claim()
     found = found or truth(names=names)
     write_json(plan.folder / "ground_truth.json", found)
     write_json(plan.folder / "cost.json", cost(plan))
-    write_json(plan.folder / "pairing.json", {"paired": True, "why": "a reason"})
+    write_json(plan.folder / "pairing.json", {"format": 1, "paired": True, "reason": "a reason"})
     for run in plan.runs:
         if run.name not in leave_out:
-            skill = (skills or {}).get(run.title, 0.7)
+            skill = (skills or {}).get(run.model, 0.7)
             write_json(run.record, made_up_record(plan, run, found, skill, epochs=epochs, **(record or {})))
     if pictures:
         from PIL import Image

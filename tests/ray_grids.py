@@ -7,6 +7,9 @@ import sys
 import time
 from pathlib import Path
 
+from made_up_experiment import empty_record
+from support import write_json
+
 # ruff: noqa: T201
 
 HEAD = "epoch,time,metrics/mAP50-95(B)\n"
@@ -14,14 +17,13 @@ HEAD = "epoch,time,metrics/mAP50-95(B)\n"
 
 def pretend(folder, name):
     """Pretend to train as ``yolo_attn.comparison.worker`` does; ``pretend`` among the training words says what happens."""
-    from yolo_attn.atomic_files import write_json
     from yolo_attn.comparison.worker import alone, end_with_parent
+    from yolo_attn.experiment.epochs import read_epochs
     from yolo_attn.experiment.plan import Plan
-    from yolo_attn.experiment.storage import FORMAT, read_epochs
 
     end_with_parent()
     plan = Plan.load(folder)
-    run, words = plan.run(name), plan.train["pretend"]
+    run, words = plan.run(name), plan.arguments["pretend"]
     print(f"{name} begins")
     with alone(run):
         results, weights = run.folder / "results.csv", run.folder / "weights"
@@ -32,26 +34,34 @@ def pretend(folder, name):
             file.write(f"{json.dumps(_facts(plan, run, done))}\n")
         if name in words.get("fail", {}):
             kind, message = words["fail"][name]
-            write_json(run.error, {"kind": kind, "message": message})
+            write_json(run.error, {"format": 1, "error": kind, "message": message})
             return 2 if kind else 1
         weights.mkdir(exist_ok=True)
         for epoch in range(done, plan.epochs):
-            run.progress.write_text(json.dumps({"phase": "training", "epoch": epoch, "batch": 1, "batches": 4}))
+            run.progress.write_text(
+                json.dumps({"format": 1, "phase": "training", "epoch": epoch, "epochs": plan.epochs})
+            )
             time.sleep(0.5 if name == words.get("slow") else words.get("seconds", 0.1))
             with results.open("a") as file:
                 file.write(f"{epoch + 1},{epoch + 1}.0,0.{epoch + 1}\n")
             (weights / "last.pt").write_text("unfinished")
         (weights / "best.pt").write_bytes(b"best \x00 of " + name.encode())
-        truth = {"info": {"split": "val", "root": "../images"}, "images": [], "annotations": [], "categories": []}
+        truth = {
+            "format": 1,
+            "info": {"split": "val", "image_folder": "../images"},
+            "images": [],
+            "annotations": [],
+            "categories": [],
+        }
         write_json(plan.folder / "ground_truth.json", truth)
-        write_json(run.record, {"format": FORMAT, "experiment": plan.id, "run": name, "seed": run.seed})
+        write_json(run.record, empty_record(plan, run))
     return 0
 
 
 def _facts(plan, run, done):
     import os
 
-    models = [model for model in (run.model, plan.data) if Path(model).is_file()]
+    models = [model for model in (run.model_file, plan.data) if Path(model).is_file()]
     names = ("OMP_NUM_THREADS", "YOLO_ATTN_THREADS", "WANDB_RUN_GROUP", "CUDA_VISIBLE_DEVICES", "YOLO_OFFLINE")
     return {
         "done": done, "pid": os.getpid(), "parent": os.getppid(), "folder": str(plan.folder), "cwd": str(Path.cwd()),

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
 import textwrap
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import yaml
@@ -90,6 +92,17 @@ def tiny_data(folder: Path, images: int = 4, size: int = 64) -> Path:
     names = {0: "red", 1: "green"}
     file.write_text(yaml.safe_dump({"path": str(folder), "train": "images", "val": "images", "names": names}))
     return file
+
+
+def read_json(path: Path) -> Any:
+    """Return what a JSON file holds."""
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write a JSON file, and its folder."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(value), encoding="utf-8")
 
 
 TRAIN = "data='data/data.yaml', epochs=1, imgsz=64, batch=2, workers=0, device='cpu', plots=False, verbose=False"

@@ -15,7 +15,7 @@ from yolo_attn import report
 from yolo_attn.cli.compare import ENGINE_WORDS, OWN_WORDS
 from yolo_attn.experiment import experiment_file
 from yolo_attn.experiment.plan import Plan, read_seeds
-from yolo_attn.metrics import boxes_to_coco, columns, compute_metrics
+from yolo_attn.metrics import compute_metrics
 
 FOLDER = ROOT / "benchmarks" / "bccd"
 
@@ -75,7 +75,7 @@ def test_the_predictions_kept_give_the_figures_kept():
     for run in Plan.load(FOLDER).runs[:2]:
         record = json.loads(run.record.read_text(encoding="utf-8"))
         found = compute_metrics(truth, record["predictions"])
-        assert found == pytest.approx(record["figures"]["coco"], abs=1e-12)
+        assert found == pytest.approx(record["metrics"]["coco"], abs=1e-12)
 
 
 def test_the_experiment_file_is_the_plan():
@@ -83,7 +83,7 @@ def test_the_experiment_file_is_the_plan():
     plan = Plan.load(FOLDER)
     assert (words["base"], tuple(words["models"]), words["data"]) == (plan.base, plan.models, plan.data)
     assert read_seeds(words["seeds"]) == plan.seeds
-    assert {key: value for key, value in words.items() if key not in OWN_WORDS} == plan.train
+    assert {key: value for key, value in words.items() if key not in OWN_WORDS} == plan.arguments
 
 
 def _train_words():

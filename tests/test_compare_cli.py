@@ -35,10 +35,10 @@ def test_the_words_of_the_command_line_make_the_plan(planned):
     plan, engine = planned(*given, "--control", "repeat")
     assert (plan.base, plan.models) == ("yolo11n.yaml", ("yolo11n-ema.yaml", "yolo11n-gsop.yaml"))
     assert (plan.data, plan.seeds, plan.split) == ("digits.yaml", (0, 1, 2, 3, 4), "val")
-    assert plan.train == {"epochs": 7, "imgsz": 320, "lr0": 0.002}
+    assert plan.arguments == {"epochs": 7, "imgsz": 320, "lr0": 0.002}
     assert plan.folder.name == "here"
-    assert [entry.title for entry in plan.entries] == ["yolo11n", "yolo11n-ema", "yolo11n-gsop", "yolo11n-repeat"]
-    assert plan.entries[-1].seeds == (1000, 1001, 1002, 1003, 1004)
+    assert [model.name for model in plan.planned_models] == ["yolo11n", "yolo11n-ema", "yolo11n-gsop", "yolo11n-repeat"]
+    assert plan.planned_models[-1].seeds == (1000, 1001, 1002, 1003, 1004)
     assert type(engine).__name__ == "OneByOne"
 
 
@@ -47,9 +47,9 @@ def test_an_experiment_file_says_the_same_and_words_beside_it_count_before_it(pl
         "base: yolo11n.yaml\nmodels: [yolo11n-ema.yaml]\ndata: digits.yaml\nseeds: [3, 5]\nepochs: 7\nfreeze: [0, 1]\n"
     )
     plan, _ = planned("experiment.yaml")
-    assert (plan.models, plan.seeds, plan.train) == (("yolo11n-ema.yaml",), (3, 5), {"epochs": 7, "freeze": [0, 1]})
+    assert (plan.models, plan.seeds, plan.arguments) == (("yolo11n-ema.yaml",), (3, 5), {"epochs": 7, "freeze": [0, 1]})
     plan, _ = planned("experiment.yaml", "seeds=0-1", "epochs=9")
-    assert (plan.seeds, plan.train["epochs"]) == ((0, 1), 9)
+    assert (plan.seeds, plan.arguments["epochs"]) == ((0, 1), 9)
     (tmp_path / "experiment.yaml").write_text(
         "base: yolo11n.yaml\nmodels: yolo11n-ema.yaml\ndata: digits.yaml\nseeds: 0-2\n"
     )

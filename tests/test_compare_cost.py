@@ -8,10 +8,13 @@ import sys
 
 import pytest
 import torch
+from made_up_experiment import empty_record
+from support import write_json
 from torch import nn
 
-from yolo_attn.comparison import Plan, cost_measurement, environment
+from yolo_attn.comparison import cost_measurement, environment
 from yolo_attn.errors import UserError
+from yolo_attn.experiment.plan import Plan
 
 
 @pytest.mark.parametrize("name", ["yolo11n.yaml", "yolov8n.yaml"])
@@ -19,9 +22,8 @@ def test_costs_agree_with_ultralytics(name):
     from ultralytics import YOLO
 
     opened = YOLO(name)
-    _, count, _, theirs = opened.info()
+    theirs = opened.info()[3]
     model = opened.model.eval()
-    assert cost_measurement.parameters(model) == count
     ours = cost_measurement.gflops(model)
     assert ours == pytest.approx(theirs, rel=0.04)  # thop counts the norms
     assert ours < theirs
@@ -61,9 +63,9 @@ def test_rounds_end_with_the_time(monkeypatch):
 def test_ratio_is_taken_round_by_round():
     base = [10.0, 10.0, 1000.0, 10.0, 10.0]  # the machine stalls in the third round, for both
     mine = [11.0, 11.0, 1100.0, 11.0, 11.0]
-    assert cost_measurement.ratios(mine, base)["median"] == pytest.approx(1.1)
-    assert cost_measurement.ratios(mine, base)["p90"] == pytest.approx(1.1)
-    assert cost_measurement.spread([1.0, 2.0, 3.0])["median"] == 2
+    assert cost_measurement.ratios(mine, base).median == pytest.approx(1.1)
+    assert cost_measurement.ratios(mine, base).p90 == pytest.approx(1.1)
+    assert cost_measurement.spread([1.0, 2.0, 3.0]).median == 2
     assert cost_measurement.rates([100.0, 200.0], 8) == [80, 40]
 
 
@@ -129,20 +131,20 @@ def comparison(tmp_path):
     from ultralytics import YOLO
 
     plan = Plan.make(
-        "yolov8n.yaml", ["yolo11n.yaml"], "d.yaml", seeds=(0, 1), train={"device": "cpu"}, folder=tmp_path / "c"
+        "yolov8n.yaml", ["yolo11n.yaml"], "d.yaml", seeds=(0, 1), arguments={"device": "cpu"}, folder=tmp_path / "c"
     )
     plan.save()
     for run in plan.runs:
-        if (run.title, run.seed) != ("yolo11n", 0):
-            run.folder.mkdir(parents=True)
-            model = YOLO(run.model).model
-            record = {"checkpoint": "best.pt", "arguments": {"imgsz": 50, "batch": 2}, "model_yaml": model.yaml}
-            run.record.write_text(json.dumps(record))
+        if (run.model, run.seed) != ("yolo11n", 0):
+            model = YOLO(run.model_file).model
+            changes = {"checkpoint": "best.pt", "arguments": {"imgsz": 50, "batch": 2}, "model_yaml": model.yaml}
+            write_json(run.record, empty_record(plan, run) | changes)
     return plan
 
 
 def test_each_model_is_measured_once(comparison, monkeypatch):
     from ultralytics import YOLO
+    from ultralytics.utils.torch_utils import get_flops
 
     from yolo_attn.integration.queries import validation
 
@@ -163,24 +165,26 @@ def test_each_model_is_measured_once(comparison, monkeypatch):
     assert len(built) == 2  # there are no checkpoints here
     assert cost_measurement.is_measured(comparison)
     found = json.loads((comparison.folder / "cost.json").read_text())
-    assert found["runs"] == {"yolov8n": "yolov8n-seed0", "yolo11n": "yolo11n-seed1"}
-    assert list(found["models"]) == ["yolov8n", "yolo11n"]
+    assert {name: model["run"] for name, model in found["models"].items()} == {
+        "yolov8n": "yolov8n-seed0",
+        "yolo11n": "yolo11n-seed1",
+    }
     assert found["gflops_imgsz"] == 64
     place = {"imgsz": 64, "dtype": "float32", "device": environment.cpu_name()}
     assert found["latency"].items() >= {**place, "batch": 1, "rounds": 5}.items()
-    limits = {"batch": 2, "batch_wanted": 2, "batch_limit": None, "rounds": 3}
+    limits = {"batch": 2, "requested_batch": 2, "batch_limit": None, "rounds": 3}
     assert found["throughput"].items() >= {**place, **limits}.items()
     for title, values in found["models"].items():
-        assert values["parameters"] == cost_measurement.parameters(YOLO(f"{title}.yaml").model)
-        assert 0.95 < values["gflops"] / values["gflops_thop"] < 1
+        model = YOLO(f"{title}.yaml").model
+        assert values["parameters"] == sum(parameter.numel() for parameter in model.parameters())
+        assert 0.95 < values["gflops"] / get_flops(model, 64) < 1
         assert values["latency_ms"]["p10"] <= values["latency_ms"]["median"] <= values["latency_ms"]["p90"]
         assert values["images_per_s"]["median"] > 0
     assert found["models"]["yolov8n"]["latency_ratio"] == {"median": 1, "p10": 1, "p90": 1}
     assert found["models"]["yolov8n"]["throughput_ratio"] == {"median": 1, "p10": 1, "p90": 1}
     assert found["models"]["yolo11n"]["throughput_ratio"]["median"] > 0
 
-    next(run for run in comparison.runs if run.name == "yolo11n-seed0").folder.mkdir(parents=True)
-    next(run for run in comparison.runs if run.name == "yolo11n-seed0").record.write_text("{}")
+    write_json(comparison.run("yolo11n-seed0").record, {})
     assert not cost_measurement.is_measured(comparison)  # the model's first run is another one now
 
 
@@ -210,8 +214,8 @@ def test_nothing_to_measure_is_said(tmp_path):
 def test_the_peak_memory_is_this_processs():
     code = (
         "from yolo_attn.comparison import environment; before = environment.peak_memory()\n"
-        "block = bytearray(b'x' * 2**26); del block; print(before['resident_bytes'],"
-        " environment.peak_memory()['resident_bytes'], before['gpu_bytes'])"
+        "block = bytearray(b'x' * 2**26); del block; print(before.resident_bytes,"
+        " environment.peak_memory().resident_bytes, before.gpu_bytes)"
     )
     large = bytearray(b"x" * 2**29)  # resident in this process when it starts the other
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

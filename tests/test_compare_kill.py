@@ -10,7 +10,8 @@ import torch
 from ultralytics import YOLO
 
 from yolo_attn.comparison import child_processes, engine
-from yolo_attn.experiment import storage
+from yolo_attn.experiment import records
+from yolo_attn.experiment.epochs import read_epochs
 from yolo_attn.experiment.plan import Plan
 
 # The run's own process, with one function replaced by one that kills it.
@@ -23,7 +24,7 @@ def die(*_, **__):
 
 moment, module, *words = sys.argv[1:]
 sys.argv[1:] = words
-from yolo_attn.compare import records, training, worker
+from yolo_attn.comparison import training, worker
 import yolo_attn; yolo_attn.register()
 
 if moment == "second epoch":
@@ -103,7 +104,9 @@ def test_a_run_killed_again_and_again_arrives_where_it_would_have(tmp_path, rect
     YOLO("yolo11n.yaml").save(tmp_path / "weights.pt")
     words = {"epochs": 4, "imgsz": 64, "batch": 8, "device": "cpu", "workers": 0}
     words |= {"pretrained": str(tmp_path / "weights.pt")}
-    plan = Plan.make("yolo11n.yaml", ["yolo11n-ema.yaml"], str(rectangles), seeds=3, train=words, folder=tmp_path / "c")
+    plan = Plan.make(
+        "yolo11n.yaml", ["yolo11n-ema.yaml"], str(rectangles), seeds=3, arguments=words, folder=tmp_path / "c"
+    )
     plan.claim()
     run = plan.run("yolo11n-ema-seed3")
     script = tmp_path / "killer.py"
@@ -124,7 +127,7 @@ def test_a_run_killed_again_and_again_arrives_where_it_would_have(tmp_path, rect
         reason, _ = attempt(moment)
         assert reason == "its process was ended by SIGKILL; the system may have run out of memory", run.log.read_text()
         assert not run.record.exists()  # never counted
-        epochs.append(storage.read_epochs(run.folder / "results.csv"))
+        epochs.append(read_epochs(run.folder / "results.csv"))
     # Killed in epoch 2 after one checkpoint; behind epoch 2; in epoch 3 with half a checkpoint; at the end.
     assert [len(rows) for rows in epochs] == [1, 2, 3, 4, 4, 4]
     assert epochs[5][0] == epochs[0][0]  # its time too: the first epoch was trained once
@@ -133,17 +136,17 @@ def test_a_run_killed_again_and_again_arrives_where_it_would_have(tmp_path, rect
 
     reason, watch = attempt(None)
     assert reason is None
-    assert watch.seen[-1] == "started" or isinstance(watch.seen[-1], engine.Progress)
-    record = storage.read_record(run.record, plan.id)
-    assert [row["epoch"] for row in record["epochs"]] == [1, 2, 3, 4]
-    assert record["epochs"] == epochs[5]
-    assert record["sessions"] == 4  # the last attempts had nothing to train
+    assert watch.seen[-1] == "started" or isinstance(watch.seen[-1], records.Progress)
+    record = records.read_record(run.record, plan.id)
+    assert [row["epoch"] for row in record.epochs] == [1, 2, 3, 4]
+    assert record.epochs == epochs[5]
+    assert record.sessions == 4  # the last attempts had nothing to train
     best = torch.load(run.folder / "weights" / "best.pt", map_location="cpu", weights_only=False)
     assert best["best_fitness"] == 0.5  # that of epoch 2, which was torn twice
-    arrived = re.match(r"transferred (\d+)/499 tensors of the source", record["transferred"])
+    arrived = re.match(r"transferred (\d+)/499 tensors of the source", record.transfer)
     assert int(arrived[1]) > 440  # of the first session, kept
-    assert record["peak_memory"]["resident_bytes"] > 10**7
-    assert record["train_seconds"] > 0
+    assert record.peak_memory.resident_bytes > 10**7
+    assert record.training_seconds > 0
     assert sorted(path.name for path in (run.folder / "weights").iterdir()) == ["best.pt", "last.pt"]
     kept = run.record.stat().st_mtime_ns
     assert "no checkpoint can be read" not in run.log.read_text()

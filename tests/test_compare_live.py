@@ -29,7 +29,7 @@ class Show:
     """A grid of runs with its view, in which time passes when a test says so."""
 
     def __init__(self, folder, terminal=True, encoding="utf-8", **words):
-        self.plan = make(folder, **({"train": {"epochs": 10}} | words))
+        self.plan = make(folder, **({"arguments": {"epochs": 10}} | words))
         self.clock = Clock()
         self.file = io.TextIOWrapper(io.BytesIO(), encoding=encoding, newline="\n")
         self.console = Console(file=self.file, force_terminal=terminal, width=80, color_system=None)
@@ -152,7 +152,7 @@ def test_several_at_once_share_what_is_left(tmp_path):
 @pytest.mark.parametrize(("models", "seeds"), [(11, 20), (3, 8), (1, 1), (2, 120)])
 def test_a_large_grid_fits_80_columns(tmp_path, models, seeds):
     names = [f"yolo11n-a-rather-long-name-of-a-model-{number}.yaml" for number in range(models)]
-    show = Show(tmp_path / "c", models=names, seeds=f"0-{seeds - 1}", train={"epochs": 300})
+    show = Show(tmp_path / "c", models=names, seeds=f"0-{seeds - 1}", arguments={"epochs": 300})
     for number in range(min(10, len(show.runs) - 1)):
         show.live.started(show.runs[number], "a-node-of-the-cluster.example.org")
         show.live.progressed(show.runs[number], Progress("training", 99, 300, 100, 1000))

@@ -6,50 +6,81 @@ import os
 import subprocess
 import sys
 import time
+from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 from comparison import make
+from msgspec.structs import replace
 
 from yolo_attn.comparison import child_processes, training, worker
 from yolo_attn.errors import DataError, UserError
-from yolo_attn.experiment import ground_truth, storage
+from yolo_attn.experiment import epochs, storage
+from yolo_attn.experiment.ground_truth_file import GroundTruth, TruthInfo, keep
+from yolo_attn.experiment.records import PeakMemory, RunError
 
 
-def test_json_is_written_whole_or_not_at_all(tmp_path):
-    path = tmp_path / "a.json"
-    storage.write_json(path, {"x": float("nan"), "y": [float("inf"), 1]})
-    assert storage.read_json(path) == {"x": None, "y": [None, 1]}
+def test_a_file_is_written_whole_or_not_at_all(tmp_path):
+    path = tmp_path / "error.json"
+    storage.write(path, RunError("one"))
 
     class Broken:
         def __str__(self):
             raise RuntimeError("half way")
 
     with pytest.raises(RuntimeError, match="half way"):
-        storage.write_json(path, {"x": 1, "y": Broken()})
-    assert storage.read_json(path) == {"x": None, "y": [None, 1]}
-    assert [entry.name for entry in tmp_path.iterdir()] == ["a.json"]
-    assert storage.read_json(tmp_path / "none.json") is None
+        storage.write(path, RunError(Broken()))
+    assert storage.read(path, RunError) == RunError("one")
+    assert [entry.name for entry in tmp_path.iterdir()] == ["error.json"]
+    assert storage.read(tmp_path / "none.json", RunError) is None
+
+
+def test_values_that_json_does_not_know(tmp_path):
+    numbers = {"nan": float("nan"), "inf": [np.float64("inf"), np.int64(1)], "array": np.ones(2), "path": Path("a")}
+    assert storage.json_values(numbers) == {"nan": None, "inf": [None, 1], "array": [1, 1], "path": "a"}
+
+
+@pytest.mark.parametrize(
+    ("text", "values"),
+    [
+        ('{"format": 3, "message": "x"}', r"error.json has format 3; .* reads format 1\."),
+        ('{"message": "x"}', "error.json has no format number; .* reads format 1"),
+        ('{"format": 1}', "error.json .*`message`"),
+        ('{"format": 1, "message": 5}', "error.json .*`int`.* at message"),
+        ('{"format": 1, "message": "x", "kind": "y"}', "error.json .*`kind`"),
+        ('{"format": "new"}', "error.json .* at format"),
+        ('{"format": 1, "mess', "error.json cannot be read"),
+        ("[1]", "error.json .*`array`"),
+    ],
+)
+def test_a_file_that_cannot_be_used_is_named_in_one_line(tmp_path, text, values):
+    path = tmp_path / "error.json"
+    path.write_text(text)
+    with pytest.raises(DataError, match=values) as caught:
+        storage.read(path, RunError)
+    assert "\n" not in str(caught.value)
+    assert "delete it" in str(caught.value)
 
 
 def test_epochs_are_read_from_both_layouts(tmp_path):
     path = tmp_path / "results.csv"
     path.write_text("                  epoch,      metrics/mAP50(B)\n                      1,                  0.25\n")
-    assert storage.read_epochs(path) == [{"epoch": 1.0, "metrics/mAP50(B)": 0.25}]
+    assert epochs.read_epochs(path) == [{"epoch": 1.0, "metrics/mAP50(B)": 0.25}]
     path.write_text("epoch,time,m\n1,2.5,0.1\n2,5,nan\n2,2.1,0.3\n3,4.0")  # epoch 2 twice, epoch 3 cut off
-    assert storage.read_epochs(path) == [
+    assert epochs.read_epochs(path) == [
         {"epoch": 1.0, "time": 2.5, "m": 0.1},
         {"epoch": 2.0, "time": 2.1, "m": 0.3},
     ]
-    assert storage.read_epochs(tmp_path / "none.csv") == []
+    assert epochs.read_epochs(tmp_path / "none.csv") == []
 
 
 def test_epochs_after_the_checkpoint_are_cut(tmp_path):
     path = tmp_path / "results.csv"
     path.write_text("epoch,m\n1,0.1\n2,0.2\n3,0.3\n4")
-    storage.cut_epochs(path, 2)
+    epochs.cut_epochs(path, 2)
     assert path.read_text() == "epoch,m\n1,0.1\n2,0.2\n"
-    storage.cut_epochs(tmp_path / "none.csv", 2)
+    epochs.cut_epochs(tmp_path / "none.csv", 2)
     assert not (tmp_path / "none.csv").exists()
 
 
@@ -154,30 +185,31 @@ def test_the_best_epoch_is_the_last_of_equal_ones_as_in_best_pt():
 
 def test_another_runs_ground_truth_must_be_the_same(tmp_path):
     plan = make(tmp_path / "c")
-    truth = {"images": [1], "annotations": [], "categories": [], "info": {"root": str(tmp_path / "images")}}
-    assert ground_truth.keep(plan, "a-seed0", truth)["info"]["root"] == "../images"
-    moved = {**truth, "info": {"root": "/elsewhere"}}
-    assert ground_truth.keep(plan, "b-seed0", moved)["info"]["root"] == "../images"
-    with pytest.raises(DataError, match=r"b-seed0 was validated on other images or boxes than .* has changed"):
-        ground_truth.keep(plan, "b-seed0", {**truth, "images": [1, 2]})
+    path = str(tmp_path / "images")
+    truth = GroundTruth(TruthInfo("test", path), [{"id": 1, "file_name": "a", "height": 1, "width": 1}], [], [])
+    assert keep(plan, "a-seed0", truth).info.image_folder == "../images"
+    moved = replace(truth, info=TruthInfo("test", "/elsewhere"))
+    assert keep(plan, "b-seed0", moved).info.image_folder == "../images"
+    with pytest.raises(DataError, match=r"b-seed0 was validated on other images .*ground_truth\.json.* has changed"):
+        keep(plan, "b-seed0", replace(truth, images=[]))
 
 
 def test_sessions_keep_time_and_memory_up_to_the_last_epoch_of_a_killed_process(tmp_path):
     run = make(tmp_path).runs[0]
     training._open_session(run)
     (session,) = training.read_sessions(run)
-    assert session["ended"] is None
-    assert session["versions"]["ultralytics"]
-    training._close_session(run, session["started"] + 40)  # after an epoch; then the process is killed
+    assert session.ended is None
+    assert session.versions["ultralytics"]
+    training._close_session(run, session.started + 40)  # after an epoch; then the process is killed
     training._close_session(run)
     training._open_session(run)
     training._close_session(run, time.time() + 5)
     first, second = training.read_sessions(run)
-    assert first["ended"] - first["started"] == pytest.approx(40)
-    assert first["peak_memory"]["resident_bytes"] > 10**7
-    assert second["ended"] - second["started"] == pytest.approx(5, abs=0.5)
-    peaks = [{"peak_memory": {"resident_bytes": 7, "gpu_bytes": None}}, {"peak_memory": {"resident_bytes": 9}}, {}]
-    assert training.peak_memory(peaks) == {"resident_bytes": 9, "gpu_bytes": None}
+    assert first.ended - first.started == pytest.approx(40)
+    assert first.peak_memory.resident_bytes > 10**7
+    assert second.ended - second.started == pytest.approx(5, abs=0.5)
+    peaks = [replace(first, peak_memory=peak) for peak in (PeakMemory(7), PeakMemory(9), None)]
+    assert training.peak_memory(peaks) == PeakMemory(9, None)
 
 
 def test_time_of_an_epoch_is_not_confused_by_a_resumption():
@@ -202,7 +234,7 @@ def test_a_run_is_trained_by_one_process_at_a_time(tmp_path):
 TORCHLESS = [
     "comparison", "comparison.running", "comparison.engine", "comparison.engine_choice", "comparison.live_view",
     "comparison.cost_measurement", "comparison.worker", "comparison.training", "comparison.tracker_names",
-    "experiment.plan", "experiment.storage", "experiment.experiment_file",
+    "experiment.folder_contents", "experiment.experiment_file",
     "metrics", "metrics.tide_errors", "statistics", "report", "cli.report",
 ]  # fmt: skip
 

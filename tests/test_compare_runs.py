@@ -7,16 +7,21 @@ import re
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import psutil
 import pytest
 from comparison import make, quiet
+from made_up_experiment import empty_record
+from support import read_json
 
-from yolo_attn import report
+from yolo_attn import atomic_files, report
+from yolo_attn.atomic_files import write_hint
 from yolo_attn.comparison import child_processes, compare, engine, worker
-from yolo_attn.errors import ArgumentError, DataError, DiskFullError
+from yolo_attn.errors import ArgumentError, DataError, DiskFullError, disk_full
 from yolo_attn.experiment import storage
 from yolo_attn.experiment.plan import Control
+from yolo_attn.experiment.records import Progress, RunError
 
 PRETENDER = """
 import json, os, signal, sys, time
@@ -27,15 +32,21 @@ log = (folder / "log.txt").open("a")
 log.write(" ".join([module.rsplit(".", 1)[1], *name]) + "\\n")
 log.close()
 behaviour = json.loads(os.environ["BEHAVIOUR"])
-what = behaviour.get(name[0] if name else module.rsplit(".", 1)[1] + "!", "good")
+what = behaviour.get(name[0] if name else module.rsplit(".", 1)[1].replace("_", "-") + "!", "good")
 target = folder / name[0] if name else folder
 target.mkdir(exist_ok=True)
 print("printed by", *name)
 if what == "good" and name:
-    plan = json.loads((folder / "plan.json").read_text())
-    (target / "record.json").write_text(json.dumps({"format": 2, "experiment": plan["id"], "title": name[0]}))
-elif what == "good" and module.endswith("cost"):
-    (folder / "cost.json").write_text("{}")
+    from made_up_experiment import empty_record
+    from support import write_json
+    from yolo_attn.experiment.plan import Plan
+    plan = Plan.load(folder)
+    write_json(target / "record.json", empty_record(plan, plan.run(name[0])))
+elif what == "good" and module.endswith("measurement"):
+    from made_up_experiment import cost
+    from support import write_json
+    from yolo_attn.experiment.plan import Plan
+    write_json(folder / "cost.json", cost(Plan.load(folder)))
 elif what == "killed":
     os.kill(os.getpid(), signal.SIGKILL)
 elif what == "interrupted":
@@ -43,14 +54,14 @@ elif what == "interrupted":
 elif what == "silent":
     sys.exit(3)
 elif what == "slow":
-    (target / "progress.json").write_text(json.dumps({"phase": "training", "epoch": 1, "batch": 3, "batches": 6}))
+    (target / "progress.json").write_text(json.dumps({"format": 1, "phase": "training", "epoch": 1, "epochs": 3}))
     (target / "pid").write_text(str(os.getpid()))
-    from yolo_attn.compare import worker
+    from yolo_attn.comparison import worker
     worker.end_with_parent()
     time.sleep(30)
 elif what != "good":
     kind, message = what
-    (target / "error.json").write_text(json.dumps({"kind": kind, "message": message}))
+    (target / "error.json").write_text(json.dumps({"format": 1, "error": kind, "message": message}))
     sys.exit(2 if kind else 1)
 """
 
@@ -65,6 +76,7 @@ def pretend(tmp_path, monkeypatch):
     monkeypatch.setattr(report, "make", lambda folder, console, *, failed: {"failed": failed})
 
     def tell(**behaviour):
+        monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))
         monkeypatch.setenv("BEHAVIOUR", json.dumps({key.replace("_", "-"): what for key, what in behaviour.items()}))
 
     tell()
@@ -79,7 +91,14 @@ def test_every_model_is_trained_once_with_every_seed_and_kept(tmp_path, pretend)
     plan = make(tmp_path / "c", models=["a.yaml"], seeds="0-1")
     console = quiet()
     assert compare(plan, console) == {"failed": {}}
-    everything = ["worker", "worker yolo11n-seed0", "worker a-seed0", "worker yolo11n-seed1", "worker a-seed1", "cost"]
+    everything = [
+        "worker",
+        "worker yolo11n-seed0",
+        "worker a-seed0",
+        "worker yolo11n-seed1",
+        "worker a-seed1",
+        "cost_measurement",
+    ]
     assert log_of(plan) == everything
     assert "Comparison of 4 runs in" in console.file.getvalue()
     assert "printed by a-seed1" in (plan.folder / "a-seed1" / "log.txt").read_text()
@@ -161,7 +180,7 @@ def test_an_interruption_says_how_to_go_on(tmp_path, pretend):
 
 def test_failed_measurement_leaves_the_accuracy(tmp_path, pretend):
     console = quiet()
-    pretend(**{"cost!": [None, "RuntimeError: no"]})
+    pretend(**{"cost_measurement!": [None, "RuntimeError: no"]})
     assert compare(make(tmp_path / "c"), console) == {"failed": {}}
     assert "No costs: RuntimeError: no" in console.file.getvalue()
 
@@ -169,19 +188,18 @@ def test_failed_measurement_leaves_the_accuracy(tmp_path, pretend):
 @pytest.mark.parametrize(
     ("content", "match"),
     [
-        ('{"format": 2, "experiment": "0123456789ab"}', "is the record of another comparison .0123456789ab, here"),
-        ('{"format": 1}', r"record\.json has the form 1, not 2; delete it"),
-        ('{"format": 2, "exp', r"record\.json cannot be read .*; delete it, and the same command makes it again"),
-        ("[]", r"record\.json cannot be read"),
+        (None, "belongs to experiment 0123456789ab, not to"),
+        ('{"format": 3}', r"record\.json has format 3; .*format 1\. .*delete it and rerun"),
     ],
 )
 def test_a_record_that_does_not_belong_here_is_refused_and_kept(tmp_path, pretend, content, match):
     plan = make(tmp_path / "c")
     plan.claim()
     record = plan.runs[1].record
+    content = content or json.dumps(empty_record(plan, plan.runs[1]) | {"experiment": "0123456789ab"})
     record.parent.mkdir()
     record.write_text(content)
-    with pytest.raises(ArgumentError, match=match):
+    with pytest.raises(DataError, match=match):
         compare(plan, quiet())
     assert record.read_text() == content
     assert not (plan.folder / "log.txt").exists()
@@ -215,17 +233,17 @@ def test_a_run_ends_when_the_comparison_is_killed(tmp_path, pretend, monkeypatch
 
 
 def test_progress_is_what_the_process_and_the_table_say(tmp_path):
-    plan = make(tmp_path / "c", train={"epochs": 4})
+    plan = make(tmp_path / "c", arguments={"epochs": 4})
     run = plan.runs[0]
-    assert engine.read_progress(plan, run) == engine.Progress("starting", 0, 4)
+    assert engine.read_progress(plan, run) == Progress("starting", 0, 4)
     run.folder.mkdir(parents=True)
     (run.folder / "results.csv").write_text("epoch,time\n1,5\n2,9\n")  # all that a training on several GPUs leaves
-    assert engine.read_progress(plan, run) == engine.Progress("training", 2, 4)
-    storage.write_hint(run.progress, {"phase": "training", "epoch": 2, "batch": 5, "batches": 10})
+    assert engine.read_progress(plan, run) == Progress("training", 2, 4)
+    write_hint(run.progress, storage.encode(Progress("training", 2, 4, 5, 10)))
     told = engine.read_progress(plan, run)
-    assert told == engine.Progress("training", 2, 4, 5, 10)
+    assert told == Progress("training", 2, 4, 5, 10)
     run.progress.write_text("{")
-    assert engine.read_progress(plan, run) == engine.Progress("training", 2, 4)
+    assert engine.read_progress(plan, run) == Progress("training", 2, 4)
 
 
 def test_a_full_disk_is_one_line_and_what_was_written_is_whole(tmp_path, monkeypatch, capsys):
@@ -234,22 +252,23 @@ def test_a_full_disk_is_one_line_and_what_was_written_is_whole(tmp_path, monkeyp
     from yolo_attn.cli.main import guarded
 
     path = tmp_path / "record.json"
-    storage.write_json(path, {"good": 1})
+    good = RunError("good")
+    storage.write(path, good)
 
     def full(*_):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(storage.os, "fsync", full)
+    monkeypatch.setattr(atomic_files.os, "fsync", full)
     with pytest.raises(OSError, match="No space left") as caught:
-        storage.write_json(path, {"good": 2})
-    assert storage.read_json(path) == {"good": 1}
+        storage.write(path, RunError("bad"))
+    assert storage.read(path, RunError) == good
     assert [entry.name for entry in tmp_path.iterdir()] == ["record.json"]
     line = "no space left on the disk of here; free some, and the same command goes on where this stopped"
-    assert str(storage.disk_full(caught.value, "here")) == line
+    assert str(disk_full(caught.value, "here")) == line
     wrapped = RuntimeError("[enforce fail at inline_container.cc:672] . PytorchStreamWriter failed writing file data/0")
-    assert str(storage.disk_full(wrapped, "here")) == line  # torch's own writer
-    assert storage.disk_full(ValueError("no"), "here") is None
-    assert guarded(lambda: storage.write_json(path, {"good": 2})) == 2
+    assert str(disk_full(wrapped, "here")) == line  # torch's own writer
+    assert disk_full(ValueError("no"), "here") is None
+    assert guarded(lambda: storage.write(path, RunError("bad"))) == 2
     assert capsys.readouterr().err.startswith("yolo-attn: no space left on the disk of ")
 
 
@@ -264,7 +283,7 @@ def test_a_worker_on_a_full_disk_says_so(tmp_path, monkeypatch, capsys):
 
     monkeypatch.setattr(worker, "check", full)
     assert worker.main([str(plan.folder)]) == 2
-    assert storage.read_json(plan.folder / "error.json")["kind"] == "DiskFullError"
-    monkeypatch.setattr(storage.os, "fsync", full)  # not even that can be written
+    assert read_json(plan.folder / "error.json")["error"] == "DiskFullError"
+    monkeypatch.setattr(atomic_files.os, "fsync", full)  # not even that can be written
     assert worker.main([str(plan.folder)]) == 2
     assert "no space left on the disk of" in capsys.readouterr().err

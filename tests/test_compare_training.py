@@ -9,7 +9,7 @@ from comparison import quiet
 
 from yolo_attn.comparison import Plan, compare
 from yolo_attn.errors import DataError, UserError
-from yolo_attn.metrics import boxes_to_coco, columns, compute_metrics
+from yolo_attn.metrics import boxes_to_coco, compute_metrics
 
 
 @pytest.mark.slow
@@ -83,7 +83,7 @@ def test_mistakes_are_one_line_and_train_nothing(tmp_path, rectangles):
         assert not list(plan.folder.rglob("record.json"))
         shutil.rmtree(plan.folder)
 
-    told("'epochz' is no argument of yolo train. Did you mean 'epochs'", train={"epochz": 3})
+    told("'epochz' is no argument of yolo train. Did you mean 'epochs'", arguments={"epochz": 3})
     told("yolov99n", models=["yolov99n.yaml"])
     told("for the task segment; only detection", models=["yolo11n-seg.yaml"])
     told("nowhere", data=str(tmp_path / "nowhere.yaml"))

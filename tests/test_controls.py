@@ -43,8 +43,8 @@ def identities(content):
 
 def written(folder, control):
     """The control as the comparison writes it; its content as Ultralytics reads it."""
-    file = folder / f"{control.title}.yaml"
-    file.write_text(control.text, encoding="utf-8")
+    file = folder / f"{control.name}.yaml"
+    file.write_text(control.model_yaml, encoding="utf-8")
     return str(file), model_graph.load(file)
 
 
@@ -53,7 +53,7 @@ def test_identity_for_every_yaml_of_the_project(stem, tmp_path):
     family, what = stem.split("-")
     base, variant = f"{family}n.yaml", f"{family}n-{what}.yaml"
     (control,) = controls.make("identity", base, [variant], {})
-    assert (control.kind, control.title, control.of) == ("identity", f"{family}n-{what}-identity", (variant,))
+    assert (control.kind, control.name, control.variants) == ("identity", f"{family}n-{what}-identity", (variant,))
     _, content = written(tmp_path, control)
     assert content["scale"] == "n"
     assert identities(content) == [k - (family == "yolov8") for k in ROWS[what]]
@@ -70,13 +70,13 @@ def test_every_identity_is_read_where_the_variants_layer_is(tmp_path):
         "yolo11n with nn.Identity as rows 11, 12, 13, where yolo11n-afpn has PyramidLevel: must give the numbers of "
         "yolo11n"
     )
-    assert control.text.startswith("# yolo11n-afpn-identity: yolo11n with nn.Identity as rows 11, 12, 13, where")
+    assert control.model_yaml.startswith("# yolo11n-afpn-identity: yolo11n with nn.Identity as rows 11, 12, 13, where")
 
 
 def test_variants_with_the_same_places_share_a_control():
     models = ["yolo11n-ema.yaml", "yolo11n-gla.yaml", "yolo11n-soft.yaml", "yolo11n-pmfs.yaml"]
     made = controls.make_all(["identity:yolo11n-ema.yaml", "identity"], "yolo11n.yaml", models, {})
-    assert [(c.title, c.of) for c in made] == [
+    assert [(c.name, c.variants) for c in made] == [
         ("yolo11n-ema-identity", ("yolo11n-ema.yaml", "yolo11n-soft.yaml")),
         # one row stands last in the backbone's list, one first in the head's: the same model
         ("yolo11n-gla-identity", ("yolo11n-gla.yaml", "yolo11n-pmfs.yaml")),
@@ -113,12 +113,12 @@ def test_names_without_a_scales_letter(tmp_path, monkeypatch):
         content = {k: v for k, v in model_graph.load(f"{source}.yaml").items() if k != "scale"}
         Path(name).write_text(yaml.safe_dump(content, sort_keys=False))
     (control,) = controls.make("identity", "small.yaml", ["mine.yaml"], {})
-    assert control.title == "mine-identity"
+    assert control.name == "mine-identity"
     assert model_graph.build(written(tmp_path, control)[1]).scale == "n"
     (control,) = controls.make("identity", "small.yaml", ["yolo11n-ema.yaml"], {})  # 'small' has no letter, this has
-    assert control.title == "small-identity"
+    assert control.name == "small-identity"
     (control,) = controls.make("identity", "yolo11s.yaml", ["mine.yaml"], {})  # built at n, but its places count
-    assert control.title == "yolo11s-mine-identity"
+    assert control.name == "yolo11s-mine-identity"
     assert written(tmp_path, control)[1]["scale"] == "s"
 
 
@@ -241,7 +241,7 @@ def test_a_wider_model_cannot_take_weights(weights):
         ArgumentError, match=rf"cannot take the weights of pretrained={weights}, .*\(pretrained=False\)"
     ):
         controls.make_all(["repeat", "capacity"], "yolo11n.yaml", ["yolo11n-pmfs.yaml"], {"pretrained": weights})
-    assert controls.make("repeat", "yolo11n.yaml", [], {"pretrained": weights})[0].title == "yolo11n-repeat"
+    assert controls.make("repeat", "yolo11n.yaml", [], {"pretrained": weights})[0].name == "yolo11n-repeat"
 
 
 def test_a_variant_of_another_model():
@@ -265,10 +265,10 @@ def test_the_plan_takes_them(tmp_path):
     made = controls.make_all(["identity", "repeat"], "yolo11n.yaml", ["yolo11n-ema.yaml"], {})
     plan = Plan.make("yolo11n.yaml", ["yolo11n-ema.yaml"], "d.yaml", folder=tmp_path / "f", controls=made)
     plan.save()
-    entry = next(e for e in plan.entries if e.control == "identity")
-    assert (entry.title, entry.of) == ("yolo11n-ema-identity", "yolo11n-ema")
+    entry = next(e for e in plan.planned_models if e.control == "identity")
+    assert (entry.name, entry.variants) == ("yolo11n-ema-identity", ("yolo11n-ema",))
     assert model_graph.load(entry.model)["scale"] == "n"
-    assert next(e for e in plan.entries if e.control == "repeat").model == "yolo11n.yaml"
+    assert next(e for e in plan.planned_models if e.control == "repeat").file == "yolo11n.yaml"
 
 
 def epochs_of(model, data, folder, **words):

@@ -6,13 +6,15 @@ import os
 import shutil
 
 import cv2
+import msgspec
 import numpy as np
 import pytest
 from comparison import make
+from support import read_json
 
 from yolo_attn.comparison import worker
 from yolo_attn.errors import DataError
-from yolo_attn.experiment import storage
+from yolo_attn.experiment.data_set import DataFingerprint
 from yolo_attn.integration.queries import data_fingerprint, validation
 
 
@@ -73,7 +75,7 @@ def edit(root, old, new):
     (root / "set.yaml").write_text((root / "set.yaml").read_text().replace(old, new))
 
 
-OTHER = "other contents in images or labels"
+OTHER = "the contents of images or labels differ"
 
 
 @pytest.mark.parametrize(
@@ -89,7 +91,7 @@ OTHER = "other contents in images or labels"
             lambda root: edit(root, "test: images/test", ""),
             ["test: 3 images then, 0 now, 2 labels then, 0 now"],
         ),
-        (lambda root: edit(root, "[a, b]", "[b, a]"), ["its classes have other names"]),
+        (lambda root: edit(root, "[a, b]", "[b, a]"), ["the class names differ"]),
     ],
 )  # fmt: skip
 def test_every_change_is_seen_and_named(data, change, words):
@@ -97,7 +99,8 @@ def test_every_change_is_seen_and_named(data, change, words):
     change(data.parent)
     after = taken(data)
     assert after["digest"] != before["digest"]
-    assert data_fingerprint.changes(before, after) == words
+    before, after = (msgspec.convert(each, DataFingerprint) for each in (before, after))
+    assert before.changes(after) == words
 
 
 def test_a_comparison_refuses_data_that_changed_between_runs(tmp_path, data):
@@ -105,7 +108,7 @@ def test_a_comparison_refuses_data_that_changed_between_runs(tmp_path, data):
     plan.claim()
     found = validation.check_data(str(data))
     digest = worker.check_unchanged(plan, found)
-    assert worker.check_unchanged(plan, found) == digest == storage.read_json(plan.folder / "data.json")["digest"]
+    assert worker.check_unchanged(plan, found) == digest == read_json(plan.folder / "data.json")["digest"]
     kept = (plan.folder / "data.json").read_bytes()
     (data.parent / "images" / "train" / "0.png").unlink()
     with pytest.raises(

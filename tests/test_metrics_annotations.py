@@ -187,7 +187,7 @@ def test_an_evaluation_is_on_the_json(tmp_path, data, model):
     found = validation.evaluate(model, str(data), words, "auto", tmp_path / "scratch")
     assert (found.split, found.reason) == ("val", "the data has no test split")
     root = str(data.parent / "images" / "val")
-    assert found.truth["info"] == {"split": "val", "root": root, "annotations": "val.json"}
+    assert (found.image_folder, found.annotation_file) == (root, "val.json")
     assert found.images == [
         (900, "a.png", 48, 64), (899, "b.png", 48, 64), (898, "sub/a.png", 48, 64), (897, "sub/b.png", 48, 64),
     ]  # fmt: skip
@@ -203,7 +203,7 @@ def test_an_evaluation_is_on_the_json(tmp_path, data, model):
     data.write_text(text.replace("annotations:\n  val: val.json\n", ""))
     assert data.read_text() != text
     plain = validation.evaluate(model, str(data), words, "auto", tmp_path / "scratch")
-    assert plain.truth["info"] == {"split": "val", "root": root, "annotations": None}
+    assert (plain.image_folder, plain.annotation_file) == (root, None)
     assert [image["id"] for image in plain.truth["images"]] == [1, 2, 3, 4]
     assert {(a["area"], a["iscrowd"]) for a in plain.truth["annotations"]} == {(768, 0)}
     assert plain.ultralytics == found.ultralytics

@@ -18,12 +18,12 @@ pytest.importorskip("ray", reason="needs the package ray (the optional extra of 
 import ray
 from ray.cluster_utils import Cluster
 from ray_grids import Notes, starts
+from support import read_json
 
 from yolo_attn.comparison import Plan
 from yolo_attn.comparison.engine import OneByOne
 from yolo_attn.comparison.ray import cluster_engine
 from yolo_attn.errors import ArgumentError, DataError
-from yolo_attn.experiment.storage import read_json
 
 TESTS = str(Path(__file__).parent)
 # Ray's own sockets and files are closed when the processes end
@@ -68,7 +68,9 @@ def _pretenders(monkeypatch):
 
 def grid(tmp_path, seeds=2, epochs=4, **pretend):
     words = {"epochs": epochs, "device": "cpu", "pretend": pretend}
-    plan = Plan.make("yolo11n.yaml", ["yolov8n.yaml"], "d.yaml", seeds=range(seeds), train=words, folder=tmp_path / "c")
+    plan = Plan.make(
+        "yolo11n.yaml", ["yolov8n.yaml"], "d.yaml", seeds=range(seeds), arguments=words, folder=tmp_path / "c"
+    )
     plan.claim()
     return plan
 
@@ -229,7 +231,7 @@ def test_a_node_that_does_not_see_the_folder_sends_everything_back(tmp_path, clu
     (hidden_node / "mine.yaml").write_text("a model")
     (hidden_node / "d.yaml").write_text("some data")
     words = {"epochs": 5, "device": "cpu", "pretend": {"seconds": 0.5, "fail": {"mine-seed1": ["LayerError", "no"]}}}
-    plan = Plan.make("yolo11n.yaml", ["mine.yaml"], "d.yaml", seeds="0-1", train=words, folder="runs/c")
+    plan = Plan.make("yolo11n.yaml", ["mine.yaml"], "d.yaml", seeds="0-1", arguments=words, folder="runs/c")
     plan.claim()
     notes = Notes()
     seen = []
@@ -247,7 +249,7 @@ def test_a_node_that_does_not_see_the_folder_sends_everything_back(tmp_path, clu
         "log.txt", "progress.json", "record.json", "results.csv", "starts.txt", "weights/best.pt",
     ]  # fmt: skip
     assert (run.folder / "weights" / "best.pt").read_bytes() == b"best \x00 of mine-seed0"
-    root = read_json(plan.folder / "ground_truth.json")["info"]["root"]
+    root = read_json(plan.folder / "ground_truth.json")["info"]["image_folder"]
     first = starts(plan.run(notes.done[0]))[0]
     there = Path(first["folder"]).parent / "images"
     assert (plan.folder / root).resolve() == there.resolve()  # the images' folder there, seen from the folder here
@@ -284,7 +286,7 @@ def test_without_a_cluster_at_the_address(tmp_path):
 def test_what_no_node_has_is_refused(tmp_path, cluster, nodes):
     nodes(1)
     words = {"epochs": 1, "pretend": {}}
-    plan = Plan.make("yolo11n.yaml", ["a.yaml"], "d.yaml", train=words, folder=tmp_path / "c")
+    plan = Plan.make("yolo11n.yaml", ["a.yaml"], "d.yaml", arguments=words, folder=tmp_path / "c")
     plan.claim()
     with pytest.raises(
         ArgumentError, match=r"no node has 1 CPU and 0\.5 GPU for a run; the cluster has .*: 1 CPU, 0 GPU"
@@ -299,10 +301,10 @@ def test_the_record_is_that_of_the_sequential_engine(tmp_path, rectangles, monke
     train = {"epochs": 1, "imgsz": 64, "batch": 8, "workers": 0, "device": "cpu", "plots": False}
     records = {}
     for name, engine in (("ray", cluster_engine.RayEngine(cpus_per_run=1)), ("one", OneByOne())):
-        words = {"data": str(rectangles), "seeds": "0-1", "train": train, "folder": tmp_path / name}
+        words = {"data": str(rectangles), "seeds": "0-1", "arguments": train, "folder": tmp_path / name}
         plan = Plan.make("yolo11n.yaml", ["yolov8n.yaml"], **words)
         plan.claim()
-        runs = [run for run in plan.runs if run.model == "yolo11n.yaml"]
+        runs = [run for run in plan.runs if run.model_file == "yolo11n.yaml"]
         notes = Notes()
         engine.perform(plan, runs if name == "ray" else runs[:1], notes)
         assert notes.reasons == {}
@@ -314,13 +316,13 @@ def test_the_record_is_that_of_the_sequential_engine(tmp_path, rectangles, monke
     for part in (
         "experiment",
         "run",
-        "figures",
+        "metrics",
         "predictions",
         "arguments",
         "data",
         "best_epoch",
         "git",
-        "transferred",
+        "transfer",
     ):
         assert ours[part] == theirs[part], part
     assert len(ours["epochs"]) == 1

@@ -10,16 +10,17 @@ import sys
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 from ray_grids import starts
+from support import read_json
 
-from yolo_attn.atomic_files import write_json
 from yolo_attn.comparison import child_processes
 from yolo_attn.comparison.ray import cluster_engine, node_run
 from yolo_attn.comparison.ray.node_run import Input, Outcome, Parcel
 from yolo_attn.errors import ArgumentError, DataError
 from yolo_attn.experiment import storage
+from yolo_attn.experiment.ground_truth_file import GroundTruth, TruthInfo
 from yolo_attn.experiment.plan import Plan
-from yolo_attn.experiment.storage import read_json
 
 HOST = socket.gethostname()
 
@@ -35,7 +36,7 @@ def plan(tmp_path, monkeypatch):
     for name in ("mine.yaml", "d.yaml", "w.pt"):
         Path(name).write_text(f"the file {name}")
     words = {"epochs": 2, "pretrained": "w.pt", "pretend": {"seconds": 0.3}}
-    made = Plan.make("yolo11n.yaml", ["mine.yaml"], "d.yaml", train=words, folder="runs/c")
+    made = Plan.make("yolo11n.yaml", ["mine.yaml"], "d.yaml", arguments=words, folder="runs/c")
     made.claim()
     return made
 
@@ -162,17 +163,15 @@ def test_the_record_is_put_down_last(plan, monkeypatch):
     monkeypatch.setattr(storage, "write_bytes", write_bytes)
     monkeypatch.setattr(cluster_engine, "write_bytes", write_bytes)
     files = {"record.json": b"{}", "weights/best.pt": b"w", "log.txt": b"l"}
-    truth = {"info": {"root": "/there"}, "images": [], "annotations": [], "categories": []}
-    _Head(plan).receive(run, Outcome(0, "n", files, json.dumps(truth).encode()))
+    truth = GroundTruth(TruthInfo("test", "/there"), [], [], [])
+    _Head(plan).receive(run, Outcome(0, "n", files, storage.encode(truth)))
     assert order == ["best.pt", "log.txt", "ground_truth.json", "record.json"]
-    kept = read_json(plan.folder / "ground_truth.json")
-    assert (plan.folder / kept["info"]["root"]).resolve() == Path("/there")
-    assert kept | {"info": truth["info"]} == truth
+    kept = storage.read(plan.folder / "ground_truth.json", GroundTruth)
+    assert (plan.folder / kept.info.image_folder).resolve() == Path("/there")
+    assert kept.coco == truth.coco
     assert not (run.folder / "weights" / "last.pt").exists()
-    other = Outcome(0, "n", files, json.dumps(truth | {"images": [1]}).encode())
-    with pytest.raises(
-        DataError, match=r"mine-seed0 was validated on n on other images .* d\.yaml is another one there"
-    ):
+    other = Outcome(0, "n", files, storage.encode(replace(truth, categories=[{"id": 0, "name": "a"}])))
+    with pytest.raises(DataError, match=r"mine-seed0 was validated on n on other images .* d\.yaml differs there"):
         _Head(plan).receive(run, other)
 
 
@@ -180,8 +179,9 @@ def test_a_failed_run_leaves_its_reason_and_what_was_there(plan):
     run = plan.run("mine-seed0")
     (run.folder / "weights").mkdir(parents=True)
     (run.folder / "weights" / "last.pt").write_text("of a training begun here")
-    write_json(plan.folder / "ground_truth.json", {})
-    _Head(plan).receive(run, Outcome(2, "n", {"error.json": b'{"kind": null, "message": "no"}', "log.txt": b"l"}))
+    _Head(plan).receive(
+        run, Outcome(2, "n", {"error.json": b'{"format": 1, "error": null, "message": "no"}', "log.txt": b"l"})
+    )
     assert read_json(run.error)["message"] == "no"
     assert (run.folder / "weights" / "last.pt").exists()
     assert not run.record.exists()

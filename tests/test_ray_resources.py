@@ -48,7 +48,9 @@ def test_without_ray_it_says_what_to_install(monkeypatch):
 
 
 def test_the_engine_is_imported_without_ray_torch_and_ultralytics():
-    names = [f"yolo_attn.compare.{name}" for name in ("ray_engine", "ray_node", "ray_resources", "engines", "live")]
+    names = [
+        f"yolo_attn.comparison.{name}" for name in ("ray.cluster_engine", "ray.node_run", "engine_choice", "live_view")
+    ]
     heavy = ("ray", "torch", "ultralytics")
     script = f"import sys, {', '.join(names)}; print([name for name in {heavy} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True)

@@ -16,10 +16,9 @@ import made_up_experiment
 import pytest
 from PIL import Image
 from rich.console import Console
+from support import read_json, write_json
 
 from yolo_attn import report
-from yolo_attn.atomic_files import write_json
-from yolo_attn.experiment.storage import read_json
 from yolo_attn.report.charts import pareto_plot
 from yolo_attn.report.charts.svg import Scale, scale, shortened
 from yolo_attn.report.image_differences import find

@@ -10,12 +10,11 @@ import statistics
 import made_up_experiment
 import pytest
 from rich.console import Console
+from support import read_json, write_json
 
 from yolo_attn import report
-from yolo_attn.atomic_files import write_json
 from yolo_attn.errors import ArgumentError, DataError, DiskFullError
-from yolo_attn.experiment.storage import read_json
-from yolo_attn.metrics import error_kinds, compute_class_metrics
+from yolo_attn.metrics import compute_class_metrics, error_kinds
 from yolo_attn.report import captions
 
 
@@ -31,7 +30,7 @@ def finished(tmp_path_factory):
 
 
 def records(plan, title):
-    return [read_json(run.record) for run in plan.runs if run.title == title]
+    return [read_json(run.record) for run in plan.runs if run.model == title]
 
 
 def model(results, title):
@@ -49,8 +48,8 @@ def test_baseline_first_then_variants_then_controls(finished):
 @pytest.mark.parametrize("figure", ["AP", "AP50", "AP_small"])
 def test_figures_and_differences_are_those_of_the_records(finished, figure):
     plan, results = finished
-    base = [record["figures"]["coco"][figure] for record in records(plan, "yolo11n")]
-    other = [record["figures"]["coco"][figure] for record in records(plan, "yolo11n-ema")]
+    base = [record["metrics"]["coco"][figure] for record in records(plan, "yolo11n")]
+    other = [record["metrics"]["coco"][figure] for record in records(plan, "yolo11n-ema")]
     found = model(results, "yolo11n-ema")
     assert found["figures"][figure]["values"] == other
     assert found["figures"][figure]["mean"] == pytest.approx(statistics.fmean(other))
@@ -65,7 +64,7 @@ def test_figures_and_differences_are_those_of_the_records(finished, figure):
 
 def test_ultralytics_figure_stands_beside_cocos(finished):
     plan, results = finished
-    own = [record["figures"]["ultralytics"]["mAP50"] for record in records(plan, "yolo11n")]
+    own = [record["metrics"]["ultralytics"]["mAP50"] for record in records(plan, "yolo11n")]
     assert model(results, "yolo11n")["figures"]["mAP50"]["values"] == own
 
 
@@ -153,7 +152,7 @@ def test_a_seed_counts_where_base_and_variant_are_finished(tmp_path):
     assert "Failed: yolo11n-gsop-seed3: its process was ended by SIGKILL" in first
     assert "yolo11n-ema: compared at seeds 3, 5 only" in first
     assert "yolo11n-gsop: compared at seed 5 only" in first
-    ema = [r["figures"]["coco"]["AP"] for r in records(plan, "yolo11n-ema") if r and r["seed"] != 4]
+    ema = [r["metrics"]["coco"]["AP"] for r in records(plan, "yolo11n-ema") if r and r["seed"] != 4]
     assert model(results, "yolo11n-ema")["figures"]["AP"]["values"] == ema
 
 
@@ -161,7 +160,7 @@ def test_the_reason_kept_in_the_folder_is_shown(tmp_path):
     plan = made_up_experiment.write(tmp_path / "e", controls=(), leave_out=("yolo11n-ema-seed1",))
     run = plan.run("yolo11n-ema-seed1")
     run.folder.mkdir(exist_ok=True)
-    write_json(run.error, {"kind": None, "message": "RuntimeError: no memory (in full above)"})
+    write_json(run.error, {"format": 1, "error": None, "message": "RuntimeError: no memory (in full above)"})
     assert make(plan.folder)["failed"] == {run.name: "RuntimeError: no memory (in full above)"}
 
 
@@ -204,9 +203,9 @@ def test_one_seed_is_never_better(tmp_path):
 
 
 def test_no_test_split_is_said_first_everywhere(tmp_path):
-    data = {"path": "cells.yaml", "split": "val", "split_reason": "the data have no test split"}
-    data |= {"images": 12, "boxes": 3, "names": ["cat"], "fingerprint": "f"}
-    plan = made_up_experiment.write(tmp_path / "e", seeds=(0, 1), controls=(), data=data["path"], record={"data": data})
+    data = {"file": "cells.yaml", "split": "val", "split_reason": "the data have no test split"}
+    data |= {"images": 12, "boxes": 3, "class_names": ["cat"], "digest": "f"}
+    plan = made_up_experiment.write(tmp_path / "e", seeds=(0, 1), controls=(), data=data["file"], record={"data": data})
     console = Console(file=io.StringIO(), width=80)
     results = report.make(plan.folder, console)
     line = "No test split: the figures are of the val split (the data have no test split), and the epochs were chosen"
@@ -219,7 +218,10 @@ def test_no_test_split_is_said_first_everywhere(tmp_path):
 
 def test_what_is_not_paired_is_said(tmp_path):
     plan = made_up_experiment.write(tmp_path / "e", controls=())
-    write_json(plan.folder / "pairing.json", {"paired": False, "why": "Ultralytics 8.3.0 does not seed its workers"})
+    write_json(
+        plan.folder / "pairing.json",
+        {"format": 1, "paired": False, "reason": "Ultralytics 8.3.0 does not seed its workers"},
+    )
     results = make(plan.folder)
     assert "Not paired by seed: Ultralytics 8.3.0 does not seed its workers." in results["first"][0]
     assert model(results, "yolo11n-ema")["effect"]["verdict"] != {}
@@ -275,11 +277,11 @@ def spoil_another(plan):
 
 
 def spoil_format(plan):
-    write_json(plan.runs[1].record, {**read_json(plan.runs[1].record), "format": 1})
+    write_json(plan.runs[1].record, {**read_json(plan.runs[1].record), "format": 3})
 
 
 def spoil_json(plan):
-    plan.runs[1].record.write_text('{"format": 2, "exper')
+    plan.runs[1].record.write_text('{"format": 1, "exper')
 
 
 def spoil_stray(plan):
@@ -287,7 +289,7 @@ def spoil_stray(plan):
 
 
 def spoil_part(plan):
-    write_json(plan.runs[1].record, {k: v for k, v in read_json(plan.runs[1].record).items() if k != "figures"})
+    write_json(plan.runs[1].record, {k: v for k, v in read_json(plan.runs[1].record).items() if k != "metrics"})
 
 
 def spoil_truth(plan):
@@ -307,17 +309,17 @@ def spoil_predictions(plan):
 @pytest.mark.parametrize(
     ("spoil", "error", "words"),
     [
-        (spoil_another, ArgumentError, "yolo11n-ema-seed0.*record of another comparison .0a1b2c"),
-        (spoil_format, ArgumentError, "yolo11n-ema-seed0.*has the form 1, not 2; delete it"),
-        (spoil_json, ArgumentError, "yolo11n-ema-seed0.*record.json cannot be read .*delete it"),
+        (spoil_another, DataError, "yolo11n-ema-seed0.*belongs to experiment 0a1b2c"),
+        (spoil_format, DataError, "yolo11n-ema-seed0.*format 3.*format 1.*delete it"),
+        (spoil_json, DataError, "yolo11n-ema-seed0.*record.json cannot be read.*delete it"),
         (
             spoil_stray,
             DataError,
-            "yolov8n-seed7.record.json is no run of the experiment .*move yolov8n-seed7 elsewhere",
+            "yolov8n-seed7.record.json belongs to no run of .*move yolov8n-seed7 elsewhere",
         ),
-        (spoil_part, DataError, "yolo11n-ema-seed0.record.json lacks figures; delete it"),
-        (spoil_truth, DataError, "ground_truth.json holds a list instead of an object; delete it"),
-        (spoil_cost, DataError, "cost.json cannot be read .*delete it"),
+        (spoil_part, DataError, "yolo11n-ema-seed0.record.json .*`metrics`.*delete it"),
+        (spoil_truth, DataError, "ground_truth.json .*`array`.*delete it"),
+        (spoil_cost, DataError, "cost.json cannot be read.*delete it"),
         (spoil_predictions, DataError, "yolo11n-ema-seed0.record.json: predictions need the columns .* score 36"),
     ],
 )
@@ -333,9 +335,9 @@ def test_what_does_not_belong_is_refused_and_nothing_is_overwritten(tmp_path, sp
 
 
 def test_a_folder_without_an_experiment_is_refused(tmp_path):
-    with pytest.raises(ArgumentError, match="no comparison here"):
+    with pytest.raises(ArgumentError, match="no plan.json"):
         make(tmp_path)
-    with pytest.raises(ArgumentError, match="no comparison here"):
+    with pytest.raises(ArgumentError, match="no plan.json"):
         make(tmp_path / "nowhere")
 
 

@@ -197,7 +197,7 @@ def spoil_plan(folder):
 
 
 @pytest.mark.parametrize(
-    ("spoil", "words"), [(spoil_record, "record.json cannot be read"), (spoil_plan, "plan.json cannot be read")]
+    ("spoil", "words"), [(spoil_record, "record.json cannot be read"), (spoil_plan, "plan.json has no format number")]
 )
 def test_the_command_says_one_line(tmp_path, capsys, spoil, words):
     plan = made_up_experiment.write(tmp_path / "e", seeds=(0,), controls=())
@@ -211,7 +211,7 @@ def test_the_command_says_one_line(tmp_path, capsys, spoil, words):
 @pytest.mark.parametrize(
     ("given", "words"),
     [
-        (["nowhere"], "nowhere: no comparison here"),
+        (["nowhere"], "nowhere: no experiment here"),
         (["a", "b"], "report takes one folder, got 2: a b"),
         (["a", "--open"], "unknown word '--open'"),
     ],

@@ -71,11 +71,11 @@ from pathlib import Path
 import yolo_attn
 yolo_attn.register()
 from ultralytics import YOLO, settings
-from yolo_attn.integration import tracking
+from yolo_attn.integration.queries import tracker_project
 
 settings.update({tracker: tracker in sys.argv[2:] for tracker in ("wandb", "mlflow", "clearml")})
 model = YOLO("tiny.yaml")
-model.add_callback("on_pretrain_routine_start", lambda trainer: tracking.name_project(trainer, "bccd yolo11n"))
+model.add_callback("on_pretrain_routine_start", lambda trainer: tracker_project.name_project(trainer, "bccd yolo11n"))
 model.train(data="data/data.yaml", epochs=1, imgsz=64, batch=4, workers=0, device="cpu", plots=False,
             project=sys.argv[1], name="yolo11n-ema-seed3", exist_ok=True)
 print("= project", model.trainer.args.project == sys.argv[1])
@@ -89,7 +89,7 @@ nc: 2
 
 
 def a_run(folder, **changes):
-    words = {"model": "yolo11n-ema.yaml", "title": "yolo11n-ema", "name": "yolo11n-ema-seed3", "seed": 3}
+    words = {"model_file": "yolo11n-ema.yaml", "model": "yolo11n-ema", "name": "yolo11n-ema-seed3", "seed": 3}
     return Run(**{**words, "folder": folder / "yolo11n-ema-seed3", **changes})
 
 
@@ -119,7 +119,7 @@ def test_names_that_trackers_refuse(tmp_path):
     assert tracker_names.project_name("a/b\\c#d?e%f:g,h") == "a-b-c-d-e-f-g-h"
     assert tracker_names.project_name("x" * 200) == "x" * 128
     assert tracker_names.project_name("//") == "comparison"
-    tags = tracker_names.environment("x", a_run(tmp_path, title="a,b" * 40), "0", present={})["WANDB_TAGS"].split(",")
+    tags = tracker_names.environment("x", a_run(tmp_path, model="a,b" * 40), "0", present={})["WANDB_TAGS"].split(",")
     assert len(tags) == 4
     assert tags[0] == ("a b" * 40)[:64]
 

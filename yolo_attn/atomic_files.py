@@ -88,11 +88,11 @@ def write_json(path: Path, value: Any, *, indent: int | None = 2) -> None:
     write_text(path, text + "\n")
 
 
-def write_hint(path: Path, value: Any) -> None:
-    """Write ``value`` as JSON quickly, for whoever looks now; nothing depends on it, so that a failure is ignored."""
+def write_hint(path: Path, content: bytes) -> None:
+    """Write ``content`` quickly, for whoever looks now; nothing depends on it, so that a failure is ignored."""
     part = path.with_name(f".{path.name}.part")
     try:
-        part.write_text(json.dumps(value), encoding="utf-8")
+        part.write_bytes(content)
         part.replace(path)
     except OSError:
         return

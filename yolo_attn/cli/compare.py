@@ -87,14 +87,21 @@ def run(given: Sequence[str], defaults: Mapping[str, object] | None = None) -> i
         models,
         str(own["data"]),
         seeds=own.get("seeds", SEEDS),
-        train=chosen,
+        arguments=chosen,
         folder=own.get("folder"),
         split=str(own.get("split", "auto")),
     )
     if own.get("control"):
         made = controls.make_all(_several(own["control"]), base, models, chosen)
         plan = Plan.make(
-            base, models, plan.data, seeds=plan.seeds, train=chosen, folder=plan.folder, split=plan.split, controls=made
+            base,
+            models,
+            plan.data,
+            seeds=plan.seeds,
+            arguments=chosen,
+            folder=plan.folder,
+            split=plan.split,
+            controls=made,
         )
     results = compare(plan, engine=engine)
     return 1 if results["failed"] else 0

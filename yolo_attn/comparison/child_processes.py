@@ -11,7 +11,8 @@ from typing import IO
 
 from .. import errors
 from ..errors import UserError
-from ..experiment.storage import read_json
+from ..experiment.records import RunError
+from ..experiment.storage import read
 
 INTERRUPTED = (130, -signal.SIGINT)
 # These concern every run; the others concern one model.
@@ -84,15 +85,15 @@ def mistake(left: Path, status: int, log: Path | None = None) -> UserError:
         log: Where the child wrote, if not to the terminal.
     """
     where = f"in {log}" if log else "above"
-    kept = read_json(left)
+    kept = read(left, RunError)
     if kept is None:
         if status < 0:
             name = signal.Signals(-status).name
             hint = "; the system may have run out of memory" if name == "SIGKILL" else ""
             return UserError(f"its process was ended by {name}{hint}")
         return UserError(f"its process ended with status {status} and no word; what it printed is {where}")
-    kind = getattr(errors, kept["kind"] or "", UserError)
-    return kind(kept["message"] + ("" if kept["kind"] else f" (in full {where})"))
+    kind = getattr(errors, kept.error or "", UserError)
+    return kind(kept.message + ("" if kept.error else f" (in full {where})"))
 
 
 def concerns_every_run(error: UserError) -> bool:

@@ -15,13 +15,14 @@ import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from ..errors import ArgumentError
-from ..experiment.plan import Control, title
+from ..experiment.plan import Control, stem
+from ..experiment.storage import ControlKind
 from ..messages import nearest
 
-KINDS = ("identity", "capacity", "repeat")
+KINDS: tuple[ControlKind, ...] = get_args(ControlKind)
 MEASURES = ("parameters", "gflops")
 Say = Callable[[str], object]
 
@@ -36,7 +37,7 @@ class Wanted:
         measure: What ``capacity`` equals: ``parameters`` or ``gflops``.
     """
 
-    kind: str
+    kind: ControlKind
     models: tuple[str, ...]
     measure: str = "parameters"
 
@@ -54,9 +55,10 @@ def parse(item: str, models: Sequence[str]) -> Wanted:
     Raises:
         ArgumentError: If it is none of these, or names a model that is no variant.
     """
-    kind, colon, rest = item.strip().partition(":")
-    if kind not in KINDS:
-        raise ArgumentError(f"control={item}: no control {kind!r}.{nearest(kind, KINDS)} Controls: {', '.join(KINDS)}")
+    word, colon, rest = item.strip().partition(":")
+    kind = next((kind for kind in KINDS if kind == word), None)
+    if kind is None:
+        raise ArgumentError(f"control={item}: no control {word!r}.{nearest(word, KINDS)} Controls: {', '.join(KINDS)}")
     if colon and not rest:
         raise ArgumentError(f"control={item}: nothing behind the colon; write control={kind}, or {kind}:MODEL")
     if kind == "repeat":
@@ -70,7 +72,7 @@ def parse(item: str, models: Sequence[str]) -> Wanted:
         measure, _, rest = rest.partition(":")
     if not rest:
         return Wanted(kind, tuple(models), measure)
-    found = [model for model in models if rest in (model, title(model), Path(model).name)]
+    found = [model for model in models if rest in (model, stem(model), Path(model).name)]
     if not found:
         choices = [*models, *(MEASURES if kind == "capacity" else ())]
         raise ArgumentError(
@@ -117,8 +119,8 @@ def make_all(
             made += _capacity(base, wanted, say or _to_stderr)
     controls = _controls(_merged(made), base)
     if any(wanted.kind == "repeat" for wanted in every):
-        note = f"{title(base)} again with other seeds: what differs is noise"
-        controls.append(Control("repeat", f"{title(base)}-repeat", (), "", note))
+        note = f"{stem(base)} again with other seeds: what differs is noise"
+        controls.append(Control("repeat", f"{stem(base)}-repeat", (), "", note))
     return controls
 
 
@@ -147,7 +149,7 @@ def _check(wanted: Wanted, base: str, train: Mapping[str, Any]) -> None:
     named = isinstance(weights, (str, Path)) and str(weights) not in ("", "True", "False", "None")
     if wanted.kind == "capacity" and named:
         raise ArgumentError(
-            f"control=capacity: {title(base)} at another width cannot take the weights of pretrained={weights}, and "
+            f"control=capacity: {stem(base)} at another width cannot take the weights of pretrained={weights}, and "
             "would lose by that alone; train from scratch (pretrained=False), or use control=identity or repeat"
         )
 
@@ -162,8 +164,8 @@ def _identity(base: str, wanted: Wanted) -> list[_Made]:
         found = with_identities(content, model_graph.load(model))
         rows = f"row{'s'[: len(found.rows) > 1]} {', '.join(map(str, found.rows))}"
         note = (
-            f"{title(base)} with nn.Identity as {rows}, where {title(model)} has "
-            f"{' and '.join(sorted(set(found.names)))}: must give the numbers of {title(base)}"
+            f"{stem(base)} with nn.Identity as {rows}, where {stem(model)} has "
+            f"{' and '.join(sorted(set(found.names)))}: must give the numbers of {stem(base)}"
         )
         made.append(_Made(wanted, found.content, (model,), note))
     return made
@@ -179,15 +181,15 @@ def _capacity(base: str, wanted: Wanted, say: Say) -> list[_Made]:
     for model in wanted.models:
         goal = measured(model_graph.load(model))
         found = widened(content, goal, wanted.measure)
-        it = f"{title(model)} has {_amount(goal, wanted.measure)}"
+        it = f"{stem(model)} has {_amount(goal, wanted.measure)}"
         if found.width == found.before:
             share = _upwards(100 * abs(found.own / goal - 1))
             say(
-                f"control=capacity: none for {title(model)}: {title(base)} comes closest at its own width, "
+                f"control=capacity: none for {stem(model)}: {stem(base)} comes closest at its own width, "
                 f"{_amount(found.own, wanted.measure)} where {it}, within {share} %"
             )
             continue
-        width = f"{title(base)} at width {found.width:g} in place of {found.before:g}"
+        width = f"{stem(base)} at width {found.width:g} in place of {found.before:g}"
         difference = f"{100 * (found.size / goal - 1):+.1f} %"
         note = f"{width}: {_amount(found.size, wanted.measure)} where {it} ({difference})"
         made.append(_Made(wanted, found.content, (model,), note))
@@ -230,12 +232,12 @@ def _controls(made: Sequence[_Made], base: str) -> list[Control]:
     for one in made:
         kind = one.wanted.kind
         end = kind if one.wanted.measure == "parameters" else f"{kind}-{one.wanted.measure}"
-        variant = title(one.of[0])
-        wishes = [f"{variant}-{end}", f"{title(base)}-{variant}-{end}"]
-        wishes += [f"{title(base)}-{end}{k or ''}" for k in range(len(made))]
-        taken = [control.title for control in out]
-        name = next(w for w in wishes if w not in taken and _scale(w) == _scale(title(base)))
-        note = "; the same for ".join([one.note, ", ".join(map(title, one.of[1:]))]) if one.of[1:] else one.note
+        variant = stem(one.of[0])
+        wishes = [f"{variant}-{end}", f"{stem(base)}-{variant}-{end}"]
+        wishes += [f"{stem(base)}-{end}{k or ''}" for k in range(len(made))]
+        taken = [control.name for control in out]
+        name = next(w for w in wishes if w not in taken and _scale(w) == _scale(stem(base)))
+        note = "; the same for ".join([one.note, ", ".join(map(stem, one.of[1:]))]) if one.of[1:] else one.note
         comment = f"{name}: {note}. Made by yolo-attn compare control={kind}."
         out.append(Control(kind, name, one.of, to_text(one.content, comment), note))
     return out

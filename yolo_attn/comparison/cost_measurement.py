@@ -12,16 +12,17 @@ from __future__ import annotations
 import math
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from ..atomic_files import write_json
 from ..errors import UserError, disk_full, user_error_in
+from ..experiment.costs import Costs, ModelCost, Spread, ThroughputTiming, Timing
 from ..experiment.plan import Plan, Run
-from ..experiment.storage import read_json
+from ..experiment.records import read_record
+from ..experiment.storage import read, write
 from . import environment
 
 if TYPE_CHECKING:
@@ -37,11 +38,6 @@ BATCH = 16  # images, where the training's batch is no number
 BATCH_SECONDS = 1.0  # that a batch may take with the slowest model; larger ones are halved
 MAX_THREADS = 8  # as Ultralytics, which takes no more on a CPU
 MEMORY_ERRORS = ("out of memory", "can't allocate memory", "not enough memory")
-
-
-def parameters(model: nn.Module) -> int:
-    """Return the number of parameters, as ``model.info()`` counts them."""
-    return sum(p.numel() for p in model.parameters())
 
 
 def gflops(model: nn.Module, imgsz: int = FLOPS_IMGSZ) -> float:
@@ -125,7 +121,7 @@ def times(
 
 def batch_times(
     models: Mapping[str, nn.Module], imgsz: int, batch: int, slowest: float
-) -> tuple[dict[str, list[float]], int, str | None]:
+) -> tuple[dict[str, list[float]], int, Literal["time", "memory"] | None]:
     """Time batches, halved as long as one would take too long or does not fit into memory; one size for all models.
 
     Args:
@@ -142,7 +138,7 @@ def batch_times(
     """
     import torch
 
-    limit = None
+    limit: Literal["time", "memory"] | None = None
     while batch > 1 and batch * slowest > 1e3 * BATCH_SECONDS:
         batch, limit = batch // 2, "time"
     while True:
@@ -158,15 +154,15 @@ def batch_times(
             torch.cuda.empty_cache()
 
 
-def spread(values: list[float]) -> dict[str, float]:
+def spread(values: Sequence[float]) -> Spread:
     """Return median, 10th and 90th percentile."""
     low, middle, high = np.percentile(np.asarray(values), [10, 50, 90])
-    return {"median": float(middle), "p10": float(low), "p90": float(high)}
+    return Spread(float(middle), float(low), float(high))
 
 
-def ratios(times: list[float], base: list[float]) -> dict[str, float]:
-    """Return the :func:`spread` of ``times`` over ``base``, round by round."""
-    return spread([mine / its for mine, its in zip(times, base, strict=True)])
+def ratios(times: Sequence[float], base: Sequence[float] | None) -> Spread | None:
+    """Return the :func:`spread` of ``times`` over ``base``, round by round; None without ``base``."""
+    return spread([mine / its for mine, its in zip(times, base, strict=True)]) if base is not None else None
 
 
 def rates(times: list[float], batch: int) -> list[float]:
@@ -178,19 +174,20 @@ def first_runs(plan: Plan) -> dict[str, Run]:
     """Return the first finished run of each model, by the model's title."""
     found: dict[str, Run] = {}
     for run in plan.runs:
-        if run.title not in found and run.record.is_file():
-            found[run.title] = run
+        if run.model not in found and run.record.is_file():
+            found[run.model] = run
     return found
 
 
 def is_measured(plan: Plan) -> bool:
     """Return whether ``cost.json`` has every model with a finished run, and no other."""
-    kept = read_json(plan.folder / "cost.json") or {}
-    return bool(kept.get("runs") == {title: run.name for title, run in first_runs(plan).items()})
+    kept = read(plan.folder / "cost.json", Costs)
+    runs = {name: run.name for name, run in first_runs(plan).items()}
+    return kept is not None and {name: model.run for name, model in kept.models.items()} == runs
 
 
-def measure(plan: Plan) -> dict[str, Any]:
-    """Measure the models of ``plan`` that have a finished run, and return what goes into ``cost.json``.
+def measure(plan: Plan) -> Costs:
+    """Measure the models of ``plan`` that have a finished run, and return their costs.
 
     A model whose checkpoint is not here, as after training on another machine, is built anew: its weights do not
     change what it costs.
@@ -206,58 +203,62 @@ def measure(plan: Plan) -> dict[str, Any]:
     runs = first_runs(plan)
     if not runs:
         raise UserError(f"{plan.folder}: no run is finished, so there is no model to measure")
-    device = torch_device(plan.train.get("device"))
-    figures: dict[str, dict[str, Any]] = {}
+    device = torch_device(plan.arguments.get("device"))
+    sizes: dict[str, dict[str, Any]] = {}
     ready: dict[str, nn.Module] = {}
     arguments: dict[str, Any] = {}
     stride = 32
-    for title, run in runs.items():
-        record = read_json(run.record)
-        arguments = arguments or record["arguments"]
-        checkpoint = run.folder / record["checkpoint"]
+    for name, run in runs.items():
+        record = read_record(run.record, plan.id)
+        assert record is not None, "first_runs returns finished runs"
+        arguments = arguments or record.arguments
+        checkpoint = run.folder / record.checkpoint
         here = checkpoint.is_file()
-        model: Any = validation.open_checkpoint(checkpoint) if here else validation.build(record["model_yaml"])
-        figures[title] = {"parameters": parameters(model), "gflops_thop": validation.thop_gflops(model, FLOPS_IMGSZ)}
+        model: Any = validation.open_checkpoint(checkpoint) if here else validation.build(record.model_yaml or {})
+        parameters = sum(parameter.numel() for parameter in model.parameters())
         stride = max(stride, int(model.stride.max()))
-        ready[title] = fused(model)
-        figures[title]["gflops"] = gflops(ready[title], FLOPS_IMGSZ)
-        ready[title].to(device)
+        ready[name] = fused(model)
+        sizes[name] = {"run": run.name, "parameters": parameters, "gflops": gflops(ready[name], FLOPS_IMGSZ)}
+        ready[name].to(device)
     imgsz = math.ceil(largest(arguments.get("imgsz", 640)) / stride) * stride
     latency = times(ready, imgsz, rounds=LATENCY_ROUNDS, seconds=SECONDS)
-    slowest = max(spread(values)["median"] for values in latency.values())
+    slowest = max(spread(values).median for values in latency.values())
     wanted = arguments.get("batch")
     wanted = wanted if isinstance(wanted, int) and wanted > 0 else BATCH
     batches, batch, limit = batch_times(ready, imgsz, wanted, slowest)
-    speeds = {title: rates(values, batch) for title, values in batches.items()}
+    speeds = {name: rates(values, batch) for name, values in batches.items()}
 
-    base = plan.runs[0].title
-    for title, found in figures.items():
-        found["latency_ms"] = spread(latency[title])
-        found["latency_ratio"] = ratios(latency[title], latency[base]) if base in latency else None
-        found["images_per_s"] = spread(speeds[title])
-        found["throughput_ratio"] = ratios(speeds[title], speeds[base]) if base in speeds else None
+    base = plan.runs[0].model
     cuda = device.startswith("cuda")
-    place = {
+    place: dict[str, Any] = {
         "imgsz": imgsz,
         "dtype": "float32",
         "device": torch.cuda.get_device_name(device) if cuda else environment.cpu_name() if device == "cpu" else device,
         "threads": torch.get_num_threads() if device == "cpu" else None,
     }
-    return {
-        "runs": {title: run.name for title, run in runs.items()},
-        "gflops_imgsz": FLOPS_IMGSZ,
-        "latency": {**place, "batch": 1, "rounds": len(latency[next(iter(ready))])},
-        "throughput": {
-            **place,
-            "batch": batch,
-            "batch_wanted": wanted,
-            "batch_limit": limit,
-            "rounds": len(batches[next(iter(ready))]),
+    return Costs(
+        models={
+            name: ModelCost(
+                **sizes[name],
+                latency_ms=spread(latency[name]),
+                latency_ratio=ratios(latency[name], latency.get(base)),
+                images_per_s=spread(speeds[name]),
+                throughput_ratio=ratios(speeds[name], speeds.get(base)),
+            )
+            for name in ready
         },
-        "models": figures,
-        "versions": environment.versions(),
-        "hardware": environment.hardware(),
-    }
+        gflops_imgsz=FLOPS_IMGSZ,
+        latency=Timing(**place, batch=1, rounds=len(latency[next(iter(ready))])),
+        throughput=ThroughputTiming(
+            **place,
+            batch=batch,
+            requested_batch=wanted,
+            batch_limit=limit,
+            rounds=len(batches[next(iter(ready))]),
+        ),
+        versions=environment.versions(),
+        hardware=environment.hardware(),
+    )
 
 
 def largest(imgsz: Any) -> int:
@@ -286,7 +287,7 @@ def main(argv: list[str] | None = None) -> int:
     (folder / "error.json").unlink(missing_ok=True)
     try:
         announce_layers()
-        write_json(folder / "cost.json", measure(Plan.load(folder)))
+        write(folder / "cost.json", measure(Plan.load(folder)))
     except KeyboardInterrupt:
         return 130
     except Exception as error:

@@ -7,33 +7,18 @@ An engine performs runs and tells a :class:`Watch` what happens. What a run need
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Protocol
 
+from msgspec.structs import replace
+
+from ..errors import DataError
+from ..experiment.epochs import epochs_so_far
 from ..experiment.plan import Plan, Run
-from ..experiment.storage import epochs_so_far, read_json
+from ..experiment.records import Progress
+from ..experiment.storage import read
 from . import child_processes, tracker_names
 
 POLL = 0.5  # seconds between two looks at a run
-
-
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """How far a run is.
-
-    Attributes:
-        phase: ``starting``, ``training`` or ``validating``.
-        epoch: Epochs that are finished.
-        epochs: Epochs planned.
-        batch: Batches of the present epoch that are finished.
-        batches: Batches of an epoch; 0 if not known.
-    """
-
-    phase: str
-    epoch: int
-    epochs: int
-    batch: int = 0
-    batches: int = 0
 
 
 class Watch(Protocol):
@@ -103,11 +88,11 @@ def perform(plan: Plan, run: Run, watch: Watch) -> str | None:
 
 def read_progress(plan: Plan, run: Run) -> Progress:
     """Return how far ``run`` is, from what its process (or those of a training on several GPUs) has left so far."""
-    try:
-        told = read_json(run.progress)
-    except ValueError:  # caught in the middle of being written
-        told = None
     epoch = len(epochs_so_far(run.folder / "results.csv"))
-    if told is None:
+    try:
+        noted = read(run.progress, Progress)
+    except DataError:
+        noted = None
+    if noted is None:
         return Progress("training" if epoch else "starting", epoch, plan.epochs)
-    return Progress(told["phase"], max(epoch, told["epoch"]), plan.epochs, told["batch"], told["batches"])
+    return replace(noted, epoch=max(epoch, noted.epoch))

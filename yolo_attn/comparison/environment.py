@@ -8,9 +8,10 @@ import platform
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import yolo_attn
+
+from ..experiment.records import GitState, Hardware, PeakMemory
 
 
 def versions() -> dict[str, str]:
@@ -47,21 +48,15 @@ def usable_cores() -> int:
     return os.cpu_count() or 1
 
 
-def hardware() -> dict[str, Any]:
+def hardware() -> Hardware:
     """Return processor, cores, torch's threads and the GPUs. Imports torch."""
     import torch
 
     gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
-    return {
-        "cpu": cpu_name(),
-        "cores": usable_cores(),
-        "threads": torch.get_num_threads(),
-        "gpus": gpus,
-        "platform": platform.platform(),
-    }
+    return Hardware(cpu_name(), usable_cores(), torch.get_num_threads(), gpus, platform.platform())
 
 
-def peak_memory() -> dict[str, int | None]:
+def peak_memory() -> PeakMemory:
     """Return the most memory that this process has held since it started, in bytes.
 
     ``resident_bytes`` is the main memory of this process with the libraries it shares, on Windows None. Workers that
@@ -75,7 +70,7 @@ def peak_memory() -> dict[str, int | None]:
     gpu = None
     if torch is not None and torch.cuda.is_available() and torch.cuda.is_initialized():
         gpu = sum(torch.cuda.max_memory_allocated(i) for i in range(torch.cuda.device_count()))
-    return {"resident_bytes": _peak_resident(), "gpu_bytes": gpu}
+    return PeakMemory(_peak_resident(), gpu)
 
 
 def _peak_resident() -> int | None:
@@ -94,7 +89,7 @@ def _peak_resident() -> int | None:
     return peak if sys.platform == "darwin" else peak * 1024
 
 
-def git_state() -> dict[str, Any] | None:
+def git_state() -> GitState | None:
     """Return commit and ``dirty`` of the repository around the working directory; None outside of one."""
 
     def ask(*words: str) -> str | None:
@@ -107,4 +102,4 @@ def git_state() -> dict[str, Any] | None:
     commit = ask("rev-parse", "--verify", "HEAD")
     if commit is None:
         return None
-    return {"commit": commit, "dirty": bool(ask("status", "--porcelain"))}
+    return GitState(commit, bool(ask("status", "--porcelain")))

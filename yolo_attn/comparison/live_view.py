@@ -10,10 +10,10 @@ import rich.live
 from rich.console import Console, RenderableType
 from rich.text import Text
 
+from ..experiment.epochs import epochs_so_far
 from ..experiment.plan import Plan, Run
-from ..experiment.storage import epochs_so_far
+from ..experiment.records import Progress
 from . import progress_table, remaining_time
-from .engine import Progress
 from .progress_table import State
 from .remaining_time import Pace
 

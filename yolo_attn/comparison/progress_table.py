@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ..experiment.plan import Plan, Run
-from .engine import Progress
+from ..experiment.records import Progress
 
 SIGNS = {"done": "✓", "running": "▶", "waiting": "·", "failed": "✗"}
 ASCII_SIGNS = {"done": "+", "running": ">", "waiting": ".", "failed": "x"}
@@ -63,7 +63,7 @@ def draw(
     lines += [Text(f"{signs['running']} {describe(run, states[run.name])}") for run in running[:MOST]]
     if len(running) > MOST:
         lines.append(Text(f"  and {len(running) - MOST} more are running"))
-    rows = {entry.title: [states[run.name] for run in runs if run.title == entry.title] for entry in plan.entries}
+    rows = {entry.name: [states[run.name] for run in runs if run.model == entry.name] for entry in plan.planned_models}
     words = {title: [_cell(state, signs) for state in row] for title, row in rows.items()}
     heads = ["model", *(f"seed {seed}" for seed in plan.seeds)]
     columns = zip(heads, [list(words), *zip(*words.values(), strict=True)], strict=True)

@@ -46,7 +46,7 @@ class Pace:
         """``run`` begins, with ``epochs`` finished in an earlier session."""
         if run.name in self._spans:
             self._past.append(self._spans.pop(run.name))
-        self._spans[run.name] = _Span(run.title, now, epochs, epochs=epochs)
+        self._spans[run.name] = _Span(run.model, now, epochs, epochs=epochs)
 
     def note(self, run: Run, epochs: int, now: float, *, training: bool = True) -> None:
         """``run`` has finished ``epochs``; ``training``: its first epoch has begun."""
@@ -90,13 +90,13 @@ class Pace:
         under_way: list[float] = []
         ahead: list[float] = []
         for run in running:
-            span, pace = self._spans[run.name], self.per_epoch(run.title)
+            span, pace = self._spans[run.name], self.per_epoch(run.model)
             if pace is None:
                 return None
             since = span.latest or span.training or span.begun
             under_way.append(max(0.0, pace * max(0, self.epochs - span.epochs) - (now - since)))
         for run, epochs in waiting:
-            pace = self.per_epoch(run.title)
+            pace = self.per_epoch(run.model)
             if pace is None:
                 return None
             ahead.append(pace * max(0, self.epochs - epochs))

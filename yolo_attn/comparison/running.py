@@ -10,7 +10,7 @@ from rich.markup import escape
 
 from .. import report
 from ..experiment.plan import Plan
-from ..experiment.storage import read_record
+from ..experiment.records import read_record
 from . import child_processes
 from .engine import Engine, OneByOne
 from .live_view import Live

@@ -40,8 +40,8 @@ def environment(
     """
     here = os.environ if present is None else present
     group = project_name(plan_name)
-    facts = {"model": run.title, "seed": str(run.seed), "role": run.control or run.role, "experiment": experiment[:8]}
-    tags = ",".join(_tag(text) for text in (run.title, f"seed {run.seed}", facts["role"], facts["experiment"]))
+    facts = {"model": run.model, "seed": str(run.seed), "role": run.control or run.role, "experiment": experiment[:8]}
+    tags = ",".join(_tag(text) for text in (run.model, f"seed {run.seed}", facts["role"], facts["experiment"]))
     names = {
         "WANDB_RUN_GROUP": group,
         "WANDB_JOB_TYPE": facts["role"],

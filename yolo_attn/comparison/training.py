@@ -8,13 +8,18 @@ import shutil
 import statistics
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..atomic_files import write_hint, write_json
+from msgspec.structs import replace
+
+from ..atomic_files import write_hint
 from ..errors import UserError
+from ..experiment.epochs import Epoch, cut_epochs
 from ..experiment.plan import Plan, Run
-from ..experiment.storage import cut_epochs, read_json
+from ..experiment.records import PeakMemory, Progress, Session, Sessions, Transfer
+from ..experiment.storage import encode, read, write
 from . import environment, tracker_names
 
 if TYPE_CHECKING:
@@ -54,14 +59,14 @@ def train(plan: Plan, run: Run) -> None:
         shutil.rmtree(run.folder / "weights", ignore_errors=True)
         for leftover in ("results.csv", "sessions.json", "transfer.json"):
             (run.folder / leftover).unlink(missing_ok=True)
-        model, words = validation.open_model(run.model), {"plots": False, **plan.train}
+        model, words = validation.open_model(run.model_file), {"plots": False, **plan.arguments}
         words |= {"data": absolute(plan.data), "seed": run.seed}
         words |= {"project": str(run.folder.parent.resolve()), "name": run.name, "exist_ok": True}
     _open_session(run)
     progress = _Progress(plan, run)
     with loading.watched() as loaded:
         if "resume" not in words:  # by then the model has its weights
-            model.add_callback("on_train_start", lambda _: write_json(run.folder / "transfer.json", loaded()))
+            model.add_callback("on_train_start", lambda _: write(run.folder / "transfer.json", Transfer(loaded())))
         model.add_callback("on_pretrain_routine_start", seed_pairing.reseed)
         group = tracker_names.project_name(plan.folder.name)
         model.add_callback("on_pretrain_routine_start", lambda trainer: tracker_project.name_project(trainer, group))
@@ -86,7 +91,7 @@ def best_checkpoint(run: Run) -> Path:
     for name in ("best.pt", "last.pt"):
         if (weights / name).is_file():
             return weights / name
-    raise UserError(f"{run.model}: the training left no checkpoint in {weights}")
+    raise UserError(f"{run.model_file}: the training left no checkpoint in {weights}")
 
 
 def find_checkpoint(run: Run) -> tuple[Path, Stopped | None]:
@@ -186,25 +191,24 @@ class _Progress:
 
     def note(self, phase: str, epoch: int, batch: int, batches: int) -> None:
         self.noted = time.monotonic()
-        write_hint(self.run.progress, {"phase": phase, "epoch": epoch, "batch": batch, "batches": batches})
+        write_hint(self.run.progress, encode(Progress(phase, epoch, self.plan.epochs, batch, batches)))
 
 
-def read_sessions(run: Run) -> list[dict[str, Any]]:
-    """Return the processes that trained ``run``; more than one: it was resumed.
-
-    Each has ``started`` and ``ended`` (seconds since 1970), ``git``, ``versions``, ``hardware`` and ``peak_memory``.
-    """
-    return read_json(run.folder / "sessions.json") or []
+def read_sessions(run: Run) -> tuple[Session, ...]:
+    """Return the processes that trained ``run``: more than one if it was resumed."""
+    return (read(run.folder / "sessions.json", Sessions) or Sessions()).sessions
 
 
-def peak_memory(sessions: list[dict[str, Any]]) -> dict[str, int | None]:
+def peak_memory(sessions: Sequence[Session]) -> PeakMemory:
     """Return the most memory that any of the sessions held, as :func:`environment.peak_memory` counts it."""
-    peaks = [session["peak_memory"] for session in sessions if session.get("peak_memory")]
-    keys = {key for peak in peaks for key in peak}
-    return {key: max((peak[key] for peak in peaks if peak.get(key) is not None), default=None) for key in sorted(keys)}
+    peaks = [session.peak_memory for session in sessions if session.peak_memory]
+    return PeakMemory(
+        max((peak.resident_bytes for peak in peaks if peak.resident_bytes is not None), default=None),
+        max((peak.gpu_bytes for peak in peaks if peak.gpu_bytes is not None), default=None),
+    )
 
 
-def epoch_seconds(epochs: list[dict[str, float | None]]) -> float | None:
+def epoch_seconds(epochs: list[Epoch]) -> float | None:
     """Return the median duration of an epoch with its validation, in seconds, from the rows of ``results.csv``.
 
     ``time`` there counts from the start of a session, so that it falls where the training was resumed. The first
@@ -220,30 +224,26 @@ def epoch_seconds(epochs: list[dict[str, float | None]]) -> float | None:
 
 
 def _open_session(run: Run) -> None:
-    session = {
-        "started": time.time(),
-        "ended": None,
-        "git": environment.git_state(),
-        "versions": environment.versions(),
-        "hardware": environment.hardware(),
-        "process": os.getpid(),
-        "open": True,
-    }
-    write_json(run.folder / "sessions.json", [*read_sessions(run), session])
+    session = Session(
+        started=time.time(),
+        process=os.getpid(),
+        git=environment.git_state(),
+        versions=environment.versions(),
+        hardware=environment.hardware(),
+    )
+    write(run.folder / "sessions.json", Sessions((*read_sessions(run), session)))
 
 
 def _close_session(run: Run, now: float | None = None) -> None:
     """Note the present end of the last session; without ``now``, close one that was cut off, at its last note."""
-    sessions = read_sessions(run)
-    if not sessions or not sessions[-1].get("open", sessions[-1]["ended"] is None):
+    *earlier, last = read_sessions(run) or [None]
+    if last is None or not last.open:
         return
-    last = sessions[-1]
     if now is None:
-        last["ended"] = last["ended"] or last["started"]
-        last["open"] = False
+        last = replace(last, ended=last.ended or last.started, open=False)
     else:
-        last |= {"ended": max(now, last["started"]), "peak_memory": environment.peak_memory()}
-    write_json(run.folder / "sessions.json", sessions)
+        last = replace(last, ended=max(now, last.started), peak_memory=environment.peak_memory())
+    write(run.folder / "sessions.json", Sessions((*earlier, last)))
 
 
 def absolute(data: str) -> str:

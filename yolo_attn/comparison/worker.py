@@ -20,11 +20,16 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from ..atomic_files import write_json
+import msgspec
+
 from ..errors import DataError, UserError, disk_full, user_error_in
-from ..experiment import ground_truth
+from ..experiment import ground_truth_file
+from ..experiment.data_set import DataFingerprint, Pairing
+from ..experiment.epochs import Epoch, read_epochs
+from ..experiment.ground_truth_file import GroundTruth, TruthInfo
 from ..experiment.plan import Plan, Run
-from ..experiment.storage import FORMAT, read_epochs, read_json
+from ..experiment.records import EvaluatedData, Metrics, Record, RunError, Transfer
+from ..experiment.storage import json_values, read, write
 from ..metrics import columns, compute_metrics
 from . import training
 
@@ -57,7 +62,7 @@ def main(argv: list[str] | None = None) -> int:
             write_mistake(report, mistake)
             return 2
         first = (str(error).strip().splitlines() or [""])[0]
-        write_json(report, {"kind": None, "message": f"{type(error).__name__}: {first}".rstrip(": ")})
+        write(report, RunError(f"{type(error).__name__}: {first}".rstrip(": ")))
         raise
     return 0
 
@@ -83,7 +88,7 @@ def write_mistake(path: Path, error: UserError) -> None:
     """
     kind = next(cls.__name__ for cls in type(error).__mro__ if cls.__module__ == UserError.__module__)
     try:
-        write_json(path, {"kind": kind, "message": " ".join(str(error).split())})
+        write(path, RunError(" ".join(str(error).split()), kind))
     except OSError as fault:
         sys.stderr.write(f"{error}\n")
         if fault.errno != errno.ENOSPC:
@@ -119,22 +124,20 @@ def check(plan: Plan) -> None:
     """
     from ..integration.queries import seed_pairing, validation
 
-    validation.check_training_words(plan.train)
+    validation.check_training_words(plan.arguments)
     data = validation.check_data(plan.data)
     if plan.split != "auto" and not data.get(plan.split):
         raise UserError(f"data {plan.data} has no split {plan.split}; use split=auto or another")
     check_unchanged(plan, data)
-    write_json(
-        plan.folder / "pairing.json", {"paired": seed_pairing.seeds_reach_workers(), "why": seed_pairing.describe()}
-    )
-    for entry in plan.entries:
+    write(plan.folder / "pairing.json", Pairing(seed_pairing.seeds_reach_workers(), seed_pairing.describe()))
+    for entry in plan.planned_models:
         try:
-            validation.open_model(entry.model)
+            validation.open_model(entry.file)
         except UserError:
             raise
         except Exception as error:  # a fault of the layer: its own run shows it in full, the others go on
             why = f"{type(error).__name__}: {error}"
-            sys.stderr.write(f"{entry.model} cannot be built ({why}); its run will say more\n")
+            sys.stderr.write(f"{entry.file} cannot be built ({why}); its run will say more\n")
 
 
 def check_unchanged(plan: Plan, data: dict[str, Any]) -> str:
@@ -149,16 +152,16 @@ def check_unchanged(plan: Plan, data: dict[str, Any]) -> str:
     """
     from ..integration.queries import data_fingerprint
 
-    now = data_fingerprint.fingerprint(data)
-    before = read_json(plan.folder / "data.json")
+    now = msgspec.convert(data_fingerprint.fingerprint(data), DataFingerprint)
+    before = read(plan.folder / "data.json", DataFingerprint)
     if before is None:
-        write_json(plan.folder / "data.json", now)
-    elif before["digest"] != now["digest"]:
+        write(plan.folder / "data.json", now)
+    elif before.digest != now.digest:
         raise DataError(
             f"the data set {plan.data} has changed since the comparison in {plan.folder} began: "
-            f"{'; '.join(data_fingerprint.changes(before, now))}. Put it back, or use another folder="
+            f"{'; '.join(before.changes(now))}. Put it back, or use another folder="
         )
-    return str(now["digest"])
+    return now.digest
 
 
 @contextlib.contextmanager
@@ -194,59 +197,62 @@ def perform(plan: Plan, run: Run) -> None:
     """Train ``run`` (from where it stopped), validate its best checkpoint and write its record."""
     from ..integration.queries import validation
 
-    validation.check_training_words(plan.train)
+    validation.check_training_words(plan.arguments)
     digest = check_unchanged(plan, validation.check_data(plan.data))
     training.train(plan, run)
 
     checkpoint = training.best_checkpoint(run)
     data = training.absolute(plan.data)
-    result = validation.evaluate(checkpoint, data, plan.train, plan.split, run.folder / "validation")
+    result = validation.evaluate(checkpoint, data, plan.arguments, plan.split, run.folder / "validation")
     predictions = columns(result.predictions)
-    truth = ground_truth.keep(plan, run.name, result.truth)
+    truth = ground_truth_file.keep(
+        plan,
+        run.name,
+        GroundTruth(TruthInfo(result.split, result.image_folder, result.annotation_file), **result.truth),
+    )
     sessions = training.read_sessions(run)
     epochs = read_epochs(run.folder / "results.csv")
-    record = {
-        "format": FORMAT,
-        "experiment": plan.id,
-        "model": run.model if run.role != "control" or run.control == "repeat" else Path(run.model).name,
-        "title": run.title,
-        "run": run.name,
-        "seed": run.seed,
-        "role": run.role,
-        "control": run.control,
-        "train": plan.train,
-        "arguments": _arguments(plan, run),
-        "model_yaml": getattr(validation.open_checkpoint(checkpoint), "yaml", None),
-        "checkpoint": checkpoint.relative_to(run.folder).as_posix(),
-        "git": sessions[0]["git"],
-        "versions": sessions[0]["versions"],
-        "hardware": sessions[0]["hardware"],
-        "data": {
-            "path": plan.data,
-            "split": result.split,
-            "split_reason": result.reason,
-            "images": len(result.images),
-            "boxes": len(result.boxes),
-            "names": result.names,
-            "fingerprint": digest,
-        },
-        "started": _moment(sessions[0]["started"]),
-        "ended": _moment(time.time()),
-        "sessions": len(sessions),
-        "session_versions": [session["versions"] for session in sessions[1:]],
-        "transferred": read_json(run.folder / "transfer.json"),
-        "train_seconds": round(sum(s["ended"] - s["started"] for s in sessions), 1),
-        "epoch_seconds": training.epoch_seconds(epochs),
-        "peak_memory": training.peak_memory(sessions),
-        "epochs": epochs,
-        "best_epoch": best_epoch(epochs),
-        "figures": {"ultralytics": result.ultralytics, "coco": compute_metrics(truth, predictions)},
-        "predictions": predictions,
-    }
-    write_json(run.record, record, indent=None)
+    transfer = read(run.folder / "transfer.json", Transfer)
+    record = Record(
+        experiment=plan.id,
+        run=run.name,
+        model=run.model,
+        model_file=run.model_file if run.role != "control" or run.control == "repeat" else Path(run.model_file).name,
+        role=run.role,
+        control=run.control,
+        seed=run.seed,
+        arguments=_arguments(plan, run),
+        model_yaml=json_values(getattr(validation.open_checkpoint(checkpoint), "yaml", None)),
+        checkpoint=checkpoint.relative_to(run.folder).as_posix(),
+        git=sessions[0].git,
+        versions=sessions[0].versions,
+        hardware=sessions[0].hardware,
+        data=EvaluatedData(
+            file=plan.data,
+            split=result.split,
+            split_reason=result.reason,
+            images=len(result.images),
+            boxes=len(result.boxes),
+            class_names=result.names,
+            digest=digest,
+        ),
+        started=_moment(sessions[0].started),
+        ended=_moment(time.time()),
+        sessions=len(sessions),
+        resumed_versions=[session.versions for session in sessions[1:]],
+        transfer=transfer.line if transfer else None,
+        training_seconds=round(sum((session.ended or session.started) - session.started for session in sessions), 1),
+        epoch_seconds=training.epoch_seconds(epochs),
+        peak_memory=training.peak_memory(sessions),
+        epochs=epochs,
+        best_epoch=best_epoch(epochs),
+        metrics=Metrics(coco=compute_metrics(truth.coco, predictions), ultralytics={**result.ultralytics}),
+        predictions=predictions,
+    )
+    write(run.record, record)
 
 
-def best_epoch(epochs: list[dict[str, float | None]]) -> int | None:
+def best_epoch(epochs: list[Epoch]) -> int | None:
     """Return the number of the epoch with the highest mAP50-95 on val, of equal ones the last, as ``best.pt`` has it.
 
     Early versions of Ultralytics choose by nine parts of mAP50-95 and one of mAP50.
@@ -263,7 +269,7 @@ def _arguments(plan: Plan, run: Run) -> dict[str, Any]:
     path = run.folder / "args.yaml"
     found = yaml.safe_load(path.read_text(encoding="utf-8")) if path.is_file() else {}
     found = {key: value for key, value in found.items() if key not in PLACES}
-    return {**found, **plan.train, "model": run.title, "data": plan.data}
+    return dict(json_values({**found, **plan.arguments, "model": run.model, "data": plan.data}))
 
 
 def _moment(seconds: float) -> str:

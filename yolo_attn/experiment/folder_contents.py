@@ -1,18 +1,18 @@
-"""Read an experiment's folder: its plan, its records, its ground truth and its costs; refuse what does not belong."""
+"""Read an experiment's folder: its plan, its records, its ground truth and its costs."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from ..errors import DataError
+from .costs import Costs
+from .data_set import Pairing
+from .ground_truth_file import GroundTruth
 from .plan import Plan
-from .storage import read_json, read_record
-
-NEEDED = ("model", "seed", "arguments", "versions", "hardware", "data", "epochs", "figures")
+from .records import Record, RunError, read_record
+from .storage import read
 
 
 @dataclass(frozen=True)
@@ -21,98 +21,76 @@ class Missing:
 
     Attributes:
         run: Its name.
-        title: Title of the model.
+        model: Name of the model.
         seed: Its seed.
-        reason: Why its last attempt failed; None if it has not been done yet.
+        reason: Why its last attempt failed; None if it has not been performed yet.
     """
 
     run: str
-    title: str
+    model: str
     seed: int
     reason: str | None
 
 
 @dataclass(frozen=True)
 class Experiment:
-    """What is known about an experiment.
+    """The contents of an experiment's folder.
 
     Attributes:
-        plan: What was asked for.
-        records: The finished runs' records, by title of the model and seed, seed by seed as in the plan.
+        plan: What is compared.
+        records: The finished runs' records, by name of the model and seed, in the order of the plan.
         missing: The other runs.
-        truth: The ground truth in COCO's format, None if the folder has none.
-        cost: What ``cost.json`` holds, empty if there is none.
-        pairing: Whether runs of one seed number saw the same data, ``paired`` and ``why``; empty if not known.
+        truth: The ground truth; None if the folder has none.
+        costs: The costs of the models; None if the folder has none.
+        pairing: Whether runs of one seed saw the same data.
     """
 
     plan: Plan
-    records: dict[str, dict[int, dict[str, Any]]]
+    records: dict[str, dict[int, Record]]
     missing: list[Missing]
-    truth: dict[str, Any] | None
-    cost: dict[str, Any]
-    pairing: dict[str, Any] = field(default_factory=dict)
+    truth: GroundTruth | None
+    costs: Costs | None
+    pairing: Pairing = Pairing()
 
     @property
-    def finished(self) -> list[dict[str, Any]]:
+    def finished(self) -> list[Record]:
         """Every record."""
         return [record for records in self.records.values() for record in records.values()]
 
 
 def collect(folder: str | Path, failed: Mapping[str, str] | None = None) -> Experiment:
-    """Return what is known about the experiment in ``folder``.
+    """Read the experiment in ``folder``.
 
     Args:
         folder: The experiment's folder.
         failed: Why runs failed, by name of the run; by default the reasons kept in the folder.
 
     Raises:
-        ArgumentError: If there is no experiment in ``folder``, or a record cannot be read or is of another experiment.
-        DataError: If a record is of no run of the plan or incomplete, or another file there cannot be read.
+        ArgumentError: If there is no experiment in ``folder``.
+        DataError: If a file cannot be read, or a record belongs to another experiment or to no run of the plan.
     """
     plan = Plan.load(folder)
-    folder = plan.folder
     names = {run.name for run in plan.runs}
-    for path in sorted(folder.glob("*/record.json")):
+    for path in sorted(plan.folder.glob("*/record.json")):
         if path.parent.name not in names:
             raise DataError(
-                f"{path} is no run of the experiment in {folder}; move {path.parent.name} elsewhere, or use another "
-                "folder for it"
+                f"{path} belongs to no run of the experiment in {plan.folder}; move {path.parent.name} elsewhere"
             )
-    records: dict[str, dict[int, dict[str, Any]]] = {entry.title: {} for entry in plan.entries}
+    records: dict[str, dict[int, Record]] = {model.name: {} for model in plan.planned_models}
     missing = []
     for run in plan.runs:
         record = read_record(run.record, plan.id)
-        if record is None:
-            reason = (failed or {}).get(run.name) or (_read(run.error) or {}).get("message")
-            missing.append(Missing(run.name, run.title, run.seed, reason))
+        if record is not None:
+            records[run.model][run.seed] = record
             continue
-        lacking = [key for key in NEEDED if key not in record]
-        if lacking:
-            raise DataError(f"{run.record} lacks {', '.join(lacking)}; {_remedy(run.record)}")
-        records[run.title][run.seed] = record
+        error = None if failed and run.name in failed else read(run.error, RunError)
+        reason = (failed or {}).get(run.name) or (error.message if error else None)
+        missing.append(Missing(run.name, run.model, run.seed, reason))
     return Experiment(
         plan,
         records,
         missing,
-        truth=_read(folder / "ground_truth.json"),
-        cost=_read(folder / "cost.json") or {},
-        pairing=_read(folder / "pairing.json") or {},
+        truth=read(plan.folder / "ground_truth.json", GroundTruth),
+        costs=read(plan.folder / "cost.json", Costs),
+        pairing=read(plan.folder / "pairing.json", Pairing) or Pairing(),
     )
-
-
-def _read(path: Path) -> Any:
-    """Return what a JSON file holds, None if it does not exist."""
-    try:
-        value = read_json(path)
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise DataError(f"{path} cannot be read ({error}); {_remedy(path)}") from None
-    if value is not None and not isinstance(value, dict):
-        raise DataError(f"{path} holds a {type(value).__name__} instead of an object; {_remedy(path)}")
-    return value
-
-
-def _remedy(path: Path) -> str:
-    return {
-        "record.json": "delete it, and the same compare command does this run again",
-        "error.json": "delete it",
-    }.get(path.name, "delete it, and the same compare command writes it again")

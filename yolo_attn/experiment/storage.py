@@ -1,93 +1,95 @@
-"""The JSON and CSV files of a comparison: written whole or not at all, read back without torch."""
+"""The JSON files of an experiment: each is one class, has a format number, and is written whole or not at all."""
 
 from __future__ import annotations
 
-import csv
-import json
+import re
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Literal, TypeVar
 
-from ..atomic_files import finite, write_text
-from ..errors import ArgumentError
+import msgspec
 
-FORMAT = 2  # of record.json
+from ..atomic_files import write_bytes
+from ..errors import DataError
 
-
-def read_json(path: Path) -> Any:
-    """Return the contents of ``path``, or None if there is no such file."""
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return None
+Kind = TypeVar("Kind", bound="File")
+Role = Literal["baseline", "variant", "control"]
+ControlKind = Literal["identity", "capacity", "repeat"]
 
 
-def read_record(path: Path, experiment: str) -> dict[str, Any] | None:
-    """Return a run's record, or None if the run has none.
+class Part(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A part of a file."""
+
+
+class File(Part, frozen=True, forbid_unknown_fields=True, tag_field="format", tag=1):
+    """The contents of one kind of file. The tag is the number that stands in the file as ``format``."""
+
+    remedy: ClassVar[str] = "delete it and rerun the compare command, which writes it again"
+    indented: ClassVar[bool] = True
+
+
+class _Format(msgspec.Struct):
+    format: int | None = None
+
+
+def read(path: Path, kind: type[Kind]) -> Kind | None:
+    """Read the file at ``path``.
 
     Args:
-        path: Its ``record.json``.
-        experiment: The ``id`` of the plan it must belong to.
+        path: The file.
+        kind: The class of its contents.
+
+    Returns:
+        The contents, or None if there is no such file.
 
     Raises:
-        ArgumentError: If it cannot be read, or belongs to another comparison or an earlier form of the records.
+        DataError: If the file cannot be read, has another format, or does not hold what ``kind`` describes.
     """
     try:
-        record = read_json(path)
-        if record is None:
-            return None
-        form, of = record.get("format"), record.get("experiment")
-    except (ValueError, AttributeError, OSError) as error:
-        raise ArgumentError(
-            f"{path} cannot be read ({error}); delete it, and the same command makes it again"
-        ) from None
-    if form != FORMAT:
-        raise ArgumentError(f"{path} has the form {form}, not {FORMAT}; delete it, and the same command makes it again")
-    if of != experiment:
-        raise ArgumentError(
-            f"{path} is the record of another comparison ({of}, here {experiment}); move its folder away, or delete it"
-        )
-    return dict(record)
+        content = path.read_bytes()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror or error}") from None
+    return decode(content, kind, path)
 
 
-def read_epochs(path: Path) -> list[dict[str, float | None]]:
-    """Return the rows of an Ultralytics ``results.csv``, one per epoch, in order; empty if there is no such file.
-
-    An epoch that was trained twice, as the run was killed between its row and its checkpoint, is returned as it was
-    trained last. A last row cut off in the middle is left out.
-    """
-    if not path.is_file():
-        return []
-    with path.open(encoding="utf-8", newline="") as file:
-        lines = list(csv.reader(file))
-    header = [name.strip() for name in lines[0]] if lines else []
-    rows: dict[float, dict[str, float | None]] = {}
-    for line in lines[1:]:
-        try:
-            row = dict(zip(header, (float(cell) for cell in line), strict=True))
-        except ValueError:
-            continue
-        rows[row["epoch"]] = finite(row)
-    return [rows[epoch] for epoch in sorted(rows)]
-
-
-def epochs_so_far(path: Path) -> list[dict[str, float | None]]:
-    """Return what :func:`read_epochs` does of a file that is being written, empty if it cannot be read just now."""
+def decode(content: bytes, kind: type[Kind], path: Path) -> Kind:
+    """Return what ``content`` holds; ``path`` names it in errors, see :func:`read`."""
+    known = kind.__struct_config__.tag
     try:
-        return read_epochs(path)
-    except (OSError, ValueError, KeyError):
-        return []
+        found = msgspec.json.decode(content, type=_Format).format
+        if found == known:
+            return msgspec.json.decode(content, type=kind)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise DataError(f"{path} cannot be read: {_plain(error)}; {kind.remedy}") from None
+    has = "no format number" if found is None else f"format {found}"
+    raise DataError(
+        f"{path} has {has}; this version of yolo-attn reads format {known}. "
+        f"Use the version of yolo-attn that wrote it, or {kind.remedy}"
+    )
 
 
-def cut_epochs(path: Path, last: int) -> None:
-    """Take the epochs after ``last`` out of an Ultralytics ``results.csv``: a resumed training appends its own."""
-    if not path.is_file():
-        return
-    head, *rows = path.read_text(encoding="utf-8").splitlines()
-    kept = []
-    for row in rows:
-        try:
-            if float(row.split(",")[0]) <= last and row.count(",") == head.count(","):
-                kept.append(row)
-        except ValueError:
-            continue
-    write_text(path, "\n".join([head, *kept]) + "\n")
+def write(path: Path, value: File) -> None:
+    """Write ``value`` to ``path``, NaN and infinity as null; see :func:`yolo_attn.atomic_files.write_bytes`."""
+    write_bytes(path, encode(value))
+
+
+def encode(value: File) -> bytes:
+    """Return ``value`` as JSON."""
+    content = msgspec.json.encode(value, enc_hook=_as_json)
+    return (msgspec.json.format(content, indent=2) if value.indented else content) + b"\n"
+
+
+def json_values(value: Any) -> Any:
+    """Return ``value`` as plain JSON values: what is none becomes its text, NaN and infinity become None."""
+    return msgspec.json.decode(msgspec.json.encode(value, enc_hook=_as_json))
+
+
+def _as_json(value: Any) -> Any:
+    """Convert NumPy's numbers and arrays to Python's; anything else that JSON does not know to its text."""
+    return value.tolist() if hasattr(value, "tolist") else str(value)
+
+
+def _plain(error: Exception) -> str:
+    """Return msgspec's message with the place in the usual notation: ``versions.torch`` instead of ``$.versions``."""
+    return re.sub(r" - at `\$\.?(.*)`", lambda place: f" at {place[1]}" if place[1] else "", str(error))

@@ -6,7 +6,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..experiment.plan import title
+from msgspec import to_builtins
+
+from ..experiment.plan import stem
+from ..experiment.records import Record
 from .number_format import counted, listed
 
 STEADY = 2.0  # 90th over 10th percentile of a latency from which on the caption warns; a choice, not a measured limit
@@ -59,7 +62,7 @@ def _incomplete(results: Mapping[str, Any]) -> list[str]:
     return lines
 
 
-def caption(results: Mapping[str, Any], records: Sequence[Mapping[str, Any]]) -> list[str]:
+def caption(results: Mapping[str, Any], records: Sequence[Record]) -> list[str]:
     """Return the lines under the table: data, recipe, whose figures, costs, weights, what makes runs unlike."""
     if not records:
         return []
@@ -67,7 +70,7 @@ def caption(results: Mapping[str, Any], records: Sequence[Mapping[str, Any]]) ->
     reason = f" ({data['split_reason']})" if data.get("split_reason") else ""
     seeds = sorted({seed for model in results["models"] for seed in model["base_seeds"]})
     lines = [
-        f"{title(results['plan']['data'])}, {data['split']} split{reason}: {counted(data['images'], 'image')}, "
+        f"{stem(results['plan']['data'])}, {data['split']} split{reason}: {counted(data['images'], 'image')}, "
         f"{counted(data['boxes'], 'box').replace('boxs', 'boxes')}. {_epochs(results)} at {recipe['imgsz']} px, "
         f"{_start(results)}, seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}.",
         "Accuracy in per cent, mean ± standard deviation over the seeds; differences in points. AP, AP50, AP-S, AP-M, "
@@ -152,20 +155,23 @@ def _unsteady(model: Mapping[str, Any]) -> bool:
     return ends is not None and ends["p90"] > STEADY * ends["p10"]
 
 
-def _unlike(records: Sequence[Mapping[str, Any]]) -> list[str]:
+def _unlike(records: Sequence[Record]) -> list[str]:
     """Return what makes the runs less alike than the table suggests."""
     notes = []
-    resumed = [record["run"] for record in records if record.get("sessions", 1) > 1]
+    resumed = [record.run for record in records if record.sessions > 1]
     if resumed:
         notes.append(
             f"Interrupted and resumed: {listed(resumed)}; not the same random numbers as a training in one piece."
         )
     for part, what in (("versions", "versions"), ("hardware", "hardware"), ("data", "evaluated data")):
-        kinds = [{key: value for key, value in record[part].items() if key != "path"} for record in records]
+        kinds = [
+            {key: value for key, value in to_builtins(getattr(record, part)).items() if key != "file"}
+            for record in records
+        ]
         keys = sorted({key for kind in kinds for key in kind if kind.get(key) != kinds[0].get(key)})
         if keys:
             notes.append(f"Careful: the runs differ in {what} ({', '.join(keys)}); see their record.json.")
-    commits = {(record.get("git") or {}).get("commit") for record in records}
+    commits = {record.git and record.git.commit for record in records}
     if len(commits) > 1:
         notes.append("Careful: the runs were made at different commits; see their record.json.")
     return notes

@@ -10,7 +10,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from ..experiment.folder_contents import Experiment
-from ..experiment.plan import title
+from ..experiment.plan import stem
 from ..metrics.tide_errors import KINDS
 from . import training_curves as training
 from .charts import pareto_plot as plane
@@ -79,8 +79,8 @@ NAMES = ("accuracy", "cost", "effects", "sizes", "classes", "errors", "curves", 
 
 def _heading(results: Mapping[str, Any]) -> str:
     plan = results["plan"]
-    variants = [title(model) for model in plan["models"]]
-    return f"{title(plan['base'])} against {listed(variants, 4)} on {title(plan['data'])}".replace("against  on", "on")
+    variants = [stem(model) for model in plan["models"]]
+    return f"{stem(plan['base'])} against {listed(variants, 4)} on {stem(plan['data'])}".replace("against  on", "on")
 
 
 def _subtitle(results: Mapping[str, Any]) -> str:
@@ -193,7 +193,7 @@ def _images(experiment: Experiment, results: Mapping[str, Any]) -> dict[str, Any
     found = differing(experiment, results)
     if not found:
         return {"shown": [], "text": f"There is none: no variant differs in its mistakes at a score of {SURE} or more."}
-    root = experiment.plan.folder / str(experiment.truth.get("info", {}).get("root", ""))
+    root = experiment.plan.folder / experiment.truth.info.image_folder
     base = next(model["title"] for model in results["models"] if model["role"] == "baseline")
     shown, absent = [], []
     for number, item in enumerate(found, start=1):

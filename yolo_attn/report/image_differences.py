@@ -10,6 +10,7 @@ import numpy as np
 
 from ..experiment.folder_contents import Experiment
 from ..metrics import rows
+from ..metrics.coco_format import Predictions
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -86,22 +87,22 @@ def differing(experiment: Experiment, results: Mapping[str, Any], most: int = 12
     """
     if experiment.truth is None:
         return []
-    objects = _by_image(experiment.truth["annotations"])
-    names = {category["id"]: str(category["name"]) for category in experiment.truth["categories"]}
+    objects = _by_image(experiment.truth.annotations)
+    names = {category["id"]: str(category["name"]) for category in experiment.truth.categories}
     base = next((model for model in results["models"] if model["role"] == "baseline"), None)
     best: dict[Any, tuple[int, str, int, int]] = {}
-    kept: dict[tuple[str, int], dict[Any, list[dict[str, Any]]]] = {}
+    kept: dict[tuple[str, int], dict[Any, list[Mapping[str, Any]]]] = {}
     mistakes: dict[tuple[str, int], dict[Any, int]] = {}
 
     def look(title: str, seed: int) -> dict[Any, int] | None:
-        columns = experiment.records[title][seed].get("predictions")
+        columns = experiment.records[title][seed].predictions
         if columns is None:
             return None
         if (title, seed) not in kept:
             kept[title, seed] = _sure(columns)
             mistakes[title, seed] = {
                 image["id"]: find(objects.get(image["id"], []), kept[title, seed].get(image["id"], []), names).mistakes
-                for image in experiment.truth["images"]  # type: ignore[index]
+                for image in experiment.truth.images  # type: ignore[union-attr]
             }
         return mistakes[title, seed]
 
@@ -116,7 +117,7 @@ def differing(experiment: Experiment, results: Mapping[str, Any], most: int = 12
             change = abs(its[image] - number)
             if change and change > best.get(image, (0, "", 0, 0))[0]:
                 best[image] = (change, model["title"], seed, other)
-    images = {image["id"]: image for image in experiment.truth["images"]}
+    images = {image["id"]: image for image in experiment.truth.images}
     chosen = sorted(best, key=lambda image: (-best[image][0], list(images).index(image)))[:most]
     found = []
     for image in chosen:
@@ -188,13 +189,13 @@ def _xywh(entry: Mapping[str, Any]) -> tuple[float, float, float, float]:
     return x, y, w, h
 
 
-def _by_image(entries: Sequence[dict[str, Any]]) -> dict[Any, list[dict[str, Any]]]:
-    found: dict[Any, list[dict[str, Any]]] = {}
+def _by_image(entries: Sequence[Mapping[str, Any]]) -> dict[Any, list[Mapping[str, Any]]]:
+    found: dict[Any, list[Mapping[str, Any]]] = {}
     for entry in entries:
         found.setdefault(entry["image_id"], []).append(entry)
     return found
 
 
-def _sure(columns: Mapping[str, Sequence[Any]]) -> dict[Any, list[dict[str, Any]]]:
+def _sure(columns: Predictions) -> dict[Any, list[Mapping[str, Any]]]:
     """Return the predictions with a score from ``SURE`` on, by image."""
     return _by_image([row for row in rows(columns) if row["score"] >= SURE])

@@ -8,9 +8,12 @@ import statistics
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from msgspec import to_builtins
+
 from ..errors import DataError
 from ..experiment.folder_contents import Experiment
-from ..experiment.plan import Entry, Plan
+from ..experiment.plan import Plan, PlannedModel
+from ..experiment.records import Record
 from ..metrics import compute_class_metrics
 from ..metrics.tide_errors import error_kinds
 from ..statistics import Group, analyse
@@ -42,15 +45,15 @@ def results(experiment: Experiment, progress: Progress | None = None) -> dict[st
         DataError: If the predictions of a record do not fit the ground truth; names the record.
     """
     say = progress or (lambda line: None)
-    plan, finished = experiment.plan, experiment.finished
-    base = next(entry for entry in plan.entries if entry.role == "baseline")
-    counted = {entry.title: count(entry, base, experiment) for entry in plan.entries}
-    values = {entry.title: _values(entry, counted[entry.title], experiment, say) for entry in plan.entries}
+    plan, finished, costs = experiment.plan, experiment.finished, experiment.costs
+    base = next(entry for entry in plan.planned_models if entry.role == "baseline")
+    counted = {entry.name: count(entry, base, experiment) for entry in plan.planned_models}
+    values = {entry.name: _values(entry, counted[entry.name], experiment, say) for entry in plan.planned_models}
     effects = _effects(base, counted, values, experiment, say)
     models = [
-        _model(entry, counted[entry.title], values[entry.title], experiment)
-        for entry in plan.entries
-        if counted[entry.title]
+        _model(entry, counted[entry.name], values[entry.name], experiment)
+        for entry in plan.planned_models
+        if counted[entry.name]
     ]
     reference = models[0] if models and models[0]["role"] == "baseline" else None
     for model in models:
@@ -62,19 +65,21 @@ def results(experiment: Experiment, progress: Progress | None = None) -> dict[st
         "format": 2,
         "experiment": plan.id,
         "plan": _plan(plan),
-        "data": finished[0]["data"] if finished else None,
+        "data": _data(finished[0]) if finished else None,
         "recipe": _recipe(finished),
-        "arguments": finished[0]["arguments"] if finished else None,
-        "latency": experiment.cost.get("latency"),
-        "throughput": experiment.cost.get("throughput"),
-        "gflops_imgsz": experiment.cost.get("gflops_imgsz"),
-        "versions": finished[0]["versions"] if finished else None,
-        "hardware": finished[0]["hardware"] if finished else None,
-        "git": finished[0].get("git") if finished else None,
-        "pairing": {"paired": True, "why": "", **experiment.pairing},
+        "arguments": finished[0].arguments if finished else None,
+        "latency": costs and to_builtins(costs.latency),
+        "throughput": costs and to_builtins(costs.throughput),
+        "gflops_imgsz": costs and costs.gflops_imgsz,
+        "versions": finished[0].versions if finished else None,
+        "hardware": to_builtins(finished[0].hardware) if finished else None,
+        "git": to_builtins(finished[0].git) if finished else None,
+        "pairing": {"paired": experiment.pairing.paired, "why": experiment.pairing.reason},
         "models": models,
         "runs": [_run(record) for record in finished],
-        "missing": [dataclasses.asdict(missing) for missing in experiment.missing],
+        "missing": [
+            {"run": run.run, "title": run.model, "seed": run.seed, "reason": run.reason} for run in experiment.missing
+        ],
         "failed": {missing.run: missing.reason for missing in experiment.missing if missing.reason},
     }
     found["first"] = captions.first(found)
@@ -82,9 +87,9 @@ def results(experiment: Experiment, progress: Progress | None = None) -> dict[st
     return found
 
 
-def count(entry: Entry, base: Entry, experiment: Experiment) -> dict[int, int]:
+def count(entry: PlannedModel, base: PlannedModel, experiment: Experiment) -> dict[int, int]:
     """Return the seeds of ``entry`` that count, and the baseline's seed that each is compared with."""
-    its, theirs = experiment.records[entry.title], experiment.records[base.title]
+    its, theirs = experiment.records[entry.name], experiment.records[base.name]
     pairs = dict(zip(entry.seeds, base.seeds, strict=True))
     both = {seed: other for seed, other in pairs.items() if seed in its and other in theirs}
     # Without a common seed there is no difference to give, but the model's own figures are known.
@@ -92,20 +97,20 @@ def count(entry: Entry, base: Entry, experiment: Experiment) -> dict[int, int]:
 
 
 def _values(
-    entry: Entry, seeds: Mapping[int, int], experiment: Experiment, say: Progress
+    entry: PlannedModel, seeds: Mapping[int, int], experiment: Experiment, say: Progress
 ) -> dict[str, dict[int, float | None]]:
     """Return each figure of a model by seed: COCO's, Ultralytics' own, and COCO's AP of each class as ``AP[name]``."""
     values: dict[str, dict[int, float | None]] = {}
     for seed in seeds:
-        record = experiment.records[entry.title][seed]
-        found: dict[str, float | None] = dict(record["figures"]["coco"])
-        found |= {name: record["figures"]["ultralytics"].get(key) for name, key in OWN.items()}
-        if experiment.truth is not None and record.get("predictions") is not None:
-            say(f"figures by class of {entry.title}, seed {seed}")
+        record = experiment.records[entry.name][seed]
+        found: dict[str, float | None] = dict(record.metrics.coco)
+        found |= {name: record.metrics.ultralytics.get(key) for name, key in OWN.items()}
+        if experiment.truth is not None and record.predictions is not None:
+            say(f"figures by class of {entry.name}, seed {seed}")
             try:
-                by_class = compute_class_metrics(experiment.truth, record["predictions"])
+                by_class = compute_class_metrics(experiment.truth.coco, record.predictions)
             except DataError as error:
-                raise DataError(f"{experiment.plan.folder / str(record['run']) / 'record.json'}: {error}") from None
+                raise DataError(f"{experiment.plan.folder / record.run / 'record.json'}: {error}") from None
             found |= {f"AP[{name}]": figures["AP"] for name, figures in by_class.items()}
         for name, value in found.items():
             values.setdefault(name, {})[seed] = value
@@ -113,39 +118,41 @@ def _values(
 
 
 def _effects(
-    base: Entry,
+    base: PlannedModel,
     counted: Mapping[str, Mapping[int, int]],
     values: Mapping[str, Mapping[str, Mapping[int, float | None]]],
     experiment: Experiment,
     say: Progress,
 ) -> dict[str, dict[str, Any]]:
     """Return the effects by title, corrected for the number of variants, and of controls of one kind."""
-    theirs = experiment.records[base.title]
+    theirs = experiment.records[base.name]
     found: dict[str, dict[str, Any]] = {}
-    kinds = list(dict.fromkeys((entry.role, entry.control) for entry in experiment.plan.entries if entry != base))
+    kinds = list(
+        dict.fromkeys((entry.role, entry.control) for entry in experiment.plan.planned_models if entry != base)
+    )
     for role, kind in kinds:
         entries = [
             entry
-            for entry in experiment.plan.entries
+            for entry in experiment.plan.planned_models
             if (entry.role, entry.control) == (role, kind)
-            and counted[entry.title]
-            and set(counted[entry.title].values()) <= set(theirs)
+            and counted[entry.name]
+            and set(counted[entry.name].values()) <= set(theirs)
         ]
         if not entries:
             continue
         say(f"what the differences of {len(entries)} {role}{'s' if len(entries) > 1 else ''} mean")
-        seeds = [seed for seed in base.seeds if any(seed in counted[entry.title].values() for entry in entries)]
-        groups = [_group(entry, seeds, counted[entry.title], values[entry.title], experiment) for entry in entries]
+        seeds = [seed for seed in base.seeds if any(seed in counted[entry.name].values() for entry in entries)]
+        groups = [_group(entry, seeds, counted[entry.name], values[entry.name], experiment) for entry in entries]
         everything = {seed: seed for seed in seeds}
-        reference = _group(base, seeds, everything, values[base.title], experiment)
+        reference = _group(base, seeds, everything, values[base.name], experiment)
         effects = analyse(
             reference,
             groups,
-            experiment.truth,
+            experiment.truth.coco if experiment.truth else None,
             primary=PRIMARY,
             resamples=RESAMPLES,
             # The seeds of a repetition are others than the baseline's, whichever stands beside which.
-            paired=bool(experiment.pairing.get("paired", True)) and kind != "repeat",
+            paired=experiment.pairing.paired and kind != "repeat",
             progress=lambda done, total: say(f"resampling the test images: {done} of {total} runs"),
         )
         for effect in effects:
@@ -154,7 +161,7 @@ def _effects(
 
 
 def _group(
-    entry: Entry,
+    entry: PlannedModel,
     seeds: Sequence[int],
     counted: Mapping[int, int],
     values: Mapping[str, Mapping[int, float | None]],
@@ -163,40 +170,42 @@ def _group(
     """Return a model's figures, one per seed of the baseline, None where the run is not finished."""
     own = {base: seed for seed, base in counted.items()}
     mine = [own.get(seed) for seed in seeds]
-    columns = [None if seed is None else experiment.records[entry.title][seed].get("predictions") for seed in mine]
+    columns = [None if seed is None else experiment.records[entry.name][seed].predictions for seed in mine]
     return Group(
-        name=entry.title,
+        name=entry.name,
         values={name: [None if seed is None else its.get(seed) for seed in mine] for name, its in values.items()},
         predictions=columns if any(columns) else [],
     )
 
 
 def _model(
-    entry: Entry, counted: Mapping[int, int], values: Mapping[str, Mapping[int, float | None]], experiment: Experiment
+    entry: PlannedModel,
+    counted: Mapping[int, int],
+    values: Mapping[str, Mapping[int, float | None]],
+    experiment: Experiment,
 ) -> dict[str, Any]:
-    records = [experiment.records[entry.title][seed] for seed in counted]
-    cost = experiment.cost.get("models", {}).get(entry.title)
-    memory = [record.get("peak_memory") or {} for record in records]
+    records = [experiment.records[entry.name][seed] for seed in counted]
+    cost = experiment.costs and experiment.costs.models.get(entry.name)
     return {
-        "title": entry.title,
-        "model": entry.model,
+        "title": entry.name,
+        "model": entry.file,
         "role": entry.role,
         "control": entry.control,
-        "of": entry.of,
+        "of": ", ".join(entry.variants) or None,
         "note": entry.note,
         "planned_seeds": list(entry.seeds),
         "seeds": list(counted),
         "base_seeds": list(counted.values()),
         "figures": {name: summary([its.get(seed) for seed in counted]) for name, its in values.items()},
-        "cost": cost,
+        "cost": cost and to_builtins(cost),
         "training": {
-            "seconds": _mean([record.get("train_seconds") for record in records]),
-            "epoch_seconds": _mean([record.get("epoch_seconds") for record in records]),
-            "resident_bytes": _most([found.get("resident_bytes") for found in memory]),
-            "gpu_bytes": _most([found.get("gpu_bytes") for found in memory]),
-            "epochs": [len(record["epochs"]) for record in records],
-            "best_epochs": [record.get("best_epoch") for record in records],
-            "transferred": next((r["transferred"] for r in records if r.get("transferred")), None),
+            "seconds": _mean([record.training_seconds for record in records]),
+            "epoch_seconds": _mean([record.epoch_seconds for record in records]),
+            "resident_bytes": _most([record.peak_memory.resident_bytes for record in records]),
+            "gpu_bytes": _most([record.peak_memory.gpu_bytes for record in records]),
+            "epochs": [len(record.epochs) for record in records],
+            "best_epochs": [record.best_epoch for record in records],
+            "transferred": next((record.transfer for record in records if record.transfer), None),
         },
         "curves": training_curves.by_epoch(records),
     }
@@ -232,9 +241,10 @@ def _over(mine: float | None, its: float | None) -> float | None:
 def _error_kinds(model: Mapping[str, Any], experiment: Experiment) -> dict[str, Any] | None:
     """Return the mean over the seeds of each number that TIDE gives."""
     records = [experiment.records[model["title"]][seed] for seed in model["seeds"]]
-    if experiment.truth is None or any(record.get("predictions") is None for record in records):
+    predictions = [record.predictions for record in records if record.predictions is not None]
+    if experiment.truth is None or len(predictions) < len(records):
         return None
-    found = [dataclasses.asdict(error_kinds(experiment.truth, record["predictions"])) for record in records]
+    found = [dataclasses.asdict(error_kinds(experiment.truth.coco, each)) for each in predictions]
     return _averaged(found)
 
 
@@ -248,16 +258,25 @@ def _averaged(found: Sequence[Any]) -> Any:
     return first
 
 
-def _run(record: Mapping[str, Any]) -> dict[str, Any]:
-    keys = ("run", "title", "model", "role", "control", "seed", "started", "ended", "sessions", "train_seconds",
-            "epoch_seconds", "best_epoch", "peak_memory", "git", "versions", "hardware", "transferred")  # fmt: skip
-    kept = {key: record.get(key) for key in keys}
+def _run(record: Record) -> dict[str, Any]:
+    keys = ("run", "role", "control", "seed", "started", "ended", "sessions", "epoch_seconds", "best_epoch",
+            "peak_memory", "git", "versions", "hardware")  # fmt: skip
     return {
-        **kept,
-        "AP": record["figures"]["coco"].get(PRIMARY),
-        "epochs": len(record["epochs"]),
-        "fingerprint": record["data"].get("fingerprint"),
+        **{key: to_builtins(getattr(record, key)) for key in keys},
+        "title": record.model,
+        "model": record.model_file,
+        "train_seconds": record.training_seconds,
+        "transferred": record.transfer,
+        "AP": record.metrics.coco.get(PRIMARY),
+        "epochs": len(record.epochs),
+        "fingerprint": record.data.digest,
     }
+
+
+def _data(record: Record) -> dict[str, Any]:
+    data = record.data
+    names = {"path": data.file, "names": data.class_names, "fingerprint": data.digest}
+    return {**names, **{key: getattr(data, key) for key in ("split", "split_reason", "images", "boxes")}}
 
 
 def _plan(plan: Plan) -> dict[str, Any]:
@@ -267,16 +286,16 @@ def _plan(plan: Plan) -> dict[str, Any]:
         "data": plan.data,
         "seeds": list(plan.seeds),
         "split": plan.split,
-        "train": plan.train,
-        "controls": [entry.title for entry in plan.entries if entry.role == "control"],
+        "train": plan.arguments,
+        "controls": [entry.name for entry in plan.planned_models if entry.role == "control"],
         "epochs": plan.epochs,
     }
 
 
-def _recipe(records: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
+def _recipe(records: Sequence[Record]) -> dict[str, Any] | None:
     if not records:
         return None
-    return {key: records[0]["arguments"].get(key) for key in ("epochs", "imgsz", "batch", "optimizer", "pretrained")}
+    return {key: records[0].arguments.get(key) for key in ("epochs", "imgsz", "batch", "optimizer", "pretrained")}
 
 
 def _mean(values: Sequence[float | None]) -> float | None:

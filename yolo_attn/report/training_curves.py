@@ -3,26 +3,27 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
+
+from ..experiment.records import Record
 
 ACCURACY = "metrics/mAP50-95(B)"
 LOSS = "val/loss"  # the sum of the parts, as Ultralytics sums them
 PARTS = ("val/box_loss", "val/cls_loss", "val/dfl_loss")
 
 
-def by_epoch(records: Sequence[Mapping[str, Any]]) -> dict[str, list[list[float | None]]]:
+def by_epoch(records: Sequence[Record]) -> dict[str, list[list[float | None]]]:
     """Return for each column of ``results.csv`` one list per record, a number per epoch; and the summed loss."""
-    columns = list(dict.fromkeys(key for record in records for row in record["epochs"] for key in row))
+    columns = list(dict.fromkeys(key for record in records for row in record.epochs for key in row))
     found = {
-        column: [[row.get(column) for row in record["epochs"]] for record in records]
+        column: [[row.get(column) for row in record.epochs] for record in records]
         for column in columns
         if column not in ("epoch", "time") and not column.startswith("lr/")
     }
     parts = [part for part in PARTS if part in found]
     if parts:
         found[LOSS] = [
-            [_sum([found[part][seed][epoch] for part in parts]) for epoch in range(len(record["epochs"]))]
+            [_sum([found[part][seed][epoch] for part in parts]) for epoch in range(len(record.epochs))]
             for seed, record in enumerate(records)
         ]
     return found

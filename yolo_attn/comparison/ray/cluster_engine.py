@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import importlib
-import json
 import os
 import secrets
 import socket
@@ -20,9 +19,10 @@ from typing import Any
 
 from ...atomic_files import write_bytes, write_text
 from ...errors import ArgumentError, UserError
-from ...experiment import ground_truth
+from ...experiment import ground_truth_file
 from ...experiment.plan import Plan, Run
-from ...experiment.storage import read_record
+from ...experiment.records import read_record
+from ...experiment.storage import decode
 from .. import child_processes, tracker_names
 from ..engine import Watch, read_progress
 from . import node_run, resources
@@ -84,10 +84,10 @@ class RayEngine:
                 node lacks something.
             UserError: If no node is left, or the reason of a failure concerns every run.
         """
-        resources.check_device(plan.train.get("device"), self.gpus)
+        resources.check_device(plan.arguments.get("device"), self.gpus)
         with connected(self.address) as ray, _token(plan.folder) as token:
             nodes = resources.nodes(ray)
-            cpus, gpus = resources.share(nodes, len(runs), plan.train.get("device"), self.cpus, self.gpus)
+            cpus, gpus = resources.share(nodes, len(runs), plan.arguments.get("device"), self.cpus, self.gpus)
             parcel = Parcel.pack(plan, WORKER, token)
             grid = _Grid(ray, plan, watch, parcel, cpus, gpus)
             try:
@@ -320,7 +320,12 @@ class _Grid:
             if f"weights/{name}" not in files:
                 (run.folder / "weights" / name).unlink(missing_ok=True)
         if outcome.truth is not None:
-            ground_truth.keep(self.plan, run.name, json.loads(outcome.truth), outcome.host)
+            ground_truth_file.keep(
+                self.plan,
+                run.name,
+                decode(outcome.truth, ground_truth_file.GroundTruth, Path(outcome.host)),
+                outcome.host,
+            )
         write_bytes(run.record, record)
 
     def has_record(self, run: Run, *, wait: bool = True) -> bool:

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import json
 import os
 import shutil
 import socket
@@ -23,10 +22,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from msgspec.structs import replace
+
 from ...atomic_files import write_bytes
 from ...errors import ArgumentError
+from ...experiment.ground_truth_file import GroundTruth
 from ...experiment.plan import Plan, Run
-from ...experiment.storage import read_json
+from ...experiment.storage import encode, read
 from .. import child_processes, environment
 
 POLL = 0.5  # seconds between two looks at the child
@@ -293,16 +295,16 @@ def _news(run: Run, sent: Mapping[str, str]) -> dict[str, str]:
 
 
 def _truth(folder: Path) -> bytes | None:
-    truth = read_json(folder / "ground_truth.json")
+    truth = read(folder / "ground_truth.json", GroundTruth)
     if truth is None:
         return None
-    truth["info"]["root"] = os.path.abspath(folder / truth["info"]["root"])  # noqa: PTH100 - resolve follows links
-    return json.dumps(truth, ensure_ascii=False).encode()
+    images = os.path.abspath(folder / truth.info.image_folder)  # noqa: PTH100 - resolve follows links
+    return encode(replace(truth, info=replace(truth.info, image_folder=images)))
 
 
 def _named(plan: Plan) -> list[str]:
     """Return what the plan names that may be a file."""
-    pretrained = plan.train.get("pretrained")
+    pretrained = plan.arguments.get("pretrained")
     return [plan.data, plan.base, *plan.models, *([pretrained] if isinstance(pretrained, str) else [])]
 
 

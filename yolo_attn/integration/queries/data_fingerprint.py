@@ -24,7 +24,8 @@ def fingerprint(data: dict[str, Any]) -> dict[str, Any]:
         data: A data YAML's content with absolute paths, as ``check_det_dataset`` returns it.
 
     Returns:
-        ``digest``, and for each split ``digest``, ``images`` and ``labels`` (the counts of files).
+        ``digest``, ``class_names``, and for each of ``splits``
+        ``digest``, ``images`` and ``labels`` (the counts of files).
     """
     splits = {split: _split(data[split]) for split in SPLITS if data.get(split)}
     names = {str(key): str(name) for key, name in dict(data.get("names") or {}).items()}
@@ -33,24 +34,7 @@ def fingerprint(data: dict[str, Any]) -> dict[str, Any]:
         whole.update(f"{split}:{found['digest']}\n".encode())
     for path in _annotations(data):
         whole.update(Path(path).read_bytes() if Path(path).is_file() else b"absent")
-    return {"digest": whole.hexdigest()[:16], "names": names, "splits": splits}
-
-
-def changes(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
-    """Return in which parts two fingerprints differ, a phrase for each."""
-    found = []
-    if before["names"] != now["names"]:
-        found.append("its classes have other names")
-    none = {"digest": "", "images": 0, "labels": 0}
-    for split in {**before["splits"], **now["splits"]}:
-        old, new = before["splits"].get(split, none), now["splits"].get(split, none)
-        if old["digest"] == new["digest"]:
-            continue
-        counts = [
-            f"{old[kind]} {kind} then, {new[kind]} now" for kind in ("images", "labels") if old[kind] != new[kind]
-        ]
-        found.append(f"{split}: {', '.join(counts) or 'other contents in images or labels'}")
-    return found or ["its annotations"]
+    return {"digest": whole.hexdigest()[:16], "class_names": names, "splits": splits}
 
 
 def _split(paths: Any) -> dict[str, Any]:

@@ -28,13 +28,12 @@ from ultralytics.models import YOLO
 from ultralytics.models.yolo.detect import DetectionValidator
 from ultralytics.nn.tasks import DetectionModel, RTDETRDetectionModel
 from ultralytics.utils import DEFAULT_CFG_DICT
-from ultralytics.utils.torch_utils import get_flops
 
 from ...data.coco_annotations import Picture, annotation_files, read_truth
 from ...data.coco_reading import read_size
 from ...errors import ArgumentError, DataError, UserError
 from ...messages import nearest
-from ...metrics.coco_format import boxes_to_coco
+from ...metrics.coco_format import Dataset, Prediction, boxes_to_coco
 from ..patches import check_dict_alignment
 from . import data_fingerprint
 from .yolo_command import check_model
@@ -59,8 +58,9 @@ class Evaluation:
         boxes: ``(image id, class index, [x, y, w, h])`` of each label, pixels of the original image.
         predictions: Dicts with ``image_id``, ``category_id`` (the class index), ``bbox`` (as above) and ``score``.
         names: Class names by index.
-        truth: The ground truth in COCO's format. Its ``info`` has the ``split``, the ``root`` that file names are
-            relative to (absolute), and ``annotations``, the COCO JSON as the data YAML names it, or None: the labels.
+        truth: The ground truth in COCO's format.
+        image_folder: The folder that the images' file names are relative to, absolute.
+        annotation_file: The COCO JSON that the data YAML names; None if the boxes are from label files.
     """
 
     split: str
@@ -68,9 +68,11 @@ class Evaluation:
     ultralytics: dict[str, float]
     images: list[tuple[int, str, int, int]]
     boxes: list[tuple[int, int, list[float]]]
-    predictions: list[dict[str, Any]]
+    predictions: list[Prediction]
     names: list[str]
-    truth: dict[str, Any]
+    truth: Dataset
+    image_folder: str
+    annotation_file: str | None
 
 
 def check_training_words(words: Mapping[str, Any]) -> None:
@@ -156,11 +158,6 @@ def build(model_yaml: Mapping[str, Any]) -> torch.nn.Module:
     kind: Any = RTDETRDetectionModel if "RTDETRDecoder" in str(content["head"][-1][2]) else DetectionModel
     model: torch.nn.Module = kind(content, verbose=False)
     return model.float().eval()
-
-
-def thop_gflops(model: torch.nn.Module, imgsz: int) -> float | None:
-    """Return the GFLOPs of an image as Ultralytics prints them, by thop; None if it cannot tell."""
-    return float(get_flops(copy.deepcopy(model), imgsz)) or None
 
 
 @dataclass(frozen=True, slots=True)
@@ -291,6 +288,7 @@ def _validate(
     names = [str(validator.names[index]) for index in sorted(validator.names)]
     pictures, labels, root = _labels(validator.dataloader.dataset.labels, validator.shapes)
     file = annotation_files(described).get(split)
+    truth: Any
     if file is None:
         ids = {path: number for number, (path, *_) in enumerate(pictures, start=1)}
     else:
@@ -302,8 +300,7 @@ def _validate(
     boxes = [(ids[path], category, box) for path, category, box in labels]
     if file is None:
         truth = boxes_to_coco(images, boxes, names)
-    info = {"split": split, "root": str(root), "annotations": described["annotations"][split] if file else None}
-    predictions = [
+    predictions: list[Prediction] = [
         {"image_id": ids[p["image_id"]], "category_id": p["category_id"], "bbox": p["bbox"], "score": p["score"]}
         for p in validator.kept
     ]
@@ -317,7 +314,9 @@ def _validate(
         boxes=boxes,
         predictions=predictions,
         names=names,
-        truth={"info": info, **truth},
+        truth=truth,
+        image_folder=str(root),
+        annotation_file=described["annotations"][split] if file else None,
     )
 
 

@@ -1,0 +1,55 @@
+"""The ``results.csv`` that Ultralytics writes in a run's folder: one row for each epoch."""
+
+from __future__ import annotations
+
+import csv
+import math
+from pathlib import Path
+
+from ..atomic_files import write_bytes
+
+Epoch = dict[str, float | None]
+
+
+def read_epochs(path: Path) -> list[Epoch]:
+    """Return the rows of a ``results.csv`` in order of the epochs; none if there is no such file.
+
+    If the run was killed between writing a row and the checkpoint, an epoch has two rows; the last one is returned.
+    An incomplete last row is left out.
+    """
+    if not path.is_file():
+        return []
+    with path.open(encoding="utf-8", newline="") as file:
+        lines = list(csv.reader(file))
+    header = [name.strip() for name in lines[0]] if lines else []
+    rows: dict[float, Epoch] = {}
+    for line in lines[1:]:
+        try:
+            row = dict(zip(header, map(float, line), strict=True))
+        except ValueError:
+            continue
+        rows[row["epoch"]] = {name: value if math.isfinite(value) else None for name, value in row.items()}
+    return [rows[epoch] for epoch in sorted(rows)]
+
+
+def epochs_so_far(path: Path) -> list[Epoch]:
+    """Return the rows of a ``results.csv`` that another process is writing; none if it cannot be read now."""
+    try:
+        return read_epochs(path)
+    except (OSError, ValueError, KeyError):
+        return []
+
+
+def cut_epochs(path: Path, last: int) -> None:
+    """Remove the epochs after ``last`` from a ``results.csv``: a resumed training appends them again."""
+    if not path.is_file():
+        return
+    head, *rows = path.read_text(encoding="utf-8").splitlines()
+    kept = []
+    for row in rows:
+        try:
+            if float(row.split(",")[0]) <= last and row.count(",") == head.count(","):
+                kept.append(row)
+        except ValueError:
+            continue
+    write_bytes(path, ("\n".join([head, *kept]) + "\n").encode())
