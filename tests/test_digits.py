@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import pytest
 import yaml
-from sklearn.datasets import load_digits
+
 
 from yolo_attn.data import digits_scene
 from yolo_attn.data.digits import MANIFEST, SPLITS, DigitsParameters, generate, generate_from_yaml, split_scans

@@ -5,8 +5,11 @@ from __future__ import annotations
 import json
 import math
 import os
+import shutil
 import tempfile
-from collections.abc import Callable, Sequence
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +52,17 @@ def write(output: Path, save: Callable[[Path], None]) -> None:
             os.replace(temporary, output)  # noqa: PTH105  the one way that is atomic on every system
     except OSError as error:
         raise ArgumentError(f"output {str(output)!r} cannot be written: {error.strerror or error}") from error
+
+
+@contextmanager
+def part_folder(parent: Path, name: str) -> Iterator[Path]:
+    """Make a hidden folder to build files in, and remove what is left of it at the end."""
+    folder = parent / f".{name}-{uuid.uuid4().hex[:12]}.part"
+    folder.mkdir(parents=True)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def finite(value: Any) -> Any:

@@ -1,1 +1,3 @@
-"""Data sets: the embedded handwritten digits and COCO JSON to YOLO labels. Imports neither torch nor Ultralytics."""
+"""Make data sets: the embedded handwritten digits, and COCO JSON to YOLO labels. No torch, no Ultralytics."""
+
+SPLITS = ("train", "val", "test")

@@ -1,26 +1,25 @@
-"""The COCO JSON that a data YAML names for a split, as ground truth for that split's images.
+"""Read the COCO JSON of a split as ground truth for the split's images.
 
     annotations:
       val: annotations/instances_val2017.json    # relative to path:, or absolute
 
-YOLO labels know neither crowd regions nor the areas of segments, by which COCO tells small objects from large ones.
-With this key the COCO figures are computed from the JSON, with its image ids. Training does not read it.
+YOLO labels have no crowd regions and no segment areas, by which COCO separates small from large objects. With this key
+in the data YAML the COCO metrics are computed from the JSON, with its image ids. Training does not read it.
 """
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path, PurePath, PurePosixPath
 from typing import Any
 
 from ..errors import DataError
-from .coco_reading import load_json
+from ..messages import joined
+from . import SPLITS
+from .coco_reading import is_id, is_number, load_json
 
-SPLITS = ("train", "val", "test")
-
-Picture = tuple[str, str, int, int]
+Picture = tuple[str, str, int, int]  # path, name, height, width
 
 
 def annotation_files(data: Mapping[str, Any]) -> dict[str, Path]:
@@ -30,7 +29,7 @@ def annotation_files(data: Mapping[str, Any]) -> dict[str, Path]:
         data: The data YAML's content, with the absolute ``path``.
 
     Raises:
-        DataError: If ``annotations:`` is no mapping of splits to paths, or a file does not exist.
+        DataError: If ``annotations:`` does not map splits to paths, or a file does not exist.
     """
     given = data.get("annotations")
     if given is None:
@@ -38,18 +37,18 @@ def annotation_files(data: Mapping[str, Any]) -> dict[str, Path]:
     where = data.get("yaml_file") or data.get("path")
     if not isinstance(given, Mapping) or not all(isinstance(path, str) for path in given.values()):
         raise DataError(
-            f"{where}: annotations: must name one COCO JSON per split, as in "
-            f"'annotations: {{val: annotations/instances_val.json}}'; it is {given!r}"
+            f"{where}: annotations: must map splits to COCO JSON files, got {given!r}; write e.g. "
+            "'annotations: {val: annotations/instances_val.json}'"
         )
-    strange = [str(split) for split in given if split not in SPLITS]
-    if strange:
-        raise DataError(f"{where}: annotations: names {', '.join(strange)}; the splits are {', '.join(SPLITS)}")
+    unknown = [split for split in given if split not in SPLITS]
+    if unknown:
+        raise DataError(f"{where}: annotations: unknown split {joined(unknown)}; the splits are {joined(SPLITS)}")
     files = {split: Path(data.get("path") or "") / path for split, path in given.items()}
     for split, file in files.items():
         if not file.is_file():
             raise DataError(
-                f"{where}: annotations: {split}: {file} does not exist; correct the path, or remove the line to "
-                "have the COCO figures computed from the labels"
+                f"{where}: annotations: {split}: {file} does not exist; correct the path, or delete the line to "
+                "compute the COCO metrics from the labels"
             )
     return files
 
@@ -64,22 +63,21 @@ def read_truth(
 ) -> tuple[dict[str, Any], dict[str, int]]:
     """Return the ground truth of the given images, in COCO's format.
 
-    Categories become classes by their names, image ids stay (unless they are no numbers), areas and crowd flags are
-    kept. Images of the JSON that are not among the given ones are left out. An image belongs to the entry whose
-    ``file_name`` is the end of its path.
+    Categories match classes by name. Numeric image ids, areas and crowd flags are kept. Other images of the JSON are
+    left out. An image belongs to the entry whose ``file_name`` is the end of its path.
 
     Args:
         file: The COCO JSON.
-        pictures: ``(path, name, height, width)`` of each image, pixels; ``name`` is its ``file_name`` in the result.
+        pictures: ``(path, name, height, width)`` of each image; ``name`` becomes its ``file_name`` in the result.
         names: The class names of the data YAML, by index.
-        merged: All classes are one, as ``single_cls=True`` has it; ``names`` are still those of the YAML.
-        classes: The class indices that count; None: all.
+        merged: Treat all classes as one, as ``single_cls=True`` does; ``names`` are still those of the YAML.
+        classes: The class indices to keep; None: all.
 
     Returns:
-        The ground truth (without ``info``), and the image id by path.
+        The ground truth without ``info``, and the image id by path.
 
     Raises:
-        DataError: If it is no COCO JSON, lacks an image or gives another size for it, or its categories are not the
+        DataError: If the file is no COCO JSON, lacks an image, has another size for it, or its categories are not the
             classes.
     """
     content = load_json(file)
@@ -104,14 +102,14 @@ def read_truth(
                 "image_id": by_id[entry["image_id"]],
                 "category_id": 0 if merged else label,
                 "bbox": bbox,
-                "area": float(area) if _is_number(area) and area > 0 else bbox[2] * bbox[3],
+                "area": float(area) if is_number(area) and area > 0 else bbox[2] * bbox[3],
                 "iscrowd": int(bool(entry.get("iscrowd", 0))),
             }
         )
     numbers = [annotation["id"] for annotation in annotations]
     if not all(type(n) is int and n > 0 for n in numbers) or len(set(numbers)) < len(numbers):
         for number, annotation in enumerate(annotations, start=1):
-            annotation["id"] = number  # the evaluators take 0 for "no match", and one of two equal ids for the other
+            annotation["id"] = number  # evaluators read id 0 as "no match" and confuse equal ids
     truth = {
         "images": [{"id": ids[path], "file_name": name, "height": h, "width": w} for path, name, h, w in pictures],
         "annotations": annotations,
@@ -121,39 +119,39 @@ def read_truth(
 
 
 def _category_index(file: Path, content: Mapping[str, Any], names: Sequence[str]) -> dict[Any, int]:
-    """Return the class index by category id; categories without annotations may have no class."""
+    """Return the class index by category id. Categories without annotations need no class."""
     twice = [name for name, count in Counter(names).items() if count > 1]
     if twice:
-        raise DataError(f"{file} is matched to the classes by name, and names: has {twice[0]!r} twice; rename one")
+        raise DataError(f"names: has {twice[0]!r} twice, but {file} is matched to the classes by name; rename one")
     found: dict[Any, str] = {}
     for number, entry in enumerate(content["categories"]):
-        if not isinstance(entry, dict) or not isinstance(entry.get("name"), str) or not _is_id(entry.get("id")):
+        if not isinstance(entry, dict) or not isinstance(entry.get("name"), str) or not is_id(entry.get("id")):
             raise DataError(f"{file}: categories[{number}]={entry!r} needs an id and a name")
         if entry["id"] in found or entry["name"] in found.values():
-            raise DataError(f"{file}: category {entry['name']!r} (id {entry['id']}) is there twice; rename one")
+            raise DataError(f"{file}: category {entry['name']!r} (id {entry['id']}) occurs twice; rename one")
         found[entry["id"]] = entry["name"]
     of = (entry.get("category_id") for entry in content["annotations"] if isinstance(entry, dict))
-    used = {number for number in of if _is_id(number)}
+    used = {number for number in of if is_id(number)}
     unknown = [name for number, name in found.items() if number in used and name not in names]
     absent = [name for name in names if name not in found.values()]
     if unknown or absent:
-        parts = [f"the JSON has {_listed(unknown)}, which names: lacks"] if unknown else []
-        parts += [f"names: has {_listed(absent)}, which the JSON lacks"] if absent else []
-        raise DataError(f"{file}: its categories are not the data YAML's classes: {'; '.join(parts)}")
+        parts = [f"names: has no {joined(map(repr, unknown), most=5)}"] if unknown else []
+        parts += [f"the JSON has no {joined(map(repr, absent), most=5)}"] if absent else []
+        raise DataError(f"{file}: the categories do not match the data YAML's classes: {'; '.join(parts)}")
     return {number: names.index(name) for number, name in found.items() if name in names}
 
 
 def _matched(file: Path, entries: Sequence[Any], pictures: Sequence[Picture]) -> list[dict[str, Any]]:
-    """Return the JSON's entry of each picture."""
+    """Return the JSON's entry for each image."""
     by_name: dict[str, dict[str, Any]] = {}
     ids: set[Any] = set()
     for number, entry in enumerate(entries):
-        if not isinstance(entry, dict) or not _is_id(entry.get("id")) or not entry.get("file_name"):
-            raise DataError(f"{file}: images[{number}] has no id or no file_name; every COCO image has both")
+        if not isinstance(entry, dict) or not is_id(entry.get("id")) or not entry.get("file_name"):
+            raise DataError(f"{file}: images[{number}] needs an id and a file_name")
         parts = PurePosixPath(str(entry["file_name"]).replace("\\", "/")).parts
         name = "/".join(part for part in parts if part != "/")
         if entry["id"] in ids or name in by_name:
-            raise DataError(f"{file}: image {name} (id {entry['id']}) is there twice; each must be unique")
+            raise DataError(f"{file}: image {name} (id {entry['id']}) occurs twice; ids and file names must be unique")
         ids.add(entry["id"])
         by_name[name] = entry
     found: list[dict[str, Any]] = []
@@ -163,38 +161,27 @@ def _matched(file: Path, entries: Sequence[Any], pictures: Sequence[Picture]) ->
         ends = ("/".join(parts[start:]) for start in range(len(parts)))
         match = next((by_name[end] for end in ends if end in by_name), None)
         if match is None:
-            raise DataError(f"{file} has no image whose file_name is the end of {path}; add it, or remove the image")
+            raise DataError(f"{file} has no entry whose file_name is the end of {path}; add one, or remove the image")
         if match["id"] in owners:
-            raise DataError(f"{file}: its image {match['file_name']} stands for both {owners[match['id']]} and {path}")
+            raise DataError(f"{file}: image {match['file_name']} matches both {owners[match['id']]} and {path}")
         owners[match["id"]] = path
         said = (match.get("width", width), match.get("height", height))
         if said != (width, height):
-            raise DataError(f"{path} is {width}x{height}, but {file} says {said[0]}x{said[1]}")
+            raise DataError(f"{path} is {width}x{height}, but {said[0]}x{said[1]} in {file}")
         found.append(match)
     return found
 
 
 def _check_annotation(file: Path, number: int, entry: Any, known: Collection[Any], index: Mapping[Any, int]) -> None:
-    if not isinstance(entry, dict) or not _is_id(entry.get("image_id")) or entry["image_id"] not in known:
-        raise DataError(f"{file}: annotations[{number}] is of no image in the JSON; each needs the id of one")
+    if not isinstance(entry, dict) or not is_id(entry.get("image_id")) or entry["image_id"] not in known:
+        raise DataError(f"{file}: annotations[{number}] has no image_id of an image in the JSON")
     bbox = entry.get("bbox")
-    if not isinstance(bbox, list) or len(bbox) != 4 or not all(map(_is_number, bbox)) or min(bbox[2:]) < 0:
+    if not isinstance(bbox, list) or len(bbox) != 4 or not all(map(is_number, bbox)) or min(bbox[2:]) < 0:
         raise DataError(
-            f"{file}: annotation {entry.get('id')} has bbox={bbox!r}; it must be left, top, width, height in pixels"
+            f"{file}: annotation {entry.get('id')} has bbox={bbox!r}; write left, top, width, height in pixels"
         )
-    if not _is_id(entry.get("category_id")) or entry["category_id"] not in index:
+    if not is_id(entry.get("category_id")) or entry["category_id"] not in index:
         category = entry.get("category_id")
-        raise DataError(f"{file}: annotation {entry.get('id')} is of category {category!r}, which the JSON lacks")
-
-
-def _is_id(value: Any) -> bool:
-    return isinstance(value, (int, str)) and not isinstance(value, bool)
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
-
-
-def _listed(names: Sequence[str]) -> str:
-    more = f" and {len(names) - 5} more" if len(names) > 5 else ""
-    return ", ".join(map(repr, names[:5])) + more
+        raise DataError(
+            f"{file}: annotation {entry.get('id')} has category_id={category!r}, which the JSON does not define"
+        )

@@ -1,4 +1,4 @@
-"""Makes a YOLO data set of a COCO JSON: linked images, labels, a clean JSON, ``data.yaml``, a list of bad boxes."""
+"""Convert a COCO JSON to a YOLO data set: linked images, labels, a clean JSON, ``data.yaml``, a list of bad boxes."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import errno
 import json
 import os
 import shutil
-import uuid
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,34 +15,36 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from .. import atomic_files
 from ..errors import DataError
+from ..messages import joined
+from . import SPLITS
 from .coco_reading import Bad, Image, Reading, read_coco
 
 if TYPE_CHECKING:
     from rich.console import Group
 
-SPLITS = ("train", "val", "test")
-SHOWN = 20  # bad ones in the summary; the file has all
+SHOWN = 20  # bad images and boxes in the summary; the CSV has all
 HEADER = "# Made by: yolo-attn data from-coco\n"
 
 
 @dataclass(frozen=True, kw_only=True)
 class FromCoco:
-    """What :func:`from_coco` did.
+    """The result of :func:`from_coco`.
 
     Attributes:
         data: The data YAML.
-        split: Which split was added.
+        split: The new split.
         names: Class names, in label order.
-        images: Images taken over, those without any box included.
-        empty: Images among them without a box.
-        boxes: Boxes in the labels.
-        crowd: Crowd boxes: in the COCO JSON, where the evaluation ignores them, not in the labels.
-        clipped: Boxes among both that stuck out of their image by one pixel at most and were clipped.
-        links: How the images got there: counts of ``hard link``, ``symlink`` and ``copy``.
-        bad: Everything that was left out.
-        bad_file: The same as CSV; None if nothing was.
-        notes: What else a user should know.
+        images: Number of images.
+        empty: Number of images without a box.
+        boxes: Number of boxes in the labels.
+        crowd: Number of crowd boxes. They are in the COCO JSON, where the evaluation ignores them, not in the labels.
+        clipped: Number of boxes that exceeded their image by at most one pixel and were clipped.
+        links: Number of images per kind: ``hard link``, ``symlink`` or ``copy``.
+        bad: The images and boxes that were left out.
+        bad_file: The same as CSV; None if there are none.
+        notes: Further remarks.
     """
 
     data: Path
@@ -63,54 +64,51 @@ class FromCoco:
 def from_coco(
     instances: Path | str, images: Path | str, out: Path | str, *, split: str = "train", progress: bool = True
 ) -> FromCoco:
-    """Make a YOLO data set of a COCO JSON, or add one more split to it.
+    """Convert a COCO JSON to a YOLO data set, or add a split to one.
 
-    Category ids become labels 0 to n-1 in their order, and 1 to n in the JSON that is written. The originals are only
-    read. ``out`` is complete or as it was before.
+    Category ids, in order, become labels 0 to n-1, and ids 1 to n in the new JSON. The source files do not change. If
+    anything fails, ``out`` stays as it was.
 
     Args:
         instances: The COCO JSON.
-        images: The folder that its ``file_name`` entries are relative to.
-        out: The data set's folder; may hold other splits made from the same categories.
+        images: The folder that the ``file_name`` entries are relative to.
+        out: The data set's folder. It may have other splits with the same categories.
         split: ``train``, ``val`` or ``test``.
         progress: Show a progress bar.
 
     Raises:
-        DataError: If the JSON or the images cannot be used, or ``out`` has this split already or other categories.
+        DataError: If the JSON or the images cannot be used, or ``out`` already has this split or has other categories.
     """
     instances, images, out = Path(instances), Path(images), Path(out)
     if split not in SPLITS:
-        raise DataError(f"split={split!r} must be one of {', '.join(SPLITS)}")
-    there = _look_at(out, split)
+        raise DataError(f"split={split!r} must be one of {joined(SPLITS)}")
+    present = _present_data(out, split)
     reading = _read(instances, images, progress)
     names = [name for _, name in reading.categories]
-    if there is not None and _names(there) != names:
+    if present is not None and _names(present) != names:
         raise DataError(
-            f"{out / 'data.yaml'} has the classes {_names(there)}, {instances} has {names}; "
-            "one data set needs one list: give another out folder"
+            f"{out / 'data.yaml'} has the classes {_names(present)}, but {instances} has {names}; name another out "
+            "folder"
         )
 
-    made = not out.exists()
-    out.mkdir(parents=True, exist_ok=True)
-    build = out / f".{split}-{uuid.uuid4().hex[:12]}.part"
+    is_new = not out.exists()
     try:
-        build.mkdir()
-        links = _place_images(reading.images, build / "images" / split)
-        _write_labels(reading.images, build / "labels" / split)
-        _write_json(reading, instances, build / "annotations" / f"instances_{split}.json")
-        if reading.bad:
-            _write_bad(reading.bad, build / f"bad_boxes_{split}.csv")
-        _write_data(there, names, _splits(out) | {split}, split, build / "data.yaml")
-        _publish(build, out, split)
+        with atomic_files.part_folder(out, split) as build:
+            links = _place_images(reading.images, build / "images" / split)
+            _write_labels(reading.images, build / "labels" / split)
+            _write_json(reading, instances, build / "annotations" / f"instances_{split}.json")
+            if reading.bad:
+                _write_bad(reading.bad, build / f"bad_boxes_{split}.csv")
+            _write_data(present, names, _splits(out) | {split}, split, build / "data.yaml")
+            _publish(build, out, split)
     finally:
-        shutil.rmtree(build, ignore_errors=True)
-        if made and not any(out.iterdir()):
+        if is_new and out.is_dir() and not any(out.iterdir()):
             out.rmdir()
 
     boxes = [box for image in reading.images for box in image.boxes]
     used = {box.label for box in boxes}
     unused = [name for label, name in enumerate(names) if label not in used]
-    notes = [f"No box of: {', '.join(unused)}"] if unused else []
+    notes = [f"classes without a box: {joined(unused)}"] if unused else []
     return FromCoco(
         data=out / "data.yaml",
         split=split,
@@ -128,27 +126,27 @@ def from_coco(
 
 
 def summary(result: FromCoco) -> Group:
-    """What was done, for ``rich.print``: the counts, and the first 20 of what was left out."""
+    """Return the counts and the first 20 bad images and boxes, for ``rich.print``."""
     from rich.console import Group
     from rich.markup import escape
     from rich.table import Table
 
     counts = Table(title=f"{result.split} split of {escape(str(result.data.parent))}", show_header=False)
-    how = ", ".join(f"{kind} {count}" for kind, count in result.links.items())
+    how = joined(f"{kind} {count}" for kind, count in result.links.items())
     for row in (
         ("images", f"{result.images} ({how})"),
-        ("of them without a box", str(result.empty)),
+        ("images without a box", str(result.empty)),
         ("boxes", str(result.boxes)),
-        ("crowd boxes, not in the labels", str(result.crowd)),
-        ("clipped to the image, 1 px at most", str(result.clipped)),
-        ("left out as bad", str(len(result.bad))),
+        ("crowd boxes, only in the JSON", str(result.crowd)),
+        ("boxes clipped by at most 1 px", str(result.clipped)),
+        ("bad, left out", str(len(result.bad))),
         ("classes", str(len(result.names))),
     ):
         counts.add_row(*row)
     parts: list[Any] = [counts]
     if result.bad:
         first = f"the first {SHOWN} of {len(result.bad)}" if len(result.bad) > SHOWN else str(len(result.bad))
-        table = Table("image", "annotation", "box", "reason", title=f"Left out: {first}; all in {result.bad_file}")
+        table = Table("image", "annotation", "box", "reason", title=f"Left out: {first}. Full list: {result.bad_file}")
         for bad in result.bad[:SHOWN]:
             table.add_row(*(escape(cell) for cell in _cells(bad)))
         parts.append(table)
@@ -161,27 +159,27 @@ def _splits(out: Path) -> set[str]:
     return {split for split in SPLITS if (out / "images" / split).exists()}
 
 
-def _look_at(out: Path, split: str) -> dict[str, Any] | None:
-    """The data YAML of an earlier split; None if ``out`` is new or empty."""
+def _present_data(out: Path, split: str) -> dict[str, Any] | None:
+    """Return the data YAML of earlier splits; None if ``out`` is new or empty."""
     if out.exists() and not out.is_dir():
-        raise DataError(f"{out} is a file; give a folder")
+        raise DataError(f"{out} is a file; name a folder")
     for piece in _pieces(split):
         if os.path.lexists(out / piece):
             raise DataError(
-                f"{out / piece} exists and is not overwritten; delete this split or give another out folder"
+                f"{out / piece} exists and is never overwritten; delete this split or name another out folder"
             )
     file = out / "data.yaml"
     if not file.exists():
         if _splits(out):
-            raise DataError(f"{out} holds images but no data.yaml; give a new folder, or one that from-coco made")
+            raise DataError(f"{out} has images but no data.yaml; name a new folder, or one that from-coco made")
         return None
     try:
-        there = yaml.safe_load(file.read_text(encoding="utf-8"))
+        data = yaml.safe_load(file.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError):
-        there = None
-    if not isinstance(there, dict) or "names" not in there:
-        raise DataError(f"{file} has no names:, so from-coco did not make it; give another out folder")
-    return there
+        data = None
+    if not isinstance(data, dict) or "names" not in data:
+        raise DataError(f"{file} has no names:, so from-coco did not make it; name another out folder")
+    return data
 
 
 def _names(data: dict[str, Any]) -> list[str]:
@@ -217,9 +215,9 @@ def _place_images(images: list[Image], folder: Path) -> Counter[str]:
 
 
 def _link(source: Path, target: Path) -> str:
-    """Hard link, else symlink, else copy; returns which.
+    """Make a hard link, otherwise a symlink, otherwise a copy; return which.
 
-    A JPEG without its end marker is copied: Ultralytics repairs such files in place, which must not reach the original.
+    A JPEG without its end marker is copied, because Ultralytics repairs such files in place.
     """
     if not _cut_short(source):
         for how, link in (("hard link", os.link), ("symlink", os.symlink)):
@@ -257,7 +255,7 @@ def _write_labels(images: list[Image], folder: Path) -> None:
 
 
 def _write_json(reading: Reading, instances: Path, file: Path) -> None:
-    """The good part of the JSON: crowd boxes included, segmentations not."""
+    """Write the good part of the JSON, with crowd boxes and without segmentations."""
     numbers = [box.annotation for image in reading.images for box in image.boxes]
     sound = all(type(n) is int and n > 0 for n in numbers) and len(set(numbers)) == len(numbers)
     annotations: list[dict[str, Any]] = []
@@ -265,7 +263,7 @@ def _write_json(reading: Reading, instances: Path, file: Path) -> None:
         for box in image.boxes:
             annotations.append(
                 {
-                    # pycocotools takes an id of 0 for "no match", and one of two equal ids for the other
+                    # pycocotools reads id 0 as "no match" and confuses equal ids
                     "id": box.annotation if sound else len(annotations) + 1,
                     "image_id": image.id,
                     "category_id": box.label + 1,
@@ -301,18 +299,17 @@ def _write_bad(bad: list[Bad], file: Path) -> None:
         writer.writerows(_cells(one) for one in bad)
 
 
-def _write_data(there: dict[str, Any] | None, names: list[str], splits: set[str], split: str, file: Path) -> None:
-    """The data YAML; Ultralytics wants both train and val, so a missing one borrows another split."""
+def _write_data(present: dict[str, Any] | None, names: list[str], splits: set[str], split: str, file: Path) -> None:
+    """Write the data YAML. Ultralytics needs train and val, so a missing one borrows another split's images."""
     notes = ""
     lenders = {one: one for one in SPLITS if one in splits}
     for wanted in ("train", "val"):
         if wanted not in splits:
             lenders[wanted] = next(one for one in ("val", "train", "test") if one in splits)
-            notes += (
-                f"# No {wanted} split yet: {wanted}: is the images of {lenders[wanted]}; --split {wanted} adds one.\n"
-            )
+            lender = lenders[wanted]
+            notes += f"# No {wanted} split yet: {wanted}: names the images of {lender}. Add it with --split {wanted}.\n"
     data: dict[str, Any] = {one: f"images/{lenders[one]}" for one in SPLITS if one in lenders}
-    data |= {key: value for key, value in (there or {}).items() if key not in data and key != "names"}
+    data |= {key: value for key, value in (present or {}).items() if key not in data and key != "names"}
     data["annotations"] = _annotations(data.pop("annotations", None), lenders, split, file.parent.parent)
     text = yaml.safe_dump(
         data | {"names": dict(enumerate(names))}, sort_keys=False, allow_unicode=True, default_flow_style=False
@@ -320,9 +317,9 @@ def _write_data(there: dict[str, Any] | None, names: list[str], splits: set[str]
     file.write_text(HEADER + notes + text, encoding="utf-8", newline="\n")
 
 
-def _annotations(there: Any, lenders: dict[str, str], split: str, out: Path) -> dict[str, str]:
-    """The JSON of each split, by which a comparison evaluates; what the user named for an earlier split stays."""
-    kept = there if isinstance(there, dict) else {}
+def _annotations(present: object, lenders: dict[str, str], split: str, out: Path) -> dict[str, str]:
+    """Return the COCO JSON of each split, for the evaluation. A file that the user named for another split stays."""
+    kept = present if isinstance(present, dict) else {}
     found: dict[str, str] = {}
     for one in (one for one in SPLITS if one in lenders):
         path = f"annotations/instances_{lenders[one]}.json"
@@ -334,7 +331,7 @@ def _annotations(there: Any, lenders: dict[str, str], split: str, out: Path) -> 
 
 
 def _publish(build: Path, out: Path, split: str) -> None:
-    """Move the finished pieces into place, ``data.yaml`` last; if one fails, the moved ones go away again."""
+    """Move the finished files to ``out``, ``data.yaml`` last. If one fails, move all of them back."""
     moved: list[Path] = []
     csv_file = f"bad_boxes_{split}.csv"
     try:
@@ -345,7 +342,7 @@ def _publish(build: Path, out: Path, split: str) -> None:
         if (build / csv_file).exists():
             (build / csv_file).replace(out / csv_file)
         else:
-            (out / csv_file).unlink(missing_ok=True)  # of a split that was deleted since
+            (out / csv_file).unlink(missing_ok=True)  # of an earlier split of this name
         (build / "data.yaml").replace(out / "data.yaml")
     except BaseException:
         for piece in moved:

@@ -1,4 +1,4 @@
-"""Reads a COCO JSON and judges every image and box of it; writes nothing."""
+"""Read a COCO JSON and check every image and box in it."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from ..errors import DataError
+from ..messages import joined
 
 SUFFIXES = frozenset({".bmp", ".dng", ".jpeg", ".jpg", ".mpo", ".png", ".tif", ".tiff", ".webp"})
-CLIP = 1.0  # pixels a box may stick out of its image and be clipped; beyond that it is bad
-LARGEST = 1e9  # pixels; a coordinate beyond it counts as infinite
+CLIP = 1.0  # pixels; a box that exceeds its image by more is bad, by less it is clipped
+LARGEST = 1e9  # pixels; a larger coordinate counts as infinite
 EXIF_ORIENTATION = 0x0112
 LISTS = ("images", "annotations", "categories")
 
@@ -22,13 +23,13 @@ Id = int | str
 
 @dataclass(frozen=True)
 class Bad:
-    """One thing that was left out.
+    """An image or annotation that was left out.
 
     Attributes:
-        image: File name of the image, as the JSON has it; the image id where no image is known.
-        annotation: Id of the annotation; None if the whole image is bad.
-        box: The annotation's ``bbox`` as it stands.
-        reason: What is wrong with it.
+        image: The image's ``file_name``, or its id where no such image exists.
+        annotation: The annotation's id; None if the whole image is bad.
+        box: The annotation's ``bbox``, unchanged.
+        reason: What is wrong.
     """
 
     image: str
@@ -39,7 +40,7 @@ class Bad:
 
 @dataclass
 class Box:
-    """One good annotation: ``bbox`` is left, top, width, height in pixels, inside the image; ``label`` from 0."""
+    """A good annotation. ``bbox`` is left, top, width, height in pixels inside the image; ``label`` starts at 0."""
 
     annotation: Any
     label: int
@@ -50,7 +51,7 @@ class Box:
 
 @dataclass
 class Image:
-    """One good image: where it lies, and its name below ``images/<split>`` of the result."""
+    """A good image: its source file, and its name below ``images/<split>`` of the result."""
 
     id: Id
     source: Path
@@ -62,7 +63,7 @@ class Image:
 
 @dataclass
 class Reading:
-    """What a COCO JSON holds: ``categories`` are (id, name) in the order of their ids."""
+    """The contents of a COCO JSON. ``categories`` are (id, name) in the order of the ids."""
 
     categories: list[tuple[int, str]]
     images: list[Image]
@@ -78,32 +79,32 @@ def read_coco(
     Args:
         instances: The JSON file.
         images: The folder that its ``file_name`` entries are relative to.
-        track: Wraps the list of images, for a progress bar.
+        track: Wraps the list of images, e.g. in a progress bar.
 
     Raises:
-        DataError: If it is no COCO JSON, or not one image of it is usable.
+        DataError: If the file is no COCO JSON, or no image of it is usable.
     """
     content = load_json(instances)
     if not images.is_dir():
         raise DataError(
-            f"{images} is no folder; give the folder that the file_names of {instances.name} are relative to"
+            f"{images} is not a folder; name the folder that the file_names in {instances.name} are relative to"
         )
     reading = Reading(_categories(instances, content["categories"]), [], [])
     by_image: dict[Id, list[Any]] = {}
     for number, entry in enumerate(content["annotations"]):
         if not isinstance(entry, dict) or not isinstance(entry.get("image_id"), (int, str)):
-            raise DataError(f"{instances}: annotations[{number}] has no image_id; every COCO annotation has one")
+            raise DataError(f"{instances}: annotations[{number}] needs an image_id")
         by_image.setdefault(entry["image_id"], []).append(entry)
 
     known: set[Id] = set()
-    names: dict[str, str] = {}  # where the label goes -> file name
+    names: dict[str, str] = {}  # label file -> file name
     labels = {number: label for label, (number, _) in enumerate(reading.categories)}
     for number, entry in enumerate(track(content["images"])):
         if not isinstance(entry, dict) or not isinstance(entry.get("id"), (int, str)) or not entry.get("file_name"):
-            raise DataError(f"{instances}: images[{number}] has no id or no file_name; every COCO image has both")
+            raise DataError(f"{instances}: images[{number}] needs an id and a file_name")
         file_name = str(entry["file_name"])
         if entry["id"] in known:
-            reason = f"image id {entry['id']} is there twice; its boxes stay with the first"
+            reason = f"image id {entry['id']} occurs twice; the first image keeps the boxes"
             reading.bad.append(Bad(file_name, None, None, reason))
             continue
         known.add(entry["id"])
@@ -112,7 +113,7 @@ def read_coco(
         if isinstance(image, Image):
             key = str(image.name.with_suffix(""))
             if key in names:
-                image = f"shares its name with {names[key]}: one label file would serve both"
+                image = f"has the same label file as {names[key]}"
             else:
                 names[key] = file_name
         if isinstance(image, str):
@@ -129,32 +130,41 @@ def read_coco(
     if not reading.images:
         first = reading.bad[0]
         raise DataError(
-            f"{instances}: none of its {len(content['images'])} images is usable with {images}; "
-            f"the first: {first.image}: {first.reason}"
+            f"{instances}: none of the {len(content['images'])} images can be used with {images}; the first: "
+            f"{first.image}: {first.reason}"
         )
     return reading
 
 
 def load_json(instances: Path) -> dict[str, list[Any]]:
-    """Return the content of a COCO JSON; its lists are there, what they hold is not checked.
+    """Return the content of a COCO JSON. Its three lists exist; their entries are not checked.
 
     Raises:
-        DataError: If it is no file, no JSON, or lacks one of the lists.
+        DataError: If the file does not exist, is no JSON, or lacks one of the lists.
     """
     if not instances.is_file():
-        raise DataError(f"{instances} is no file; give a COCO instances JSON")
+        raise DataError(f"{instances} does not exist; name a COCO instances JSON")
     try:
         content = json.loads(instances.read_text(encoding="utf-8-sig"))
     except (ValueError, RecursionError) as error:
-        raise DataError(f"{instances} is no JSON ({error}); give a COCO instances JSON") from None
+        raise DataError(f"{instances} is not valid JSON ({error}); name a COCO instances JSON") from None
     missing = [k for k in LISTS if not isinstance(content, dict) or not isinstance(content.get(k), list)]
     if missing:
-        lacks = " and no list ".join(missing)
-        raise DataError(f"{instances} is no COCO instances JSON: no list {lacks}; it needs {', '.join(LISTS)}")
+        raise DataError(f"{instances} is no COCO instances JSON: the lists {joined(missing)} are missing")
     for key in ("images", "categories"):
         if not content[key]:
-            raise DataError(f"{instances}: its list {key} is empty; it needs at least one entry")
+            raise DataError(f"{instances}: the list {key} is empty")
     return dict(content)
+
+
+def is_id(value: object) -> bool:
+    """Say whether a value can be a COCO id."""
+    return isinstance(value, int | str) and not isinstance(value, bool)
+
+
+def is_number(value: object) -> bool:
+    """Say whether a value is a finite number."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def _categories(instances: Path, entries: list[Any]) -> list[tuple[int, str]]:
@@ -162,35 +172,37 @@ def _categories(instances: Path, entries: list[Any]) -> list[tuple[int, str]]:
     for number, entry in enumerate(entries):
         good = isinstance(entry, dict) and isinstance(entry.get("name"), str) and entry["name"].strip()
         if not good or not isinstance(entry.get("id"), int) or isinstance(entry["id"], bool):
-            raise DataError(f"{instances}: categories[{number}]={entry!r} needs a whole-numbered id and a name")
+            raise DataError(f"{instances}: categories[{number}]={entry!r} needs a whole number as id and a name")
         for what, taken in (("id", entry["id"] in found), ("name", entry["name"] in found.values())):
             if taken:
-                raise DataError(f"{instances}: category {what} {entry[what]!r} is there twice; each must be unique")
+                raise DataError(
+                    f"{instances}: category {what} {entry[what]!r} occurs twice; ids and names must be unique"
+                )
         found[entry["id"]] = entry["name"]
     return sorted(found.items())
 
 
 def read_size(image: Path) -> tuple[int, int, bool]:
-    """Return width and height as training reads them, pixels, and whether EXIF data turn the image for that."""
+    """Return width and height in pixels as training reads them, and whether EXIF data rotate the image."""
     from PIL import Image as Pillow
 
     with Pillow.open(image) as picture:
         width, height = picture.size
-        jpeg = picture.format in ("JPEG", "MPO")  # elsewhere Ultralytics looks at no EXIF data either
+        jpeg = picture.format in ("JPEG", "MPO")  # Ultralytics ignores EXIF data of other formats
         turned = jpeg and picture.getexif().get(EXIF_ORIENTATION, 1) in (5, 6, 7, 8)
     return (height, width, True) if turned else (width, height, False)
 
 
 def _image(entry: dict[str, Any], images: Path) -> Image | str:
-    """The image of one entry, or what is wrong with it."""
+    """Return an entry's image, or what is wrong with it."""
     from PIL import Image as Pillow
 
     relative = PurePosixPath(str(entry["file_name"]).replace("\\", "/"))
     if relative.is_absolute() or ".." in relative.parts or str(relative)[1:2] == ":":
-        return "its file_name leads out of the images folder"
+        return "its file_name points outside the images folder"
     if relative.suffix.lower() not in SUFFIXES:
         return (
-            f"Ultralytics reads no {relative.suffix or 'file without a suffix'}; it reads {' '.join(sorted(SUFFIXES))}"
+            f"Ultralytics cannot read {relative.suffix or 'a file without a suffix'}, only {' '.join(sorted(SUFFIXES))}"
         )
     source = images / relative
     if not source.is_file():
@@ -198,22 +210,22 @@ def _image(entry: dict[str, Any], images: Path) -> Image | str:
     try:
         with Pillow.open(source) as picture:
             picture.verify()
-        width, height, turned = read_size(source)  # opens it again: verify() closes a PNG
-    except Exception as error:  # Pillow names no narrower set for damaged files
+        width, height, turned = read_size(source)  # opens the file again: verify() closes a PNG
+    except Exception as error:  # Pillow raises many types for damaged files
         return f"cannot be read as an image ({type(error).__name__})"
     if min(width, height) < 10:
-        return f"is {width}x{height}; Ultralytics needs 10x10 at least"
+        return f"is {width}x{height}; Ultralytics needs at least 10x10"
     said = (entry.get("width", width), entry.get("height", height))
     if said != (width, height):
-        exif = " (its EXIF data turn it, and training reads it turned)" if turned else ""
-        return f"is {width}x{height}{exif}, but the JSON says {said[0]}x{said[1]}"
-    # Ultralytics finds a label by replacing the last folder named images
+        exif = " (rotated by its EXIF data, as in training)" if turned else ""
+        return f"is {width}x{height}{exif}, but {said[0]}x{said[1]} in the JSON"
+    # Ultralytics replaces the last folder named images to find the labels
     folders = [part + "_" if part == "images" else part for part in relative.parts[:-1]]
     return Image(entry["id"], source, PurePosixPath(*folders, relative.name), width, height)
 
 
 def _boxes(image: Image, file_name: str, entries: list[Any], labels: dict[int, int], reading: Reading) -> None:
-    """Sort an image's annotations into good and bad ones."""
+    """Separate an image's annotations into good and bad ones."""
     seen: dict[tuple[Any, ...], Any] = {}
     for entry in entries:
         raw, number = entry.get("bbox"), entry.get("id")
@@ -233,20 +245,16 @@ def _boxes(image: Image, file_name: str, entries: list[Any], labels: dict[int, i
         bbox, was_clipped = checked
         reading.clipped += was_clipped
         area = entry.get("area")
-        sound = isinstance(area, (int, float)) and not isinstance(area, bool) and math.isfinite(area) and area > 0
-        image.boxes.append(
-            Box(number, labels[category], bbox, area if sound else bbox[2] * bbox[3], bool(entry.get("iscrowd", 0)))
-        )
+        area = area if is_number(area) and area > 0 else bbox[2] * bbox[3]
+        image.boxes.append(Box(number, labels[category], bbox, area, bool(entry.get("iscrowd", 0))))
 
 
 def _bbox(raw: Any, width: int, height: int) -> tuple[tuple[float, float, float, float], bool] | str:
-    """The box inside the image and whether it was clipped, or what is wrong with it."""
-    if not isinstance(raw, list) or len(raw) != 4:
-        return "bbox is not four numbers"
-    if any(isinstance(v, bool) or not isinstance(v, (int, float)) for v in raw):
+    """Return the box inside the image and whether it was clipped, or what is wrong with it."""
+    if not isinstance(raw, list) or len(raw) != 4 or any(type(v) not in (int, float) for v in raw):
         return "bbox is not four numbers"
     x, y, w, h = raw
-    if not all(abs(v) <= LARGEST for v in raw):  # NaN is not either
+    if not all(abs(v) <= LARGEST for v in raw):  # false for NaN, too
         return "bbox is not finite"
     if w <= 0 or h <= 0:
         return f"width {w:g} and height {h:g} must be above 0"
@@ -257,5 +265,5 @@ def _bbox(raw: Any, width: int, height: int) -> tuple[tuple[float, float, float,
         return (x, y, w, h), False
     x0, y0, x1, y1 = max(x, 0), max(y, 0), min(x + w, width), min(y + h, height)
     if x1 <= x0 or y1 <= y0:
-        return f"outside the image of {width}x{height}: nothing is left of it inside"
+        return f"completely outside the image of {width}x{height}"
     return (x0, y0, x1 - x0, y1 - y0), out > 1e-6 * max(width, height)

@@ -1,14 +1,12 @@
-"""Generates the embedded data sets: scikit-learn's scanned handwritten digits, placed on cluttered backgrounds.
+"""Generate the embedded data sets: scans of handwritten digits on cluttered backgrounds.
 
-The parameters are those of the ``digits:`` mapping of a data YAML. The same parameters give the same files, byte for
-byte, with the same versions of OpenCV and numpy.
+The parameters come from the ``digits:`` mapping of a data YAML. With the same versions of OpenCV and NumPy, the same
+parameters give the same bytes. ``handwritten_digits.txt`` says where the scans come from.
 """
 
 from __future__ import annotations
 
 import json
-import shutil
-import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
@@ -17,28 +15,30 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from .. import atomic_files
 from ..errors import DataError
-from ..messages import nearest
+from ..messages import joined, nearest
+from . import SPLITS
 
-SPLITS = ("train", "val", "test")
 NAMES = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
-SHARES = (0.7, 0.15, 0.15)  # of each class's scans, for train, val and test
-MANIFEST = "digits.json"  # written into the data set: the parameters, and which scans each split may use
+SCANS = Path(__file__).with_name("handwritten_digits.npz")
+SHARES = (0.7, 0.15, 0.15)  # of the scans of each digit, for train, val and test
+MANIFEST = "digits.json"  # in the data set: the parameters, and the scans of each split
 JPEG_QUALITY = 92
-LIMIT_SIZE = 4096  # pixels, side of a picture
+LARGEST = 4096  # pixels, side of an image
 
 
 @dataclass(frozen=True, kw_only=True)
 class DigitsParameters:
-    """What decides a digits data set: the keys of ``digits:`` in its data YAML.
+    """The parameters of a digits data set: the keys of ``digits:`` in its data YAML.
 
     Attributes:
-        seed: Of everything random, including which scans each split may use.
-        size: Side of the square pictures, pixels.
-        images: Pictures per split.
-        objects: Fewest and most digits in a picture.
-        object_size: Shortest and longest longer side of a digit's box, pixels; log-uniform between them.
-        distractors: Fewest and most things in a picture that are no digits.
+        seed: The seed of everything random, including which scans each split uses.
+        size: Side of the square images in pixels.
+        images: Number of images per split.
+        objects: Minimum and maximum number of digits per image.
+        object_size: Minimum and maximum of the longer side of a digit's box in pixels; log-uniform between them.
+        distractors: Minimum and maximum number of other shapes per image.
     """
 
     seed: int = 0
@@ -50,19 +50,19 @@ class DigitsParameters:
 
     @classmethod
     def from_mapping(cls, values: object) -> DigitsParameters:
-        """Check the ``digits:`` mapping of a data YAML; keys left out keep their defaults.
+        """Check the ``digits:`` mapping of a data YAML and fill in the defaults.
 
         Raises:
-            DataError: For an unknown key or an impossible value, naming the key and what works.
+            DataError: For an unknown key or an invalid value.
         """
         if not isinstance(values, Mapping):
-            raise DataError(f"digits: must be a mapping such as 'digits: {{seed: 0, size: 128}}', got {values!r}")
+            raise DataError(f"digits: must be a mapping, got {values!r}; write e.g. 'digits: {{seed: 0, size: 128}}'")
         known = [f.name for f in fields(cls)]
         for key in values:
             if key not in known:
-                raise DataError(f"digits: has no key {key!r}.{nearest(str(key), known)} Keys: {', '.join(known)}")
+                raise DataError(f"digits: has no key {key!r}.{nearest(str(key), known)} Keys: {joined(known)}")
         given = dict(values)
-        for key, lowest, highest in (("seed", 0, 2**32 - 1), ("size", 32, LIMIT_SIZE)):
+        for key, lowest, highest in (("seed", 0, 2**32 - 1), ("size", 32, LARGEST)):
             if key in given:
                 _whole(f"digits: {key}", given[key], lowest, highest)
         for key, lowest, highest in (("objects", 0, 1), ("object_size", 8, 8), ("distractors", 0, 0)):
@@ -71,43 +71,45 @@ class DigitsParameters:
         if "images" in given:
             images = given["images"]
             if not isinstance(images, Mapping) or set(images) != set(SPLITS):
-                raise DataError(f"digits: images={images!r} must give train, val and test, such as {cls().images}")
+                raise DataError(
+                    f"digits: images={images!r} must have the keys train, val and test, e.g. {cls().images}"
+                )
             given["images"] = {split: _whole(f"digits: images: {split}", images[split], 1, 999_999) for split in SPLITS}
         parameters = cls(**given)
         longest = parameters.object_size[1]
         if longest > parameters.size:
             raise DataError(
-                f"digits: object_size={list(parameters.object_size)} does not fit pictures of size={parameters.size}; "
-                f"the second may be at most {parameters.size}"
+                f"digits: object_size={list(parameters.object_size)} does not fit size={parameters.size}; the maximum "
+                f"must be at most {parameters.size}"
             )
         return parameters
 
     def as_dict(self) -> dict[str, Any]:
-        """As JSON holds it."""
+        """Return the parameters as JSON stores them."""
         values: dict[str, Any] = json.loads(json.dumps(asdict(self)))
         return values
 
 
 def generate_from_yaml(data: Mapping[str, Any], *, progress: bool = True) -> Path:
-    """Generate the data set that a data YAML describes; the ``download:`` script of ``digits.yaml`` calls this.
+    """Generate the data set of a data YAML. The ``download:`` script of ``digits.yaml`` calls this.
 
     Args:
-        data: The YAML's content; ``path`` is the folder to make, as Ultralytics resolves it.
+        data: The YAML's content, with ``path`` resolved by Ultralytics.
         progress: Show a progress bar.
 
     Returns:
         The folder.
 
     Raises:
-        DataError: If ``path`` or ``digits`` is missing, a value is impossible, or the folder holds something else.
+        DataError: If ``path`` or ``digits`` is missing, a value is invalid, or the folder has other contents.
     """
     for key in ("path", "digits"):
         if not data.get(key):
-            raise DataError(f"data YAML has no '{key}:'; datasets/digits.yaml shows one that works")
+            raise DataError(f"the data YAML has no '{key}:'; see datasets/digits.yaml for an example")
     names = data.get("names", NAMES)
     names = list(names.values()) if isinstance(names, Mapping) else list(names)
     if len(names) != 10:
-        raise DataError(f"names: must name the ten digits 0 to 9 in order, got {len(names)} names")
+        raise DataError(f"names: must have 10 names, for the digits 0 to 9 in order; got {len(names)}")
     parameters = DigitsParameters.from_mapping(data["digits"])
     return generate(Path(data["path"]), parameters, names=[str(name) for name in names], progress=progress)
 
@@ -119,14 +121,14 @@ def generate(
     names: Sequence[str] = NAMES,
     progress: bool = True,
 ) -> Path:
-    """Generate a digits data set, or do nothing if ``out`` already holds the one asked for.
+    """Generate a digits data set, or return at once if ``out`` already holds it.
 
-    Everything is built in a folder beside ``out`` and renamed at the end: ``out`` is absent or complete, whatever
-    interrupts this, and of two processes that start together the later one takes over the earlier one's result.
+    The data set is built in a hidden folder and renamed at the end, so ``out`` is absent or complete. If two processes
+    generate it at once, the slower one uses the result of the faster one.
 
     Args:
-        out: The folder to make: ``images/``, ``labels/``, ``annotations/instances_<split>.json``, ``digits.json``.
-        parameters: What to draw; the default is that of ``digits.yaml``.
+        out: The folder: ``images/``, ``labels/``, ``annotations/instances_<split>.json``, ``digits.json``.
+        parameters: By default those of ``digits.yaml``.
         names: Class names for the COCO JSON.
         progress: Show a progress bar.
 
@@ -134,30 +136,31 @@ def generate(
         ``out``.
 
     Raises:
-        DataError: If ``out`` holds something else, or the digits do not fit the pictures.
+        DataError: If ``out`` has other contents, or the digits do not fit into the images.
     """
     parameters = parameters or DigitsParameters()
-    if _already(out, parameters):
+    if _is_complete(out, parameters):
         return out
-    out.parent.mkdir(parents=True, exist_ok=True)
-    build = out.parent / f".{out.name}-{uuid.uuid4().hex[:12]}.part"
-    build.mkdir()
-    try:
+    with atomic_files.part_folder(out.parent, out.name) as build:
         _write(build, parameters, names, progress)
         try:
             if out.is_dir():
-                out.rmdir()  # empty: _already saw to that
+                out.rmdir()  # it is empty, or _is_complete would have raised
             build.rename(out)
         except OSError:
-            if not _already(out, parameters):  # else another process was faster
+            if not _is_complete(out, parameters):  # otherwise another process was faster
                 raise
-    finally:
-        shutil.rmtree(build, ignore_errors=True)
     return out
 
 
+def load_scans() -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
+    """Return the scans, ``(1797, 8, 8)`` from 0 (paper) to 1 (ink), and the digit that each shows."""
+    with np.load(SCANS) as file:
+        return (file["images"] / 16).astype(np.float32), file["labels"].astype(np.int64)
+
+
 def split_scans(labels: npt.NDArray[np.int64], seed: int) -> dict[str, npt.NDArray[np.int64]]:
-    """Deal the scans of each class to the three splits, 70, 15 and 15 %; no scan goes to two."""
+    """Distribute the scans of each digit over the three splits: 70, 15 and 15 %. No scan is in two splits."""
     rng = np.random.default_rng([seed, 0])
     parts: dict[str, list[npt.NDArray[np.int64]]] = {split: [] for split in SPLITS}
     for digit in range(10):
@@ -175,37 +178,37 @@ def _whole(what: str, value: object, lowest: int, highest: int) -> int:
 
 
 def _pair(what: str, value: object, lowest: int, highest: int) -> tuple[int, int]:
-    """Two whole numbers in order, the first at least ``lowest`` and the second at least ``highest``."""
+    """Return a minimum and a maximum: whole numbers, the first from ``lowest``, the second from ``highest``."""
     numbers = list(value) if isinstance(value, (list, tuple)) else []
     whole = all(isinstance(n, int) and not isinstance(n, bool) for n in numbers)
     if len(numbers) != 2 or not whole or not lowest <= numbers[0] <= numbers[1] or numbers[1] < highest:
         works = [max(lowest, 1), max(lowest, 1) * 4]
-        raise DataError(f"{what}={value!r} must be least and most, whole numbers from {lowest} up, such as {works}")
+        raise DataError(f"{what}={value!r} must be a minimum and a maximum, whole numbers from {lowest}, e.g. {works}")
     return numbers[0], numbers[1]
 
 
-def _already(out: Path, parameters: DigitsParameters) -> bool:
-    """Whether ``out`` is the data set asked for; False if there is nothing yet.
+def _is_complete(out: Path, parameters: DigitsParameters) -> bool:
+    """Say whether ``out`` is this data set; False if it is empty or does not exist.
 
     Raises:
-        DataError: If something else is there.
+        DataError: If it has other contents.
     """
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return False
-    remedy = "delete it, or give the data YAML another path:"
+    remedy = "delete it, or change path: in the data YAML"
     try:
         there = json.loads((out / MANIFEST).read_text(encoding="utf-8"))["parameters"]
     except (OSError, ValueError, KeyError, TypeError):
-        raise DataError(f"{out} exists and is no digits data set (it has no {MANIFEST}); {remedy}") from None
+        raise DataError(f"{out} exists but is not a digits data set (no {MANIFEST}); {remedy}") from None
     wanted = parameters.as_dict()
     if there != wanted:
-        keys = ", ".join(key for key in wanted if there.get(key) != wanted[key])
+        keys = joined(key for key in wanted if there.get(key) != wanted[key])
         raise DataError(f"{out} was generated with other values of {keys}; {remedy}")
     for split, count in parameters.images.items():
         for kind, suffix in (("images", ".jpg"), ("labels", ".txt")):
             found = len(list((out / kind / split).glob(f"*{suffix}")))
             if found != count:
-                raise DataError(f"{out}/{kind}/{split} holds {found} of {count} files; {remedy}")
+                raise DataError(f"{out}/{kind}/{split} has {found} of {count} files; {remedy}")
     return True
 
 
@@ -213,21 +216,20 @@ def _write(build: Path, parameters: DigitsParameters, names: Sequence[str], prog
     import cv2
     from rich.console import Console
     from rich.progress import Progress
-    from sklearn.datasets import load_digits  # type: ignore[import-untyped]
 
-    digits = load_digits()
-    scans = (digits.images / 16).astype(np.float32)
-    labels = np.asarray(digits.target, dtype=np.int64)
-    dealt = split_scans(labels, parameters.seed)
-    first = 1  # image ids and file names count on over the splits: unique in the whole data set
+    scans, labels = load_scans()
+    usable = split_scans(labels, parameters.seed)
+    first = 1  # image ids and file names are unique in the whole data set
     with Progress(console=Console(stderr=True), disable=not progress) as bar:
         title = f"Drawing handwritten digits ({parameters.size} px)"
         task = bar.add_task(title, total=sum(parameters.images.values()))
         for split in SPLITS:
-            _write_split(build, split, parameters, names, scans, labels, dealt[split], first, lambda: bar.advance(task))
+            _write_split(
+                build, split, parameters, names, scans, labels, usable[split], first, lambda: bar.advance(task)
+            )
             first += parameters.images[split]
     versions = {"numpy": np.__version__, "opencv": str(cv2.__version__)}
-    scans_of = {split: part.tolist() for split, part in dealt.items()}
+    scans_of = {split: part.tolist() for split, part in usable.items()}
     _dump(build / MANIFEST, {"parameters": parameters.as_dict(), "versions": versions, "scans": scans_of})
 
 
@@ -242,7 +244,7 @@ def _write_split(
     first: int,
     advance: Callable[[], None],
 ) -> None:
-    """Draw one split; ``usable`` are its scans, ``first`` the id of its first picture."""
+    """Draw one split. ``usable`` are its scans, ``first`` is the id of its first image."""
     import cv2
 
     from .digits_scene import draw_scene
@@ -265,7 +267,7 @@ def _write_split(
         if scene is None:
             raise DataError(
                 f"digits: objects={list(parameters.objects)} of object_size={list(parameters.object_size)} do not fit "
-                f"into size={size} without hiding each other; fewer, smaller or a larger size works"
+                f"into size={size} without hiding each other; reduce objects or object_size, or increase size"
             )
         number = first + index
         stem = f"{number:06d}"
@@ -286,7 +288,7 @@ def _write_split(
                     "bbox": [x, y, w, h],
                     "area": w * h,
                     "iscrowd": 0,
-                    "scan": scan,  # which of load_digits' 1797
+                    "scan": scan,  # index in handwritten_digits.npz
                 }
             )
         (build / "labels" / split / f"{stem}.txt").write_text("".join(lines), encoding="utf-8", newline="\n")

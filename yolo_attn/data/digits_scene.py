@@ -1,4 +1,4 @@
-"""Draws one picture of the digits data set: background, distractors, then the digits, then camera noise."""
+"""Draw one image of the digits data set: background, distractors, digits, camera noise."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ import numpy.typing as npt
 Floats = npt.NDArray[np.float32]
 Bytes = npt.NDArray[np.uint8]
 
-MIN_VISIBLE = 0.85  # of each digit's ink, whatever is placed over it later
+MIN_VISIBLE = 0.85  # of each digit's ink, under later digits
 MAX_IOU = 0.2  # between the boxes of any two digits
-MIN_CONTRAST = 90.0  # grey levels between a digit's colour and the mean of what lies under its box
-TRIES = 60  # places tried for one digit
-RESTARTS = 30  # pictures tried before the parameters count as impossible
+MIN_CONTRAST = 90.0  # grey levels between a digit's colour and the mean under its box
+TRIES = 60  # positions tried for one digit
+RESTARTS = 30  # layouts tried for one image before giving up
 
-# Strokes of letters that no digit is written like, in a unit square.
+# Strokes of letters that look like no digit, in a unit square.
 LETTERS: tuple[tuple[tuple[tuple[float, float], ...], ...], ...] = (
     (((0, 1), (0.5, 0), (1, 1)), ((0.2, 0.6), (0.8, 0.6))),  # A
     (((1, 0), (0, 0), (0, 1), (1, 1)), ((0, 0.5), (0.8, 0.5))),  # E
@@ -35,12 +35,12 @@ RECTANGLE = ((0, 0.2), (1, 0.2), (1, 0.8), (0, 0.8))
 
 @dataclass(frozen=True)
 class Scene:
-    """A picture and what is in it.
+    """An image and its digits.
 
     Attributes:
         image: ``(S, S, 3)``, BGR.
         boxes: ``(N, 4)``, left, top, width, height in whole pixels; the tight box of the digit's ink.
-        sources: ``(N,)``, which scan each digit was drawn from.
+        sources: ``(N,)``, the scan that each digit was drawn from.
     """
 
     image: Bytes
@@ -65,9 +65,9 @@ class Glyph:
 def draw_glyph(rng: np.random.Generator, scan: Floats, length: int) -> Glyph:
     """Scale an 8x8 scan (0 to 1) so that the longer side of its ink's tight box is ``length`` pixels.
 
-    Turned by up to 8 degrees, slanted by up to 0.1, one side stretched by up to an eighth, pen thinner or thicker.
+    It is rotated by up to 8 degrees, slanted by up to 0.1, stretched by up to an eighth, with a random pen width.
     """
-    side = 144  # 12 cells of 12 pixels: the scan and two empty cells around it, room to turn
+    side = 144  # 12 cells of 12 pixels: the scan, and two empty cells around it as room to rotate
     high = np.asarray(cv2.resize(np.pad(scan, 2), (side, side), interpolation=cv2.INTER_CUBIC))
     angle, slant = np.deg2rad(rng.uniform(-8, 8)), rng.uniform(-0.1, 0.1)
     stretch = np.exp(rng.uniform(-0.12, 0.12))
@@ -91,7 +91,7 @@ def draw_glyph(rng: np.random.Generator, scan: Floats, length: int) -> Glyph:
 
 
 def draw_background(rng: np.random.Generator, size: int) -> Bytes:
-    """A gradient between random colours with one of four textures."""
+    """Draw a gradient between random colours with one of four textures."""
     cells = int(rng.integers(2, 5))
     base = rng.uniform(30, 225) + rng.uniform(-35, 35, 3)
     grid = (base + rng.uniform(-40, 40, (cells, cells, 3))).astype(np.float32)
@@ -115,7 +115,7 @@ def draw_background(rng: np.random.Generator, size: int) -> Bytes:
 
 
 def draw_distractor(rng: np.random.Generator, canvas: Bytes, object_size: tuple[int, int], scans: Floats) -> None:
-    """Draw one thing that is no digit: line, arc, ellipse, triangle, rectangle, letter or scrambled digit."""
+    """Draw a distractor: a line, arc, ellipse, triangle, rectangle, letter or scrambled digit."""
     size = canvas.shape[0]
     length = float(np.exp(rng.uniform(*np.log(object_size))))
     colour = tuple(float(c) for c in rng.uniform(0, 255, 3))
@@ -129,7 +129,7 @@ def draw_distractor(rng: np.random.Generator, canvas: Bytes, object_size: tuple[
         return np.round((np.asarray(unit, dtype=float) - 0.5) * length @ turn.T + centre).astype(np.int32)
 
     if kind == 0:
-        ends = points([[-1, 0.5], [2, 0.5]])  # three times as long as a digit: no "1"
+        ends = points([[-1, 0.5], [2, 0.5]])  # three times as long as a digit, so not a "1"
         cv2.line(canvas, ends[0].tolist(), ends[1].tolist(), colour, pen, cv2.LINE_AA)
     elif kind in (1, 2):
         axes = (max(2, round(length / 2)), max(2, round(length * rng.uniform(0.3, 0.5))))
@@ -156,7 +156,7 @@ def draw_distractor(rng: np.random.Generator, canvas: Bytes, object_size: tuple[
 
 
 def _scramble(rng: np.random.Generator, scans: Floats) -> Floats:
-    """Quarters of four different scans, each turned by a quarter or a half: ink of a digit, but no digit."""
+    """Combine quarters of four scans, each rotated by 90, 180 or 270 degrees, to a shape that is no digit."""
     quarters = []
     for row, column in ((0, 0), (0, 4), (4, 0), (4, 4)):
         quarter = scans[rng.integers(len(scans))][row : row + 4, column : column + 4]
@@ -167,7 +167,7 @@ def _scramble(rng: np.random.Generator, scans: Floats) -> Floats:
 
 
 def _blend(canvas: npt.NDArray[np.generic], alpha: Floats, left: int, top: int, colour: npt.ArrayLike) -> None:
-    """Lay ``colour`` over the canvas, as thick as ``alpha`` says; what sticks out is cut off."""
+    """Blend ``colour`` into the canvas with the weights ``alpha``, clipped to the canvas."""
     size = canvas.shape[0]
     x0, y0 = max(left, 0), max(top, 0)
     x1, y1 = min(left + alpha.shape[1], size), min(top + alpha.shape[0], size)
@@ -192,12 +192,12 @@ def _iou(box: tuple[int, int, int, int], others: list[tuple[int, int, int, int]]
 def _place(
     rng: np.random.Generator, size: int, scans: Floats, lengths: list[int]
 ) -> tuple[list[Glyph], list[tuple[int, int, int, int]]] | None:
-    """Find a place for every digit, larger ones first so that a small digit is never under a large one.
+    """Find a position for every digit, larger ones first, so that no small digit is under a large one.
 
     Returns:
-        Glyphs and boxes, or None if one did not fit.
+        Glyphs and boxes, or None if one does not fit.
     """
-    owner = np.zeros((size, size), dtype=np.int16)  # whose ink is on top: 0 nobody's, k + 1 digit k's
+    owner = np.zeros((size, size), dtype=np.int16)  # the digit whose ink is on top: 0 for none, k + 1 for digit k
     ink = np.zeros(0, dtype=np.int64)
     visible = ink.copy()
     glyphs: list[Glyph] = []
@@ -234,16 +234,16 @@ def draw_scene(
     object_size: tuple[int, int],
     distractors: tuple[int, int],
 ) -> Scene | None:
-    """Draw one picture.
+    """Draw one image.
 
     Args:
-        rng: Decides everything random.
-        scans: ``(M, 8, 8)``, 0 to 1; the scans this split may use.
-        labels: ``(M,)``, what each scan shows; every digit is equally likely.
-        size: Side of the picture.
-        objects: Fewest and most digits.
-        object_size: Shortest and longest longer side of a digit's box; log-uniform between them.
-        distractors: Fewest and most things that are no digits.
+        rng: The source of all random numbers.
+        scans: ``(M, 8, 8)``, 0 to 1: the scans of this split.
+        labels: ``(M,)``, the digit of each scan; all ten digits are equally likely.
+        size: Side of the image in pixels.
+        objects: Minimum and maximum number of digits.
+        object_size: Minimum and maximum of the longer side of a digit's box; log-uniform between them.
+        distractors: Minimum and maximum number of distractors.
 
     Returns:
         The scene, or None if the digits do not fit without hiding each other.

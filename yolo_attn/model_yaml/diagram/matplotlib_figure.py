@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import textwrap
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
 
 FONT = "DejaVu Sans"  # comes with Matplotlib
 _HEAD, _CAPTION, _FOOT = 0.85, 0.17, 0.6  # inches above the rows, for each line of the caption, below the rows
+_WIDE = 0x2E80  # characters from here on are as wide as they are high: Chinese, Japanese, Korean
 _CHARACTER, _SMALL_CHARACTER = 0.083, 0.062  # inches
 _SQUARE_CORNERS: dict[str, Any] = {"shrinkA": 0, "shrinkB": 0, "joinstyle": "miter"}
 
@@ -39,7 +42,7 @@ def drawn(graph: Graph, imgsz: int) -> tuple[Figure, str]:
     widths = [max(1.1, 0.2 + _CHARACTER * len(a), 0.2 + _SMALL_CHARACTER * len(b)) for a, b in texts]
     labels = [_SMALL_CHARACTER * len(size(layer, imgsz)) for layer in graph.layers]
     layout = geometry.lay_out(graph, widths, labels)
-    width = max(layout.width, 5.2, 0.14 * len(title(graph)) + 0.3)
+    width = max(layout.width, 5.2, sum(0.18 if ord(c) > _WIDE else 0.14 for c in title(graph)) + 0.3)
     below_title = textwrap.wrap(caption(graph), int(width / 0.082))
     head = _HEAD + _CAPTION * len(below_title)
     with rc_context({"font.family": families}):
@@ -69,28 +72,37 @@ def drawn(graph: Graph, imgsz: int) -> tuple[Figure, str]:
 def save(figure: Figure, path: Path, suffix: str) -> None:
     """Write the drawing. The same model gives the same file."""
     metadata = {"png": {"Software": None}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}[suffix]
-    with (
-        warnings.catch_warnings(),
-        rc_context({"svg.hashsalt": "yolo-attn", "svg.fonttype": "none", "pdf.fonttype": 42}),
-    ):
-        warnings.filterwarnings("ignore", "Glyph .* missing from")  # draw() says it in one line
+    with _quiet(), rc_context({"svg.hashsalt": "yolo-attn", "svg.fonttype": "none", "pdf.fonttype": 42}):
         figure.savefig(path, format=suffix, dpi=160, metadata=metadata)
 
 
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Silence Matplotlib's messages about missing characters and font weights; draw() reports what matters."""
+    log = logging.getLogger("matplotlib.font_manager")
+    before = log.level
+    log.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Glyph .* missing from")
+            yield
+    finally:
+        log.setLevel(before)
+
+
+@_quiet()
 def _families(text: str) -> tuple[list[str], str]:
     """Return font families that together have the characters of a text, and the characters that none of them has."""
 
-    def without(file: str, characters: Sequence[str]) -> list[str]:
-        font = FT2Font(file)
+    def without(family: str, characters: Sequence[str]) -> list[str]:
+        font = FT2Font(findfont(FontProperties(family=family)))
         return [c for c in characters if not font.get_char_index(ord(c))]
 
-    families = [FONT]
-    missing = without(findfont(FontProperties(family=FONT)), sorted(set(text)))
-    while missing:
-        upright = {
-            font.name: font.fname for font in fontManager.ttflist if (font.style, font.weight) == ("normal", 400)
-        }
-        left = {name: without(file, missing) for name, file in sorted(upright.items())}
+    families, missing = [FONT], without(FONT, sorted(set(text)))
+    # Matplotlib's own "Last Resort" fonts have a box for every character.
+    others = sorted({font.name for font in fontManager.ttflist if "Last Resort" not in font.name} if missing else ())
+    while missing and others:
+        left = {name: without(name, missing) for name in others}
         best = min(left, key=lambda name: len(left[name]))
         if len(left[best]) == len(missing):
             break
