@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import os
+import re
 from pathlib import Path
 
 import cv2
@@ -17,6 +18,7 @@ from yolo_attn.data import coco_conversion
 from yolo_attn.data.coco_conversion import from_coco, summary
 from yolo_attn.errors import DataError
 
+pytestmark = pytest.mark.fast
 SHARED = Path(__file__).parents[2] / "shared" / "data"
 
 
@@ -77,7 +79,7 @@ def test_what_is_written(tree):
     assert (tree.out / "labels/train/a.txt").read_text() == "1 0.25 0.5 0.3 0.5\n"
     assert (tree.out / "labels/train/sub/b.txt").read_text() == "0 0.5 0.5 1 1\n"
     text = (tree.out / "data.yaml").read_text()
-    assert "# No val split yet: val: is the images of train" in text
+    assert "# No val split yet: val: names the images of train" in text
     assert yaml.safe_load(text) == {
         "train": "images/train",
         "val": "images/train",
@@ -93,27 +95,28 @@ def test_what_is_written(tree):
     assert [f for f in tree.out.iterdir() if f.name.startswith(".")] == []
 
 
-BAD = [
-    (box(5, bbox=(float("nan"), 1, 5, 5)), r"bbox is not finite"),
-    (box(5, bbox=(1, 1, float("inf"), 5)), r"bbox is not finite"),
-    (box(5, bbox=(1, 1, 0, 5)), r"width 0 and height 5 must be above 0"),
-    (box(5, bbox=(1, 1, 5, -2)), r"width 5 and height -2 must be above 0"),
-    (box(5, bbox=(90, 10, 12.5, 5)), r"outside the image of 100x80 by 2\.5 px"),
-    (box(5, bbox=(-1.5, 10, 12, 5)), r"outside the image of 100x80 by 1\.5 px"),
-    (box(5, bbox=(10, -4, 12, 5)), r"outside the image of 100x80 by 4 px"),
-    (box(5, bbox=(10, 70, 12, 12)), r"outside the image of 100x80 by 2 px"),
-    (box(5, bbox=(100, 10, 0.5, 5)), r"nothing is left of it inside"),
-    (box(5, bbox=(1, 2, 3)), r"bbox is not four numbers"),
-    (box(5, bbox=(1, 2, 3, "4")), r"bbox is not four numbers"),
-    ({"id": 5, "image_id": 1, "category_id": 7}, r"bbox is not four numbers"),
-    (box(5, category=99), r"unknown category id 99"),
-    (box(5, category=None), r"unknown category id None"),
-    (box(5, image=77), r"no image has this image_id"),
-    (box(5), r"duplicate of annotation 1"),
-]
+NAN, INF = float("nan"), float("inf")
+BAD = {
+    "nan": (box(5, bbox=(NAN, 1, 5, 5)), "finite"),
+    "infinite": (box(5, bbox=(1, 1, INF, 5)), "finite"),
+    "no width": (box(5, bbox=(1, 1, 0, 5)), "width 0 .*height 5 .* 0"),
+    "negative height": (box(5, bbox=(1, 1, 5, -2)), "width 5 .*height -2 .* 0"),
+    "right": (box(5, bbox=(90, 10, 12.5, 5)), r"100x80 by 2\.5 px"),
+    "left": (box(5, bbox=(-1.5, 10, 12, 5)), r"100x80 by 1\.5 px"),
+    "top": (box(5, bbox=(10, -4, 12, 5)), "100x80 by 4 px"),
+    "bottom": (box(5, bbox=(10, 70, 12, 12)), "100x80 by 2 px"),
+    "outside": (box(5, bbox=(100, 10, 0.5, 5)), "completely .*100x80"),
+    "three numbers": (box(5, bbox=(1, 2, 3)), "four"),
+    "text": (box(5, bbox=(1, 2, 3, "4")), "four"),
+    "no bbox": ({"id": 5, "image_id": 1, "category_id": 7}, "four"),
+    "category": (box(5, category=99), "99"),
+    "no category": (box(5, category=None), "None"),
+    "image": (box(5, image=77), "image_id"),
+    "duplicate": (box(5), "annotation 1"),
+}
 
 
-@pytest.mark.parametrize(("entry", "reason"), BAD, ids=[reason for _, reason in BAD])
+@pytest.mark.parametrize(("entry", "reason"), BAD.values(), ids=BAD)
 def test_a_bad_box_is_left_out_and_listed(tree, entry, reason):
     result = tree.run(annotations=[box(1), entry, box(6, bbox=(1, 1, 5, 5))])
     assert [b.annotation for b in result.bad] == [5]
@@ -122,8 +125,7 @@ def test_a_bad_box_is_left_out_and_listed(tree, entry, reason):
         (row,) = csv.DictReader(stream)
     assert row["annotation"] == "5"
     assert row["image"] == ("77" if entry["image_id"] == 77 else "a.jpg")
-    with pytest.raises(AssertionError, match=reason):
-        raise AssertionError(row["reason"])
+    assert re.search(reason, row["reason"])
     assert len((tree.out / "labels/train/a.txt").read_text().splitlines()) == 2
     assert 5 not in [
         a["id"] for a in json.loads((tree.out / "annotations/instances_train.json").read_text())["annotations"]
@@ -187,17 +189,17 @@ def test_bad_images_are_left_out_and_listed_with_their_boxes(tree):
     turned.save(tree.images / "turned.jpg", exif=exif)
     turned.save(tree.images / "turned_right.jpg", exif=exif)
     faults = [
-        (entry(1, "b.jpg"), r"image id 1 is there twice"),
-        (entry(3, "a.jpg"), r"shares its name with a\.jpg"),
-        (entry(4, "a.png"), r"shares its name with a\.jpg: one label file would serve both"),
-        (entry(5, "gone.jpg"), r"gone\.jpg does not exist \(2 boxes left out with it\)"),
-        (entry(6, "text.jpg"), r"cannot be read as an image"),
-        (entry(7, "film.gif"), r"Ultralytics reads no \.gif"),
-        (entry(8, "../outside.png"), r"leads out of the images folder"),
-        (entry(9, str(tree.root / "outside.png")), r"leads out of the images folder"),
-        (entry(10, "sub/b.png", 63, 64), r"is 64x64, but the JSON says 63x64"),
-        (entry(11, "tiny.png", 9, 30), r"is 9x30; Ultralytics needs 10x10 at least"),
-        (entry(12, "turned.jpg", 50, 30), r"is 30x50 \(its EXIF data turn it.*the JSON says 50x30"),
+        (entry(1, "b.jpg"), "id 1 "),
+        (entry(3, "a.jpg"), r"a\.jpg"),
+        (entry(4, "a.png"), r"a\.jpg"),
+        (entry(5, "gone.jpg"), r"gone\.jpg .*2 boxes"),
+        (entry(6, "text.jpg"), "cannot be read"),
+        (entry(7, "film.gif"), r"\.gif"),
+        (entry(8, "../outside.png"), "outside"),
+        (entry(9, str(tree.root / "outside.png")), "outside"),
+        (entry(10, "sub/b.png", 63, 64), "64x64.* 63x64"),
+        (entry(11, "tiny.png", 9, 30), "9x30.* 10x10"),
+        (entry(12, "turned.jpg", 50, 30), "30x50 .*EXIF.* 50x30"),
     ]
     good = [entry(1, "a.jpg"), entry(13, "turned_right.jpg", 30, 50)]
     result = tree.run(
@@ -207,8 +209,7 @@ def test_bad_images_are_left_out_and_listed_with_their_boxes(tree):
     assert len(result.bad) == len(faults)
     for bad, (_, reason) in zip(result.bad, faults, strict=True):
         assert bad.annotation is None
-        with pytest.raises(AssertionError, match=reason):
-            raise AssertionError(bad.reason)
+        assert re.search(reason, bad.reason)
 
 
 def test_images_without_a_size_and_windows_paths_are_understood(tree):
@@ -217,7 +218,6 @@ def test_images_without_a_size_and_windows_paths_are_understood(tree):
 
 
 def test_a_sub_folder_named_images_does_not_lead_the_labels_astray(tree):
-    pytest.importorskip("ultralytics")
     from ultralytics.data.utils import img2label_paths
 
     picture(tree.images / "images" / "c.png")
@@ -228,7 +228,7 @@ def test_a_sub_folder_named_images_does_not_lead_the_labels_astray(tree):
 
 def test_splits_are_added_one_by_one(tree):
     tree.run("val")
-    assert "train: is the images of val" in (tree.out / "data.yaml").read_text()
+    assert "train: names the images of val" in (tree.out / "data.yaml").read_text()
     tree.run("train")
     text = (tree.out / "data.yaml").read_text()
     assert "split yet" not in text
@@ -282,13 +282,11 @@ def test_keys_the_user_added_stay(tree):
 def test_refusals_leave_everything_as_it_was(tree):
     tree.run("train")
     before = tree.everything()
-    with pytest.raises(
-        DataError, match=r"images/train exists and is not overwritten; delete this split or give another"
-    ):
+    with pytest.raises(DataError, match="images/train"):
         tree.run("train")
-    with pytest.raises(DataError, match=r"has the classes \['dog', 'cat'\], .* has \['dog', 'bird'\]"):
+    with pytest.raises(DataError, match=r"\['dog', 'cat'\].* \['dog', 'bird'\]"):
         tree.run("val", categories=[{"id": 7, "name": "bird"}, {"id": 3, "name": "dog"}])
-    with pytest.raises(DataError, match=r"split='valid' must be one of train, val, test"):
+    with pytest.raises(DataError, match=r"'valid' .*train, val, test"):
         tree.run("valid")
     assert tree.everything() == before
 
@@ -329,20 +327,17 @@ def test_a_failure_while_moving_into_place_takes_back_what_was_moved(tree, monke
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("{", r"instances\.json is no JSON \(.*\); give a COCO instances JSON"),
-        ("[1]", r"no COCO instances JSON: no list images and no list annotations and no list categories"),
-        ('{"images": [], "annotations": {}}', r"no list annotations and no list categories; it needs images"),
-        ('{"images": [], "annotations": [], "categories": []}', r"its list images is empty"),
-        ({"categories": []}, r"its list categories is empty"),
-        ({"categories": [{"id": 1}]}, r"categories\[0\]=\{'id': 1\} needs a whole-numbered id and a name"),
-        ({"categories": [{"id": 1, "name": "a"}] * 2}, r"category id 1 is there twice"),
-        ({"categories": [{"id": 1, "name": "a"}, {"id": 2, "name": "a"}]}, r"category name 'a' is there twice"),
-        ({"images": [{"id": 1}]}, r"images\[0\] has no id or no file_name"),
-        ({"annotations": [{"id": 1}]}, r"annotations\[0\] has no image_id"),
-        (
-            {"images": [entry(1, "x.jpg"), entry(2, "y.jpg")]},
-            r"none of its 2 images is usable with .*x\.jpg does not exist",
-        ),
+        ("{", r"instances\.json .*column 2"),
+        ("[1]", "images, annotations, categories"),
+        ('{"images": [], "annotations": {}}', "lists annotations, categories"),
+        ('{"images": [], "annotations": [], "categories": []}', "images .*empty"),
+        ({"categories": []}, "categories .*empty"),
+        ({"categories": [{"id": 1}]}, r"categories\[0\]=\{'id': 1\}"),
+        ({"categories": [{"id": 1, "name": "a"}] * 2}, "id 1"),
+        ({"categories": [{"id": 1, "name": "a"}, {"id": 2, "name": "a"}]}, "name 'a'"),
+        ({"images": [{"id": 1}]}, r"images\[0\] .*file_name"),
+        ({"annotations": [{"id": 1}]}, r"annotations\[0\] .*image_id"),
+        ({"images": [entry(1, "x.jpg"), entry(2, "y.jpg")]}, r"2 images .*x\.jpg"),
     ],
 )
 def test_what_is_no_coco_json_is_refused_in_one_line(tree, content, message):
@@ -355,15 +350,15 @@ def test_what_is_no_coco_json_is_refused_in_one_line(tree, content, message):
 
 
 def test_missing_files_and_folders_are_named(tree):
-    with pytest.raises(DataError, match=r"nothing\.json is no file; give a COCO instances JSON"):
+    with pytest.raises(DataError, match=r"nothing\.json"):
         from_coco(tree.root / "nothing.json", tree.images, tree.out)
     tree.images = tree.root / "nowhere"
-    with pytest.raises(DataError, match=r"nowhere is no folder; give the folder that the file_names"):
+    with pytest.raises(DataError, match=r"nowhere .*instances\.json"):
         tree.run()
     assert not tree.out.exists()
     tree.out.mkdir()
     (tree.out / "data.yaml").write_text("train: x\n")
-    with pytest.raises(DataError, match=r"data\.yaml has no names:, so from-coco did not make it"):
+    with pytest.raises(DataError, match=r"data\.yaml .*names:"):
         tree.run()
 
 
@@ -396,7 +391,7 @@ def test_the_summary_shows_the_counts_and_the_first_twenty(tree):
     text = text.replace(str(tree.root), "")  # pytest counts its folders
     assert "119" in text
     assert "120" not in text
-    assert "No box of: dog" in text
+    assert "box: dog" in text
     assert len(result.bad_file.read_text().splitlines()) == 31
 
 

@@ -167,7 +167,7 @@ def _matched(file: Path, entries: Sequence[Any], pictures: Sequence[Picture]) ->
         owners[match["id"]] = path
         said = (match.get("width", width), match.get("height", height))
         if said != (width, height):
-            raise DataError(f"{path} is {width}x{height}, but {said[0]}x{said[1]} in {file}")
+            raise DataError(f"{path} is {width}x{height}, but {file} gives {said[0]}x{said[1]}")
         found.append(match)
     return found
 

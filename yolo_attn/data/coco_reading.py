@@ -218,7 +218,7 @@ def _image(entry: dict[str, Any], images: Path) -> Image | str:
     said = (entry.get("width", width), entry.get("height", height))
     if said != (width, height):
         exif = " (rotated by its EXIF data, as in training)" if turned else ""
-        return f"is {width}x{height}{exif}, but {said[0]}x{said[1]} in the JSON"
+        return f"is {width}x{height}{exif}, but the JSON gives {said[0]}x{said[1]}"
     # Ultralytics replaces the last folder named images to find the labels
     folders = [part + "_" if part == "images" else part for part in relative.parts[:-1]]
     return Image(entry["id"], source, PurePosixPath(*folders, relative.name), width, height)
