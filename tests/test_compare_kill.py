@@ -9,7 +9,7 @@ import pytest
 import torch
 from ultralytics import YOLO
 
-from yolo_attn.comparison import child_processes, engine
+from yolo_attn.comparison import child_processes, engines
 from yolo_attn.experiment import records
 from yolo_attn.experiment.epochs import read_epochs
 from yolo_attn.experiment.plan import Plan
@@ -119,7 +119,7 @@ def test_a_run_killed_again_and_again_arrives_where_it_would_have(tmp_path, rect
 
         monkeypatch.setattr(child_processes, "command", command if moment else real)
         watch = Silent()
-        return engine.perform(plan, run, watch), watch
+        return engines.perform(plan, run, watch), watch
 
     epochs = []
     moments = ("second epoch", "half a best", "half a checkpoint", "half a stripped best", "before the validation")

@@ -11,8 +11,8 @@ from comparison import make
 from rich.console import Console
 
 from yolo_attn.comparison import remaining_time
-from yolo_attn.comparison.engine import Progress
 from yolo_attn.comparison.live_view import Live
+from yolo_attn.experiment.records import Progress
 
 SHOW_CURSOR, HIDE_CURSOR = "\x1b[?25h", "\x1b[?25l"
 

@@ -15,9 +15,10 @@ from comparison import make, quiet
 from made_up_experiment import empty_record
 from support import read_json
 
-from yolo_attn import atomic_files, report
+from yolo_attn import atomic_files
 from yolo_attn.atomic_files import write_hint
-from yolo_attn.comparison import child_processes, compare, engine, worker
+from yolo_attn.comparison import child_processes, engines, worker
+from yolo_attn.comparison.running import run_experiment
 from yolo_attn.errors import ArgumentError, DataError, DiskFullError, disk_full
 from yolo_attn.experiment import storage
 from yolo_attn.experiment.plan import Control
@@ -72,8 +73,7 @@ def pretend(tmp_path, monkeypatch):
     script = tmp_path / "pretender.py"
     script.write_text(PRETENDER)
     monkeypatch.setattr(child_processes, "command", lambda *words: [sys.executable, str(script), *map(str, words)])
-    monkeypatch.setattr(engine, "POLL", 0.05)
-    monkeypatch.setattr(report, "make", lambda folder, console, *, failed: {"failed": failed})
+    monkeypatch.setattr(engines, "POLL", 0.05)
 
     def tell(**behaviour):
         monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))
@@ -90,7 +90,7 @@ def log_of(plan):
 def test_every_model_is_trained_once_with_every_seed_and_kept(tmp_path, pretend):
     plan = make(tmp_path / "c", models=["a.yaml"], seeds="0-1")
     console = quiet()
-    assert compare(plan, console) == {"failed": {}}
+    assert run_experiment(plan, console) == {}
     everything = [
         "worker",
         "worker yolo11n-seed0",
@@ -104,17 +104,17 @@ def test_every_model_is_trained_once_with_every_seed_and_kept(tmp_path, pretend)
     assert "printed by a-seed1" in (plan.folder / "a-seed1" / "log.txt").read_text()
     (plan.folder / "cost.json").unlink()
     console = quiet()
-    compare(plan, console)
+    run_experiment(plan, console)
     assert log_of(plan)[:6] == everything
     assert "worker" not in " ".join(log_of(plan)[6:])  # nothing was run again
     assert "4 of 4 runs are finished" in console.file.getvalue()
 
 
 def test_a_comparison_grows(tmp_path, pretend):
-    compare(make(tmp_path / "c"), quiet())
+    run_experiment(make(tmp_path / "c"), quiet())
     plan = make(tmp_path / "c", seeds="0-1", controls=[Control("repeat", "yolo11n-repeat")])
     console = quiet()
-    compare(plan, console)
+    run_experiment(plan, console)
     assert "2 of 6 runs are finished; new: seeds 1; controls yolo11n-repeat" in " ".join(
         console.file.getvalue().split()
     )
@@ -142,12 +142,12 @@ def test_a_failed_run_is_reported_and_the_others_go_on(tmp_path, pretend, what, 
     plan = make(tmp_path / "c", models=["a.yaml", "b.yaml"])
     console = quiet()
     pretend(a_seed0=what)
-    ((name, given),) = compare(plan, console)["failed"].items()
+    ((name, given),) = run_experiment(plan, console).items()
     assert name == "a-seed0"
     assert re.fullmatch(reason, given)
     assert " ".join(given.split())[:30] in " ".join(console.file.getvalue().split())
     pretend()  # mended
-    assert compare(plan, quiet())["failed"] == {}
+    assert run_experiment(plan, quiet()) == {}
     assert [line for line in log_of(plan) if "-seed" in line] == [
         "worker yolo11n-seed0", "worker a-seed0", "worker b-seed0", "worker a-seed0"
     ]  # fmt: skip
@@ -158,7 +158,7 @@ def test_a_mistake_that_concerns_every_run_ends_the_comparison(tmp_path, pretend
     plan = make(tmp_path / "c")
     pretend(yolo11n_seed0=[error.__name__, "data d.yaml: no labels"])
     with pytest.raises(error, match=r"^data d\.yaml: no labels$"):
-        compare(plan, quiet())
+        run_experiment(plan, quiet())
     assert log_of(plan) == ["worker", "worker yolo11n-seed0"]
 
 
@@ -166,7 +166,7 @@ def test_a_mistake_is_found_before_the_first_training(tmp_path, pretend):
     plan = make(tmp_path / "c")
     pretend(**{"worker!": ["ArgumentError", "'epoch' is no argument"]})
     with pytest.raises(ArgumentError, match=r"^'epoch' is no argument$"):
-        compare(plan, quiet())
+        run_experiment(plan, quiet())
     assert log_of(plan) == ["worker"]
 
 
@@ -174,14 +174,14 @@ def test_an_interruption_says_how_to_go_on(tmp_path, pretend):
     pretend(v_seed0="interrupted")
     plan, console = make(tmp_path / "c", models=["v.yaml"]), quiet()
     with pytest.raises(KeyboardInterrupt):
-        compare(plan, console)
-    assert "Interrupted. The same command goes on where this stopped" in console.file.getvalue()
+        run_experiment(plan, console)
+    assert "Interrupted. " in console.file.getvalue()
 
 
 def test_failed_measurement_leaves_the_accuracy(tmp_path, pretend):
     console = quiet()
     pretend(**{"cost_measurement!": [None, "RuntimeError: no"]})
-    assert compare(make(tmp_path / "c"), console) == {"failed": {}}
+    assert run_experiment(make(tmp_path / "c"), console) == {}
     assert "No costs: RuntimeError: no" in console.file.getvalue()
 
 
@@ -200,7 +200,7 @@ def test_a_record_that_does_not_belong_here_is_refused_and_kept(tmp_path, preten
     record.parent.mkdir()
     record.write_text(content)
     with pytest.raises(DataError, match=match):
-        compare(plan, quiet())
+        run_experiment(plan, quiet())
     assert record.read_text() == content
     assert not (plan.folder / "log.txt").exists()
 
@@ -211,9 +211,10 @@ def test_a_run_ends_when_the_comparison_is_killed(tmp_path, pretend, monkeypatch
     plan = make(tmp_path / "c")
     pretend(yolo11n_seed0="slow")
     code = (
-        "import sys; from yolo_attn.comparison import Plan, child_processes as children, compare; "
+        "import sys; from yolo_attn.comparison import child_processes as children; "
+        "from yolo_attn.comparison.running import run_experiment; from yolo_attn.experiment.plan import Plan; "
         f"children.command = lambda *words: [sys.executable, {str(tmp_path / 'pretender.py')!r}, *map(str, words)]; "
-        f"compare(Plan.load({str(plan.folder)!r}))"
+        f"run_experiment(Plan.load({str(plan.folder)!r}))"
     )
     plan.claim()
     process = subprocess.Popen(
@@ -235,15 +236,15 @@ def test_a_run_ends_when_the_comparison_is_killed(tmp_path, pretend, monkeypatch
 def test_progress_is_what_the_process_and_the_table_say(tmp_path):
     plan = make(tmp_path / "c", arguments={"epochs": 4})
     run = plan.runs[0]
-    assert engine.read_progress(plan, run) == Progress("starting", 0, 4)
+    assert engines.read_progress(plan, run) == Progress("starting", 0, 4)
     run.folder.mkdir(parents=True)
     (run.folder / "results.csv").write_text("epoch,time\n1,5\n2,9\n")  # all that a training on several GPUs leaves
-    assert engine.read_progress(plan, run) == Progress("training", 2, 4)
+    assert engines.read_progress(plan, run) == Progress("training", 2, 4)
     write_hint(run.progress, storage.encode(Progress("training", 2, 4, 5, 10)))
-    told = engine.read_progress(plan, run)
+    told = engines.read_progress(plan, run)
     assert told == Progress("training", 2, 4, 5, 10)
     run.progress.write_text("{")
-    assert engine.read_progress(plan, run) == Progress("training", 2, 4)
+    assert engines.read_progress(plan, run) == Progress("training", 2, 4)
 
 
 def test_a_full_disk_is_one_line_and_what_was_written_is_whole(tmp_path, monkeypatch, capsys):

@@ -7,8 +7,9 @@ import shutil
 import pytest
 from comparison import quiet
 
-from yolo_attn.comparison import Plan, compare
+from yolo_attn.comparison.running import run_experiment
 from yolo_attn.errors import DataError, UserError
+from yolo_attn.experiment.plan import Plan
 from yolo_attn.metrics import boxes_to_coco, compute_metrics
 
 
@@ -77,7 +78,7 @@ def test_mistakes_are_one_line_and_train_nothing(tmp_path, rectangles):
         words = {"base": "yolo11n.yaml", "models": ["yolov8n.yaml"], "data": str(rectangles)} | changes
         plan = Plan.make(**words, folder=tmp_path / "mistake")
         with pytest.raises(UserError, match=match) as caught:
-            compare(plan, quiet())
+            run_experiment(plan, quiet())
         assert "\n" not in str(caught.value)
         assert not list(plan.folder.rglob("*.pt"))
         assert not list(plan.folder.rglob("record.json"))

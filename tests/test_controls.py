@@ -52,7 +52,7 @@ def written(folder, control):
 def test_identity_for_every_yaml_of_the_project(stem, tmp_path):
     family, what = stem.split("-")
     base, variant = f"{family}n.yaml", f"{family}n-{what}.yaml"
-    (control,) = controls.make("identity", base, [variant], {})
+    (control,) = controls.make_controls(["identity"], base, [variant], {})
     assert (control.kind, control.name, control.variants) == ("identity", f"{family}n-{what}-identity", (variant,))
     _, content = written(tmp_path, control)
     assert content["scale"] == "n"
@@ -62,7 +62,7 @@ def test_identity_for_every_yaml_of_the_project(stem, tmp_path):
 
 
 def test_every_identity_is_read_where_the_variants_layer_is(tmp_path):
-    (control,) = controls.make("identity", "yolo11n.yaml", ["yolo11n-afpn.yaml"], {})
+    (control,) = controls.make_controls(["identity"], "yolo11n.yaml", ["yolo11n-afpn.yaml"], {})
     rows = written(tmp_path, control)[1]["head"]
     assert rows[:3] == [[4, 1, "nn.Identity", []], [6, 1, "nn.Identity", []], [10, 1, "nn.Identity", []]]
     assert [row[0] for row in rows[4::3][:2]] == [[-1, 12], [-1, 11]]
@@ -75,7 +75,7 @@ def test_every_identity_is_read_where_the_variants_layer_is(tmp_path):
 
 def test_variants_with_the_same_places_share_a_control():
     models = ["yolo11n-ema.yaml", "yolo11n-gla.yaml", "yolo11n-soft.yaml", "yolo11n-pmfs.yaml"]
-    made = controls.make_all(["identity:yolo11n-ema.yaml", "identity"], "yolo11n.yaml", models, {})
+    made = controls.make_controls(["identity:yolo11n-ema.yaml", "identity"], "yolo11n.yaml", models, {})
     assert [(c.name, c.variants) for c in made] == [
         ("yolo11n-ema-identity", ("yolo11n-ema.yaml", "yolo11n-soft.yaml")),
         # one row stands last in the backbone's list, one first in the head's: the same model
@@ -112,12 +112,16 @@ def test_names_without_a_scales_letter(tmp_path, monkeypatch):
     for name, source in (("small.yaml", "yolo11"), ("mine.yaml", "yolo11-ema")):
         content = {k: v for k, v in model_graph.load(f"{source}.yaml").items() if k != "scale"}
         Path(name).write_text(yaml.safe_dump(content, sort_keys=False))
-    (control,) = controls.make("identity", "small.yaml", ["mine.yaml"], {})
+    (control,) = controls.make_controls(["identity"], "small.yaml", ["mine.yaml"], {})
     assert control.name == "mine-identity"
     assert model_graph.build(written(tmp_path, control)[1]).scale == "n"
-    (control,) = controls.make("identity", "small.yaml", ["yolo11n-ema.yaml"], {})  # 'small' has no letter, this has
+    (control,) = controls.make_controls(
+        ["identity"], "small.yaml", ["yolo11n-ema.yaml"], {}
+    )  # 'small' has no letter, this has
     assert control.name == "small-identity"
-    (control,) = controls.make("identity", "yolo11s.yaml", ["mine.yaml"], {})  # built at n, but its places count
+    (control,) = controls.make_controls(
+        ["identity"], "yolo11s.yaml", ["mine.yaml"], {}
+    )  # built at n, but its places count
     assert control.name == "yolo11s-mine-identity"
     assert written(tmp_path, control)[1]["scale"] == "s"
 
@@ -135,7 +139,7 @@ def test_capacity_comes_as_close_as_any_width_does(variant, measure, tmp_path):
     base, model = model_graph.load("yolo11n.yaml"), f"yolo11n-{variant}.yaml"
     measured = getattr(model_sizes, measure)
     goal = measured(model_graph.load(model))
-    (control,) = controls.make(f"capacity:{measure}", "yolo11n.yaml", [model], {"pretrained": True})
+    (control,) = controls.make_controls([f"capacity:{measure}"], "yolo11n.yaml", [model], {"pretrained": True})
     file, content = written(tmp_path, control)
     off = abs(measured(content) - goal)
     assert off < min(abs(measured(base) - goal), 0.025 * goal)
@@ -164,7 +168,7 @@ def test_a_width_at_which_a_layer_cannot_run_is_passed_over():
 def test_a_narrower_base_for_a_smaller_variant(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     file = hand_made.write(tmp_path, "yolo11n-small.yaml", {**hand_made.shipped(), "scales": {"n": [0.3, 0.2, 1024]}})
-    (control,) = controls.make("capacity", "yolo11n.yaml", [file], {})
+    (control,) = controls.make_controls(["capacity"], "yolo11n.yaml", [file], {})
     found = written(tmp_path, control)[1]
     assert capacity_control.width_of(found) < 0.25
     assert model_sizes.parameters(found) == pytest.approx(model_sizes.parameters(model_graph.load(file)), rel=0.1)
@@ -172,13 +176,13 @@ def test_a_narrower_base_for_a_smaller_variant(tmp_path, monkeypatch):
 
 def test_a_base_that_has_the_size_already_gets_no_control(capsys):
     said = []
-    assert controls.make("capacity", "yolo11n.yaml", ["yolo11n-ema.yaml"], {}, said.append) == []
+    assert controls.make_controls(["capacity"], "yolo11n.yaml", ["yolo11n-ema.yaml"], {}, said.append) == []
     assert said == [
         "control=capacity: none for yolo11n-ema: yolo11n comes closest at its own width, 2,624,080 parameters where "
         "yolo11n-ema has 2,624,976 parameters, within 0.04 %"
     ]
     assert capsys.readouterr().err == ""
-    controls.make("capacity", "yolo11n.yaml", ["yolo11n-ema.yaml"], {})
+    controls.make_controls(["capacity"], "yolo11n.yaml", ["yolo11n-ema.yaml"], {})
     assert capsys.readouterr().err == said[0] + "\n"
 
 
@@ -217,14 +221,14 @@ def test_items():
 )
 def test_items_that_cannot_be_read(item, text):
     with pytest.raises(ArgumentError, match=text):
-        controls.make_all(["repeat", item], "yolo11n.yaml", ["yolo11n-ema.yaml"], {})
+        controls.make_controls(["repeat", item], "yolo11n.yaml", ["yolo11n-ema.yaml"], {})
 
 
 def test_no_variant_to_make_it_for():
     with pytest.raises(
         ArgumentError, match="control=capacity: there is no variant to make it for; name one with models="
     ):
-        controls.make("capacity", "yolo11n.yaml", [], {})
+        controls.make_controls(["capacity"], "yolo11n.yaml", [], {})
 
 
 @pytest.mark.parametrize(("base", "model"), [("yolo11n.pt", "yolo11n-ema.yaml"), ("yolo11n.yaml", "best.pt")])
@@ -232,7 +236,7 @@ def test_a_checkpoint_has_no_rows(base, model):
     with pytest.raises(
         ArgumentError, match=r"control=identity: \w+\.pt is no model YAML, .* the weights as pretrained="
     ):
-        controls.make("identity", base, [model], {})
+        controls.make_controls(["identity"], base, [model], {})
 
 
 @pytest.mark.parametrize("weights", ["yolo11n.pt", Path("w.pt")])
@@ -240,15 +244,15 @@ def test_a_wider_model_cannot_take_weights(weights):
     with pytest.raises(
         ArgumentError, match=rf"cannot take the weights of pretrained={weights}, .*\(pretrained=False\)"
     ):
-        controls.make_all(["repeat", "capacity"], "yolo11n.yaml", ["yolo11n-pmfs.yaml"], {"pretrained": weights})
-    assert controls.make("repeat", "yolo11n.yaml", [], {"pretrained": weights})[0].name == "yolo11n-repeat"
+        controls.make_controls(["repeat", "capacity"], "yolo11n.yaml", ["yolo11n-pmfs.yaml"], {"pretrained": weights})
+    assert controls.make_controls(["repeat"], "yolo11n.yaml", [], {"pretrained": weights})[0].name == "yolo11n-repeat"
 
 
 def test_a_variant_of_another_model():
     with pytest.raises(
         ArgumentError, match=r"yolov8n-gsop.yaml has only \d+ of the \d+ layers of yolov3.yaml; an identity"
     ):
-        controls.make("identity", "yolov3.yaml", ["yolov8n-gsop.yaml"], {})
+        controls.make_controls(["identity"], "yolov3.yaml", ["yolov8n-gsop.yaml"], {})
     with pytest.raises(ArgumentError, match=r"yolo11n.yaml has no layer more than yolo11n.yaml behind which"):
         identity_control.with_identities(model_graph.load("yolo11n.yaml"), model_graph.load("yolo11n.yaml"))
 
@@ -262,12 +266,12 @@ def test_no_width_comes_near():
 
 
 def test_the_plan_takes_them(tmp_path):
-    made = controls.make_all(["identity", "repeat"], "yolo11n.yaml", ["yolo11n-ema.yaml"], {})
+    made = controls.make_controls(["identity", "repeat"], "yolo11n.yaml", ["yolo11n-ema.yaml"], {})
     plan = Plan.make("yolo11n.yaml", ["yolo11n-ema.yaml"], "d.yaml", folder=tmp_path / "f", controls=made)
     plan.save()
     entry = next(e for e in plan.planned_models if e.control == "identity")
     assert (entry.name, entry.variants) == ("yolo11n-ema-identity", ("yolo11n-ema",))
-    assert model_graph.load(entry.model)["scale"] == "n"
+    assert model_graph.load(entry.file)["scale"] == "n"
     assert next(e for e in plan.planned_models if e.control == "repeat").file == "yolo11n.yaml"
 
 
@@ -289,7 +293,7 @@ def test_an_identity_control_trains_to_the_bases_numbers(variant, start, tmp_pat
     if start == "checkpoint":
         YOLO("yolo11n.yaml").save(tmp_path / "weights.pt")
         words["pretrained"] = str(tmp_path / "weights.pt")
-    (control,) = controls.make("identity", "yolo11n.yaml", [f"yolo11n-{variant}.yaml"], {})
+    (control,) = controls.make_controls(["identity"], "yolo11n.yaml", [f"yolo11n-{variant}.yaml"], {})
     file, _ = written(tmp_path, control)
     base = epochs_of("yolo11n.yaml", data, tmp_path / "base", **words)
     assert epochs_of(file, data, tmp_path / "control", **words) == base

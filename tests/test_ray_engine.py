@@ -20,10 +20,10 @@ from ray.cluster_utils import Cluster
 from ray_grids import Notes, starts
 from support import read_json
 
-from yolo_attn.comparison import Plan
-from yolo_attn.comparison.engine import OneByOne
+from yolo_attn.comparison.engines import OneByOne
 from yolo_attn.comparison.ray import cluster_engine
 from yolo_attn.errors import ArgumentError, DataError
+from yolo_attn.experiment.plan import Plan
 
 TESTS = str(Path(__file__).parent)
 # Ray's own sockets and files are closed when the processes end

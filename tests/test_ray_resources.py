@@ -7,8 +7,8 @@ import sys
 
 import pytest
 
-from yolo_attn.comparison import engine_choice
-from yolo_attn.comparison.engine import OneByOne
+from yolo_attn.comparison import engines
+from yolo_attn.comparison.engines import OneByOne
 from yolo_attn.comparison.ray import resources
 from yolo_attn.comparison.ray.resources import Node, check_device, share
 from yolo_attn.errors import ArgumentError
@@ -18,16 +18,16 @@ HEAD = Node("d", "head", 0, 0)
 
 
 def test_one_after_the_other_is_the_default():
-    assert isinstance(engine_choice.make(), OneByOne)
-    assert isinstance(engine_choice.make("one-by-one"), OneByOne)
+    assert isinstance(engines.choose_engine(), OneByOne)
+    assert isinstance(engines.choose_engine("one-by-one"), OneByOne)
 
 
 @pytest.mark.parametrize(
     ("words", "line"),
     [
-        ({"engine": "raay"}, r"engine=raay is none of one-by-one, ray\. Did you mean 'ray'\?"),
-        ({"gpus_per_run": "0.5"}, r"gpus_per_run=0\.5 belongs to engine=ray"),
-        ({"engine": "one-by-one", "address": "auto"}, r"address=auto belongs to engine=ray"),
+        ({"engine": "raay"}, r"engine=raay .*'ray'"),
+        ({"gpus_per_run": "0.5"}, r"gpus_per_run=0\.5 .*engine=ray"),
+        ({"engine": "one-by-one", "address": "auto"}, r"address=auto .*engine=ray"),
         ({"engine": "ray", "gpus_per_run": "half"}, r"gpus_per_run=half must be a number above 0, e\.g\. 0\.5"),
         ({"engine": "ray", "gpus_per_run": "0"}, r"gpus_per_run=0 must be a number above 0"),
         ({"engine": "ray", "gpus_per_run": "nan"}, r"gpus_per_run=nan must be a number above 0"),
@@ -38,19 +38,17 @@ def test_one_after_the_other_is_the_default():
 )
 def test_words_that_cannot_be_used(words, line):
     with pytest.raises(ArgumentError, match=line):
-        engine_choice.make(**words)
+        engines.choose_engine(**words)
 
 
 def test_without_ray_it_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(ArgumentError, match=r'^engine=ray needs the package ray; pip install "yolo-attn\[ray\]"$'):
-        engine_choice.make("ray")
+        engines.choose_engine("ray")
 
 
 def test_the_engine_is_imported_without_ray_torch_and_ultralytics():
-    names = [
-        f"yolo_attn.comparison.{name}" for name in ("ray.cluster_engine", "ray.node_run", "engine_choice", "live_view")
-    ]
+    names = [f"yolo_attn.comparison.{name}" for name in ("ray.cluster_engine", "ray.node_run", "engines", "live_view")]
     heavy = ("ray", "torch", "ultralytics")
     script = f"import sys, {', '.join(names)}; print([name for name in {heavy} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True)

@@ -125,14 +125,14 @@ def test_names_that_trackers_refuse(tmp_path):
 
 
 def test_the_process_of_a_run_gets_them(tmp_path, monkeypatch):
-    from yolo_attn.comparison import child_processes, engine
+    from yolo_attn.comparison import child_processes, engines
 
     given = {}
     monkeypatch.setattr(child_processes, "start", lambda *a, extra, **k: given.update(extra))
     monkeypatch.setattr(child_processes, "wait", lambda *a: 1)
     monkeypatch.setattr(child_processes, "concerns_every_run", lambda error: False)
     plan = Plan.make("yolo11n.yaml", ["yolo11n-ema.yaml"], "d.yaml", folder=tmp_path / "my exp", seeds=[3])
-    engine.perform(plan, plan.runs[1], None)
+    engines.perform(plan, plan.runs[1], None)
     assert (given["WANDB_RUN_GROUP"], given["MLFLOW_RUN"]) == ("my exp", "yolo11n-ema-seed3")
 
 

@@ -11,7 +11,6 @@ from . import words
 
 OWN_WORDS = ("base", "models", "data", "seeds", "control", "split", "folder")
 ENGINE_WORDS = ("engine", "gpus_per_run", "cpus_per_run", "address")  # who performs it, not what is compared
-SEEDS = "0-2"
 HELP = """\
 yolo-attn compare: does it help, and what does it cost?
 
@@ -52,8 +51,8 @@ def run(given: Sequence[str], defaults: Mapping[str, object] | None = None) -> i
         print(HELP, end="")
         return 0
     register()
-    from ..comparison import Plan, compare, controls, engine_choice
-    from ..integration.queries import data_sets, yolo_command
+    from ..integration.queries import yolo_command
+    from ..report import compare_models
 
     own_words = [*OWN_WORDS, *ENGINE_WORDS]
     known = [*own_words, *yolo_command.words()]
@@ -78,32 +77,10 @@ def run(given: Sequence[str], defaults: Mapping[str, object] | None = None) -> i
             "models=yolo11n-ema.yaml data=digits.yaml seeds=0-2 imgsz=128 epochs=30"
         )
     base, models = str(own["base"]), _several(own.get("models", ()))
-    for model in (base, *models):
-        yolo_command.check_model(model)
-    data_sets.check_exists(str(own["data"]))
-    engine = engine_choice.make(*(own.get(word) for word in ENGINE_WORDS))
-    plan = Plan.make(
-        base,
-        models,
-        str(own["data"]),
-        seeds=own.get("seeds", SEEDS),
-        arguments=chosen,
-        folder=own.get("folder"),
-        split=str(own.get("split", "auto")),
-    )
-    if own.get("control"):
-        made = controls.make_all(_several(own["control"]), base, models, chosen)
-        plan = Plan.make(
-            base,
-            models,
-            plan.data,
-            seeds=plan.seeds,
-            arguments=chosen,
-            folder=plan.folder,
-            split=plan.split,
-            controls=made,
-        )
-    results = compare(plan, engine=engine)
+    kinds = _several(own["control"]) if own.get("control") else []
+    rest = {name: value for name, value in own.items() if name not in ("base", "models", "control")}
+    rest["data"] = str(rest["data"])
+    results = compare_models.compare(base, models, control=kinds, **rest, **chosen)
     return 1 if results["failed"] else 0
 
 

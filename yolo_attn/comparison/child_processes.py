@@ -76,7 +76,7 @@ def environment(extra: dict[str, str] | None = None) -> dict[str, str]:
     return found
 
 
-def mistake(left: Path, status: int, log: Path | None = None) -> UserError:
+def error_of(left: Path, status: int, log: Path | None = None) -> UserError:
     """Return the error a child left in ``left``, of the class it had there if the user made the mistake.
 
     Args:

@@ -92,8 +92,8 @@ class _Made:
     note: str
 
 
-def make_all(
-    items: Iterable[str], base: str, models: Sequence[str], train: Mapping[str, Any], say: Say | None = None
+def make_controls(
+    items: Iterable[str], base: str, models: Sequence[str], arguments: Mapping[str, Any], say: Say | None = None
 ) -> list[Control]:
     """Return the controls of a comparison; variants for which they are the same model share one.
 
@@ -101,7 +101,7 @@ def make_all(
         items: As :func:`parse` reads them.
         base: Model YAML of the baseline.
         models: Model YAMLs of the variants.
-        train: Words of the training.
+        arguments: Arguments of the training.
         say: Gets a line about each control that is left out; by default it goes to stderr.
 
     Raises:
@@ -111,7 +111,7 @@ def make_all(
     every = [parse(item, models) for item in items]
     made: list[_Made] = []
     for wanted in every:
-        _check(wanted, base, train)  # all of them before the first model is built
+        _check(wanted, base, arguments)  # all of them before the first model is built
     for wanted in every:
         if wanted.kind == "identity":
             made += _identity(base, wanted)
@@ -124,14 +124,7 @@ def make_all(
     return controls
 
 
-def make(
-    item: str, base: str, models: Sequence[str], train: Mapping[str, Any], say: Say | None = None
-) -> list[Control]:
-    """Return the controls of one item; see :func:`make_all`."""
-    return make_all([item], base, models, train, say)
-
-
-def _check(wanted: Wanted, base: str, train: Mapping[str, Any]) -> None:
+def _check(wanted: Wanted, base: str, arguments: Mapping[str, Any]) -> None:
     """Refuse what cannot be made of these words.
 
     Raises:
@@ -145,7 +138,7 @@ def _check(wanted: Wanted, base: str, train: Mapping[str, Any]) -> None:
                 f"control={wanted.kind}: {model} is no model YAML, and a control is made of its rows; give the YAML "
                 "as the model and the weights as pretrained="
             )
-    weights = train.get("pretrained")
+    weights = arguments.get("pretrained")
     named = isinstance(weights, (str, Path)) and str(weights) not in ("", "True", "False", "None")
     if wanted.kind == "capacity" and named:
         raise ArgumentError(

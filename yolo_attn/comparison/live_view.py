@@ -23,7 +23,7 @@ VAL = "metrics/mAP50-95(B)"
 
 
 class Live:
-    """Shows what happens to the runs; a :class:`yolo_attn.comparison.engine.Watch`, used as a context manager.
+    """Shows what happens to the runs; a :class:`yolo_attn.comparison.engines.Watch`, used as a context manager.
 
     It draws when it is told something, so that it needs no thread of its own.
 

@@ -24,7 +24,7 @@ from ...experiment.plan import Plan, Run
 from ...experiment.records import read_record
 from ...experiment.storage import decode
 from .. import child_processes, tracker_names
-from ..engine import Watch, read_progress
+from ..engines import Watch, read_progress
 from . import node_run, resources
 from .node_run import Outcome, Parcel
 
@@ -77,7 +77,7 @@ class RayEngine:
         load_ray()
 
     def perform(self, plan: Plan, runs: Sequence[Run], watch: Watch) -> None:
-        """Perform ``runs``; see :class:`yolo_attn.comparison.engine.Engine`.
+        """Perform ``runs``; see :class:`yolo_attn.comparison.engines.Engine`.
 
         Raises:
             ArgumentError: If the recipe names GPUs, there is no cluster at the address, no node can ever take a run, or a
@@ -290,7 +290,7 @@ class _Grid:
         if outcome.status == 0 and self.has_record(run):
             self.watch.finished(run)
             return
-        mistake = child_processes.mistake(run.error, outcome.status, run.log)
+        mistake = child_processes.error_of(run.error, outcome.status, run.log)
         if child_processes.concerns_every_run(mistake):
             raise type(mistake)(f"on {outcome.host}: {mistake}")
         self.watch.failed(run, str(mistake))
