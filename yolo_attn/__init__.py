@@ -1,59 +1,42 @@
-"""Attention layers for Ultralytics YOLO model YAMLs.
+"""Attention layers for Ultralytics YOLO, and an honest comparison of models.
 
-Importing this package is cheap on purpose (neither torch nor Ultralytics): the interpreter does it at every start.
+Importing this package imports neither torch nor Ultralytics: every interpreter imports it at its start.
 """
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
-
+    from .integration import install, uninstall
     from .integration.weights.checkpoint_transfer import transfer
+    from .integration.weights.loading import load
+    from .model_yaml.checking import check
     from .model_yaml.placing import Insertion, place
+    from .registry import register
 
 __version__ = "0.1.0"
-__all__ = ["Insertion", "place", "register", "transfer", "unregister"]
+__all__ = ["Insertion", "check", "install", "load", "place", "register", "transfer", "uninstall"]
+
+_MODULES = {  # name -> the module that defines it, imported when the name is first used
+    "Insertion": "model_yaml.placing",
+    "check": "model_yaml.checking",
+    "install": "integration",
+    "load": "integration.weights.loading",
+    "place": "model_yaml.placing",
+    "register": "registry",
+    "transfer": "integration.weights.checkpoint_transfer",
+    "uninstall": "integration",
+}
 
 
-def register(name: str | None = None, **spec: "Any") -> "Any":
-    """Make layers known to Ultralytics.
+def __getattr__(name: str) -> object:
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    import importlib
 
-    ``yolo_attn.register()`` teaches this process's Ultralytics every installed layer; the start-up hook does the same
-    by itself unless ``YOLO_ATTN_AUTOLOAD=0``. Calling it again changes nothing.
-
-    ``@yolo_attn.register("Name", paper=...)`` makes a module class of your own a layer type; the arguments are those
-    of :class:`yolo_attn.registry.BlockSpec`.
-
-    Raises:
-        ValueError: If Ultralytics or another block already has that name.
-    """
-    from . import integration
-
-    if name is None:
-        if spec:
-            raise TypeError(f"register() without a layer name takes no arguments, got {sorted(spec)}")
-        integration.install()
-        return None
-    from . import registry
-
-    integration.guard_names()
-    return registry.register(name, **spec)
+    if name == "register":  # refuse names of Ultralytics' layers from now on
+        importlib.import_module(".integration", __name__).guard_names()
+    value = globals()[name] = getattr(importlib.import_module(f".{_MODULES[name]}", __name__), name)
+    return value
 
 
-def unregister() -> None:
-    """Undo ``register()``: Ultralytics is as it was before, in this process."""
-    from . import integration
-
-    integration.uninstall()
-
-
-def __getattr__(name: str) -> "Any":
-    """Import what is used by few programs only when it is asked for."""
-    if name in ("Insertion", "place"):
-        from .model_yaml import placing as module
-
-        return getattr(module, name)
-    if name == "transfer":
-        from .integration.weights.checkpoint_transfer import transfer
-
-        return transfer
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+def __dir__() -> list[str]:
+    return [*globals(), *_MODULES]

@@ -1,19 +1,19 @@
-"""The errors a user's input can cause. Each message is one line that names the thing and what would work.
+"""The errors that a user's input can cause, and which exceptions are a user's mistake.
 
-The command line prints the line and exits with 2; from Python and from ``yolo`` the same words arrive as an exception.
+Each message is one line: what is wrong, where, and what to write instead. The command line prints it and exits with 2.
+Any other exception is a fault of this package and keeps its traceback.
 """
 
 from __future__ import annotations
 
 import errno
 import traceback
-from pathlib import Path, PurePath
-
-import yaml
+from fnmatch import fnmatch
+from pathlib import Path
 
 
 class UserError(Exception):
-    """Base of everything that is wrong with what was asked for, not with this package."""
+    """Base class of the errors that a user's input causes."""
 
 
 class LayerError(UserError, ValueError):
@@ -21,7 +21,7 @@ class LayerError(UserError, ValueError):
 
 
 class DataError(UserError, ValueError):
-    """A data set is missing, or holds images or labels that cannot be used."""
+    """A data set is missing, or has images or labels that cannot be used."""
 
 
 class CheckpointError(UserError, RuntimeError):
@@ -29,59 +29,88 @@ class CheckpointError(UserError, RuntimeError):
 
 
 class ArgumentError(UserError, ValueError):
-    """A word on the command line is unknown or misspelt."""
+    """An argument is unknown, missing or invalid."""
 
 
 class DiskFullError(UserError, OSError):
-    """There is no space left to write to; what was written before is whole."""
+    """The disk is full. The files written before are complete."""
 
 
 class UnsupportedUltralyticsError(UserError, RuntimeError):
-    """The installed Ultralytics is not built the way the integration knows how to extend."""
+    """The installed Ultralytics differs from what the integration can extend."""
 
 
-def user_error_in(error: BaseException | None) -> UserError | None:
-    """Return the user's mistake that ``error`` is or was raised from, or None: Ultralytics wraps some of them."""
+# Where Ultralytics reports a user's mistake: module, functions, exceptions. The function is Ultralytics' innermost
+# frame. Versions differ in which of them exist.
+_INVALID = (ValueError, TypeError, SyntaxError, AssertionError, OSError)
+_REPORTS: tuple[tuple[str, tuple[str, ...], tuple[type[Exception], ...]], ...] = (
+    # arguments and their values
+    ("ultralytics.cfg", ("check_*", "get_cfg", "_handle_*", "merge_equals_args", "parse_*", "entrypoint"), _INVALID),
+    ("ultralytics.utils.checks", ("check_imgsz", "check_suffix", "check_file", "check_yaml"), _INVALID),
+    ("ultralytics.utils.torch_utils", ("select_device",), (ValueError,)),
+    ("ultralytics.engine.model", ("_check_is_pytorch_model", "_smart_load"), (TypeError, NotImplementedError)),
+    ("ultralytics.engine.trainer", ("build_optimizer",), (NotImplementedError,)),  # optimizer=
+    ("ultralytics.engine.trainer", ("_setup_train",), (RuntimeError,)),  # freeze= leaves nothing to train
+    ("ultralytics.engine.trainer", ("check_resume", "resume_training"), _INVALID),
+    ("ultralytics.trackers.track", ("on_predict_start",), _INVALID),
+    # export: formats, their arguments, and packages that are not installed
+    ("ultralytics.engine.exporter", ("__call__", "validate_args", "export_*"), (*_INVALID, ImportError)),
+    ("ultralytics.utils.export.*", ("*",), (AssertionError, ImportError)),
+    ("ultralytics.utils.checks", ("check_requirements", "check_version"), (AssertionError, ImportError)),
+    ("ultralytics.utils.benchmarks", ("benchmark",), (AssertionError,)),
+    # files: model YAMLs, data YAMLs, checkpoints, images
+    ("ultralytics.utils", ("load", "yaml_load"), _INVALID),
+    ("ultralytics.data.utils", ("check_*_dataset", "find_dataset_yaml", "get_split_fraction"), _INVALID),
+    ("ultralytics.data.base", ("get_img_files",), _INVALID),
+    ("ultralytics.data.dataset", ("get_labels", "cache_labels", "verify_labels"), (*_INVALID, RuntimeError)),
+    ("ultralytics.data.loaders", ("__init__", "_single_check"), _INVALID),
+    ("ultralytics.data.build", ("check_source", "load_inference_source"), _INVALID),
+    ("ultralytics.engine.validator", ("__call__",), (FileNotFoundError,)),
+    ("ultralytics.nn.tasks", ("torch_safe_load", "load_checkpoint", "attempt_load_*"), (*_INVALID, ImportError)),
+    ("ultralytics.nn.autobackend", ("check_class_names", "__init__"), (KeyError, TypeError)),
+    ("ultralytics.utils.downloads", ("*",), (OSError,)),
+)
+
+
+def user_error_in(error: BaseException | None, folder: Path | None = None) -> UserError | None:
+    """Return the user's mistake behind an exception, or None if it is a fault of this package.
+
+    A mistake is a UserError, a full disk, or an exception by which Ultralytics reports invalid input.
+
+    Args:
+        error: What was raised.
+        folder: Where files were written, for the message about a full disk; by default the working folder.
+    """
+    if (full := disk_full(error, folder or Path.cwd())) is not None:
+        return full
     while error is not None and not isinstance(error, UserError):
+        if _is_reported(error):
+            lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+            return UserError(" ".join(lines[:2]) or type(error).__name__)  # what follows is Ultralytics' help
         error = error.__cause__
     return error
 
 
-def disk_full(error: BaseException, folder: Path) -> DiskFullError | None:
-    """Return the line for a write that failed as the disk of ``folder`` is full; None if that is not what happened."""
-    cause: BaseException | None = error
-    while cause is not None:
-        full = isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT)
-        # torch's own file writer says it in words only
-        if full or "No space left on device" in str(cause) or "PytorchStreamWriter failed" in str(cause):
-            return DiskFullError(
-                f"no space left on the disk of {folder}; free some, and the same command goes on where this stopped"
-            )
-        cause = cause.__cause__ or cause.__context__
+def disk_full(error: BaseException | None, folder: Path) -> DiskFullError | None:
+    """Return the error for a write that failed because the disk of ``folder`` is full; None for anything else."""
+    while error is not None:
+        full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+        # torch's own file writer only says so in its message
+        if full or "No space left on device" in str(error) or "PytorchStreamWriter failed" in str(error):
+            return DiskFullError(f"the disk of {folder} is full; free some space, then rerun the command to resume")
+        error = error.__cause__ or error.__context__
     return None
 
 
-# Files of Ultralytics that look at what the user wrote; what they raise is about that.
-_LOOKS_AT_INPUT = ("cfg", "utils", "nn/tasks.py", "data", "engine/model.py", "engine/exporter.py", "engine/trainer.py")
-_ABOUT_INPUT = (OSError, ValueError, TypeError, SyntaxError, AssertionError, ImportError)
-
-
-def line_of(error: BaseException) -> str | None:
-    """Return a complaint about input as one line, or None where the exception looks like a fault."""
-    if isinstance(error, RuntimeError) and error.__cause__ is not None:
-        error = error.__cause__  # "Dataset ... error", raised from the complaint
-    if isinstance(error, yaml.YAMLError):
-        return f"not valid YAML: {' '.join(str(error).split())}"
-    if not isinstance(error, _ABOUT_INPUT):
-        return None
-    frames = traceback.extract_tb(error.__traceback__)
-    if not frames:
-        return None
-    parts = PurePath(frames[-1].filename).parts
-    if "ultralytics" not in parts:
-        return None
-    within = "/".join(parts[len(parts) - 1 - parts[::-1].index("ultralytics") + 1 :])
-    if not within.startswith(_LOOKS_AT_INPUT):
-        return None
-    said = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return " ".join(said[:2]) or type(error).__name__  # what follows is Ultralytics' help
+def _is_reported(error: BaseException) -> bool:
+    """Return whether Ultralytics raised ``error`` to report invalid input."""
+    frames = [
+        (str(frame.f_globals.get("__name__")), frame.f_code.co_name)
+        for frame, _ in traceback.walk_tb(error.__traceback__)
+    ]
+    # Below its own frames Ultralytics calls other libraries (yaml, pickle); if it calls us, the fault is ours.
+    ours = [f for f in frames if f[0].partition(".")[0] in ("ultralytics", "yolo_attn")]
+    return bool(ours) and any(
+        fnmatch(ours[-1][0], module) and isinstance(error, types) and any(fnmatch(ours[-1][1], f) for f in functions)
+        for module, functions, types in _REPORTS
+    )

@@ -1,46 +1,44 @@
 """The one package that touches Ultralytics' internals.
 
-===================  ==================================================================================
-``hook``             at interpreter start: waits, without importing anything, for Ultralytics to be imported
-``patching``         the list of the functions that are wrapped, putting the wrappers in and taking them out
-``layers``           the layers that are installed; who has which name
-``parser``           ``parse_model`` with one more branch
-``rows``             one row of a model YAML to constructor arguments
-``checkpoints``      ``.pt`` files that hold our layers, or layers that are not installed
-``pretrained``       weights that follow their layers, whatever the layers' numbers
-``provenance``       which layers and parameters of a model came from which weights
-``training``         those weights in a training: its words ``freeze``, ``new_lr_mult`` and ``partial``
-``freezing``         layers that a training leaves as they are
-``learning_rates``   another learning rate for what is new
-``arguments``        the words that we add to those of ``yolo train``
-``transfer``         the weights of a checkpoint in another model, as a checkpoint
-``files``            model and data set YAMLs by bare name
-``datasets``         data sets that are missing, images and labels that cannot be used
-``ddp``              the processes that multi-GPU training starts
-``evaluation``       predictions and ground truth of a validation; where a training stopped
-``pairing``          the same images and augmentation for all models trained with one seed
-``tracking``         the name of a project for experiment trackers
-``sizes``            parameters and operations of a model YAML
-``yolo``             the words of the ``yolo`` command, and calling it
-``mistakes``         exceptions by which Ultralytics itself complains about input
-``startup/``         the files that the installer puts beside the package
-===================  ==================================================================================
+``install()`` teaches Ultralytics the layers of the registry: it wraps functions of Ultralytics. The start-up hook calls
+it in every process. Where to find what:
+
+``patches/``   the wrappers, one file for each wrapped function of Ultralytics, named after it
+               ``hook``: waits for Ultralytics to be imported · ``patching``: the table of wrappers ·
+               ``startup/``: the files that the installer puts beside the package
+``weights/``   pretrained weights
+               ``loading``: load weights with the layers aligned · ``transfer_outcome``: which tensors arrived ·
+               ``provenance``: the record of what came from where · ``checkpoint_transfer``: ``yolo_attn.transfer`` ·
+               ``freezing``: ``freeze`` · ``learning_rates``: ``new_lr_mult``
+``queries/``   what the rest of the project asks of Ultralytics; nothing here changes its behaviour
+               model YAMLs: ``model_graph`` (layers, channels, strides), ``row_sources`` (``from``), ``row_arguments``,
+               ``row_checks``, ``yaml_files``, ``layer_types``, ``model_layers`` (for the alignment), ``model_sizes``,
+               ``operation_count`` ·
+               data: ``data_sets``, ``data_fingerprint`` ·
+               trainings: ``training_arguments``, ``seed_pairing``, ``thread_limit``, ``tracker_project``,
+               ``run_folder``, ``checkpoints``, ``validation`` · ``yolo_command``: the ``yolo`` command line
+``strict_mode``  the switch that extends this package's rules to stock models
+
+A stock model has no layer of the registry. Outside strict mode it gets Ultralytics' own behaviour, byte for byte.
 """
 
 
 def install() -> None:
-    """Teach this process's Ultralytics the layers, now if it is imported, else as soon as it is. Idempotent."""
+    """Teach this process's Ultralytics the layers, now or as soon as it is imported. Calling it again changes nothing.
+
+    The start-up hook does the same by itself unless ``YOLO_ATTN_AUTOLOAD=0``.
+    """
     guard_names()
-    from .patches import hook
+    from .patches import hook  # start-up time
 
     hook.arm()
 
 
 def uninstall() -> None:
-    """Take everything out of Ultralytics again that :func:`install` put in. Idempotent."""
+    """Restore Ultralytics as it was before :func:`install`, in this process."""
     import sys
 
-    from .patches import hook
+    from .patches import hook  # start-up time
 
     hook.disarm()
     patching = sys.modules.get(f"{__name__}.patches.patching")
@@ -49,8 +47,8 @@ def uninstall() -> None:
 
 
 def guard_names() -> None:
-    """Have the registry refuse names that Ultralytics has."""
-    from .. import registry
-    from .queries import layer_types
+    """Make the registry refuse names that Ultralytics uses."""
+    from .. import registry  # start-up time
+    from .queries import layer_types  # start-up time
 
     registry.add_name_check(layer_types.owner_in_ultralytics)

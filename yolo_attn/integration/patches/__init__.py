@@ -1,1 +1,5 @@
-"""Functions of Ultralytics that are wrapped, and the hook that wraps them."""
+"""One file for each function of Ultralytics that is wrapped, named after the function.
+
+Each file has ``wrap(original)``, which returns the wrapper. ``patching`` lists them and puts them in; ``hook`` waits
+for Ultralytics to be imported; ``startup/`` holds the files that the installer puts beside the package.
+"""

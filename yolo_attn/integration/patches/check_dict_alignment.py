@@ -1,8 +1,4 @@
-"""The words that this package adds to those of ``yolo train``.
-
-Ultralytics refuses words that it does not know; for a training these are known. A run that does not use them has none
-of them in its arguments.
-"""
+"""``ultralytics.cfg.check_dict_alignment``: accept our arguments in a training."""
 
 from __future__ import annotations
 
@@ -10,35 +6,24 @@ import functools
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from ...errors import ArgumentError
-from ..weights import freezing, learning_rates, loading
+from ..queries import training_arguments
+from ..strict_mode import is_strict
+from ..weights import loading
 
-TRAIN = {learning_rates.WORD: None, "partial": False}  # word -> what leaving it out means
 
-
-def knowing_ours(original: Callable[..., Any]) -> Callable[..., Any]:
-    """Wrap ``check_dict_alignment``: our words are words of a training, and their values are looked at."""
+def wrap(original: Callable[..., Any]) -> Callable[..., Any]:
+    """Make our arguments known where a training uses one, and check their values."""
 
     @functools.wraps(original)
     def check_dict_alignment(base: Mapping[str, Any], custom: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
-        if "lr0" in base and custom.get("mode", "train") == "train":  # not the user's settings
-            base = {**TRAIN, **base}
-            check_values(custom)
-            if "train" in base and custom.get("partial") is True:  # the command line, which may load before it trains
+        if "lr0" in base and custom.get("mode", "train") == "train":  # arguments, not the user's settings
+            ours = {name: value for name, value in training_arguments.ADDED.items() if name in custom or is_strict()}
+            base = {**ours, **base}
+            training_arguments.check_values(custom)
+            if is_strict():
+                training_arguments.check_freeze(custom.get("freeze"))
+            if "train" in base and custom.get("partial") is True:  # `yolo train` loads weights before it trains
                 loading.allow_partial()
         return original(base, custom, *args, **kwargs)
 
     return check_dict_alignment
-
-
-def check_values(words: Mapping[str, Any]) -> None:
-    """Check the values of our words, and those of Ultralytics' that we gave a meaning.
-
-    Raises:
-        ArgumentError: One line with the word, its value and what works.
-    """
-    learning_rates.check_value(words.get(learning_rates.WORD))
-    freezing.check_word(words.get("freeze"))
-    partial = words.get("partial", False)
-    if not isinstance(partial, bool):
-        raise ArgumentError(f"partial={partial} must be True or False")

@@ -1,7 +1,7 @@
-"""The processes that multi-GPU training starts.
+"""``ultralytics.utils.dist.generate_ddp_file``: the file that the processes of a multi-GPU training run.
 
-They run a file that Ultralytics writes. With the start-up hook they know the layers anyway; without it (hook switched
-off, or layers registered by the user's own script) the file has to import them.
+With the start-up hook these processes know the layers. Without it (switched off, or layers registered by the user's
+own script) the file has to import them.
 """
 
 from __future__ import annotations
@@ -13,21 +13,27 @@ from pathlib import Path
 from typing import Any
 
 from ..queries import layer_types
+from ..strict_mode import is_strict
 
 
-def importing_ours(original: Callable[..., Any]) -> Callable[..., Any]:
-    """Wrap ``generate_ddp_file``: the file first imports this package and the modules of all registered layers."""
+def wrap(original: Callable[..., Any]) -> Callable[..., Any]:
+    """Import this package and the modules of all registered layers first, unless a stock model is trained."""
 
     @functools.wraps(original)
-    def generate_ddp_file(*args: Any, **kwargs: Any) -> str:
-        name: str = original(*args, **kwargs)
+    def generate_ddp_file(trainer: Any, *args: Any, **kwargs: Any) -> str:
+        name: str = original(trainer, *args, **kwargs)
+        known_as_stock = hasattr(trainer.model, "modules") and not layer_types.has_ours(trainer.model)
+        if known_as_stock and not is_strict():
+            return name
         file = Path(name)
         modules = sorted({s.cls.__module__ for s in layer_types.installed().values()} - {"__main__"})
-        ours = f"    import {', '.join(['yolo_attn', *modules])}\n    yolo_attn.register()\n"
+        ours = f"    import {', '.join(['yolo_attn', *modules])}\n    yolo_attn.install()\n"
+        if is_strict():
+            ours += "    from yolo_attn.integration import strict_mode\n    strict_mode.enter_strict_mode()\n"
         text = file.read_text(encoding="utf-8")
-        if "sys.path" not in text:  # earlier versions leave the new process without this one's
+        if "sys.path" not in text:  # earlier versions do not hand sys.path to the new process
             ours = f"    import sys\n    sys.path[:] = {sys.path!r}\n{ours}"
-        # Before the first import of the guarded part, that is, behind a line that may set sys.path.
+        # Insert before the first import of the guarded part, which stands after a line that may set sys.path.
         head, found, tail = text.partition("    from ")
         file.write_text(head + ours + found + tail if found else text, encoding="utf-8")
         return name

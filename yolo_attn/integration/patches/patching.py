@@ -1,6 +1,6 @@
-"""Which functions of Ultralytics are wrapped, and putting the wrappers in and taking them out.
+"""The table of wrapped functions; put the wrappers in and take them out.
 
-A function that other modules of Ultralytics have already imported by name is replaced there too.
+A function that other modules of Ultralytics already imported by name is replaced there too.
 """
 
 from __future__ import annotations
@@ -10,43 +10,57 @@ from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
-from ..queries import checkpoints, data_sets, yaml_files
-from ..weights import loading
-from . import check_dict_alignment, generate_ddp_file, parse_model, trainer
+from . import (
+    base_model_load,
+    build_dataset,
+    build_optimizer,
+    check_det_dataset,
+    check_dict_alignment,
+    check_file,
+    generate_ddp_file,
+    init_metrics,
+    model_load,
+    model_train,
+    parse_model,
+    save_model,
+    setup_model,
+    torch_safe_load,
+    yaml_model_load,
+)
 
 Wrap = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 # module -> name in it -> what makes the wrapper of the original
 WRAPPERS: dict[str, dict[str, Wrap]] = {
     "ultralytics.nn.tasks": {
-        "parse_model": parse_model.extended,
-        "torch_safe_load": checkpoints.guarded,
-        "yaml_model_load": yaml_files.explaining_what_is_no_model,
-        "BaseModel.load": loading.following_layers,
+        "parse_model": parse_model.wrap,
+        "torch_safe_load": torch_safe_load.wrap,
+        "yaml_model_load": yaml_model_load.wrap,
+        "BaseModel.load": base_model_load.wrap,
     },
-    "ultralytics.cfg": {"check_dict_alignment": check_dict_alignment.knowing_ours},
-    "ultralytics.engine.model": {"Model.load": trainer.told_how_to_load, "Model.train": trainer.loading_as_told},
+    "ultralytics.cfg": {"check_dict_alignment": check_dict_alignment.wrap},
+    "ultralytics.engine.model": {"Model.load": model_load.wrap, "Model.train": model_train.wrap},
     "ultralytics.engine.trainer": {
-        "BaseTrainer.setup_model": trainer.prepared,
-        "BaseTrainer.build_optimizer": trainer.with_groups_of_new_parameters,
-        "BaseTrainer.save_model": trainer.saying_it_was_trained,
+        "BaseTrainer.setup_model": setup_model.wrap,
+        "BaseTrainer.build_optimizer": build_optimizer.wrap,
+        "BaseTrainer.save_model": save_model.wrap,
     },
-    "ultralytics.utils.checks": {"check_file": yaml_files.searching_ours_too},
-    "ultralytics.utils.dist": {"generate_ddp_file": generate_ddp_file.importing_ours},
-    "ultralytics.data.utils": {"check_det_dataset": data_sets.explaining_what_is_missing},
-    "ultralytics.models.yolo.detect.train": {"DetectionTrainer.build_dataset": data_sets.vetted_for_training},
-    "ultralytics.models.yolo.detect.val": {"DetectionValidator.init_metrics": data_sets.vetted_for_validation},
+    "ultralytics.utils.checks": {"check_file": check_file.wrap},
+    "ultralytics.utils.dist": {"generate_ddp_file": generate_ddp_file.wrap},
+    "ultralytics.data.utils": {"check_det_dataset": check_det_dataset.wrap},
+    "ultralytics.models.yolo.detect.train": {"DetectionTrainer.build_dataset": build_dataset.wrap},
+    "ultralytics.models.yolo.detect.val": {"DetectionValidator.init_metrics": init_metrics.wrap},
 }
 
 _done: dict[tuple[str, str], tuple[Callable[..., Any], Callable[..., Any]]] = {}  # (module, name): original, wrapper
 
 
 def apply(module: ModuleType, fresh: bool = False) -> None:
-    """Wrap what ``WRAPPERS`` lists for ``module``; a name that this version does not have is left out.
+    """Wrap what ``WRAPPERS`` lists for ``module``. Skip a name that this version does not have.
 
     Args:
         module: One of Ultralytics' modules.
-        fresh: Its code has just been run, maybe once more (``importlib.reload``): nothing in it is wrapped.
+        fresh: Its code was just run, maybe again (``importlib.reload``), so nothing in it is wrapped.
     """
     for name, wrap in WRAPPERS[module.__name__].items():
         owner, attribute = _owner(module, name)

@@ -1,4 +1,4 @@
-"""The layers that are installed, and who in Ultralytics has which name."""
+"""The layer types that are installed, and which names Ultralytics uses itself."""
 
 from __future__ import annotations
 
@@ -7,17 +7,21 @@ import functools
 import importlib.util
 import inspect
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 from ... import registry
 
 TASKS = "ultralytics.nn.tasks"
-INJECTED: set[str] = set()  # names that the parser has put into that module
+INJECTED: set[str] = set()  # names that our parse_model put into that module
+MARKER = "yolo_attn_layer"  # attribute of every layer that we built; checkpoints carry it
+_HEADS = ("detect", "segment", "pose", "obb", "classify", "rtdetr", "depth")  # in a head's name, in lower case
 
 
 def installed() -> dict[str, registry.BlockSpec]:
-    """Return every layer type by name: ours, those of installed packages, those registered in this process."""
+    """Return every layer type by name: ours, those of installed packages and those registered in this process."""
     from ... import blocks  # noqa: F401  fills the registry
 
     registry.load_entry_points()
@@ -30,21 +34,38 @@ def spec_of(cls: type) -> registry.BlockSpec | None:
 
 
 def has_ours(model: object) -> bool:
-    """Say whether a torch module holds a layer of the registry."""
+    """Return whether a torch module holds a layer of the registry, maybe one that was taken out of it since."""
     classes = {spec.cls for spec in installed().values()}
     modules = getattr(model, "modules", None)
-    return modules is not None and any(type(m) in classes for m in modules())
+    return modules is not None and any(type(m) in classes or hasattr(m, MARKER) for m in modules())
+
+
+def names_in(model: Mapping[str, Any]) -> list[str]:
+    """Return the layer types that the rows of a model YAML name, as far as these are rows."""
+    parts = [p for p in (model.get("backbone"), model.get("head")) if isinstance(p, list | tuple)]
+    names = [row[2] for p in parts for row in p if isinstance(row, list | tuple) and len(row) > 2]
+    return [name for name in names if isinstance(name, str)]
+
+
+def names_any(model: Mapping[str, Any]) -> bool:
+    """Return whether a row of a model YAML names a layer type of the registry."""
+    return not installed().keys().isdisjoint(names_in(model))
+
+
+def is_head(name: str) -> bool:
+    """Return whether a layer type is a head, which makes predictions."""
+    return any(word in name.lower() for word in _HEADS)
 
 
 def ultralytics_layers(tasks: ModuleType) -> list[str]:
-    """Return the names of the module classes that a model YAML can use without us."""
+    """Return the layer types that Ultralytics has itself."""
     ours = {spec.cls for spec in registry.BLOCKS.values()}
     module = tasks.torch.nn.Module
     return sorted(k for k, v in vars(tasks).items() if inspect.isclass(v) and issubclass(v, module) and v not in ours)
 
 
 def owner_in_ultralytics(name: str) -> str | None:
-    """Return who in Ultralytics has the layer name ``name`` (an import path), or None. Imports nothing."""
+    """Return the import path of what Ultralytics calls ``name``, or None. Import nothing."""
     tasks = sys.modules.get(TASKS)
     if tasks is None or getattr(tasks.__spec__, "_initializing", False):
         return _names_in_source().get(name)

@@ -20,10 +20,9 @@ from typing import Any
 from ... import __version__
 from ...errors import LayerError
 from .. import install
-from ..patches import parse_model, row_arguments
-from . import layer_types, yaml_files
+from . import layer_types, row_arguments, row_sources, yaml_files, yolo_command
+from .row_sources import IMAGE
 
-IMAGE = -1  # number of the image among the layers that a row reads
 SIZE = 256  # side of the image; a multiple of every model's largest stride
 _TEXT = (1, 80, 512)  # the text features that open-vocabulary models are given beside the image
 
@@ -103,8 +102,6 @@ def load(name: str | Path) -> dict[str, Any]:
     Raises:
         LayerError: If there is no such file, or it is no model YAML.
     """
-    from . import yolo_command
-
     install()
     yolo_command.check_model(str(name))
     from ultralytics.nn import tasks
@@ -119,8 +116,6 @@ def locate(name: str | Path) -> Path:
     Raises:
         LayerError: If there is none, or it is no YAML.
     """
-    from . import yolo_command
-
     if Path(name).suffix not in (".yaml", ".yml"):
         raise LayerError(f"{str(name)!r} is no model YAML; give a path or a name such as yolo11.yaml")
     install()
@@ -180,7 +175,7 @@ def build(model: dict[str, Any], scale: str = "", file: str = "", *, until: int 
         split = len(content["backbone"])
         content["head"] = [*content["head"][: max(until + 1 - split, 0)], [-1, 1, "nn.Identity", []]]
         content["backbone"] = content["backbone"][: until + 1]
-    built = _built if parse_model.names_any(layer_types.installed(), content) else _of_stock_layers
+    built = _built if layer_types.names_any(content) else _of_stock_layers
     return built(json.dumps(content), file, scale)
 
 
@@ -251,10 +246,9 @@ def _built(serialised: str, file: str, scale: str) -> Graph:
         shapes = _shapes(layers_, image_channels(content), file, table)
     built = []
     for i, ((part, row), module, shape) in enumerate(zip(table, layers_, shapes, strict=True)):
-        f = list(row[0]) if isinstance(row[0], list | tuple) else [row[0]]
         maps = shape if isinstance(shape, list) else []
         one = shape if isinstance(shape, tuple) else (None, None)
-        reads = tuple(x + i if x < 0 else x for x in f) if i else (IMAGE,)
+        reads = row_sources.resolve(row[0], i)
         assert module.i == i, "parse_model numbers the layers in order"
         built.append(Layer(i, str(row[2]), part, reads, tuple(row[3]), one[0], one[1], tuple(maps)))
     return Graph(tuple(built), file, scale)
@@ -275,15 +269,13 @@ def _shapes(modules: Any, channels: int, file: str, table: list[Any]) -> list[An
     outputs: list[Any] = []
     for module in modules[:-1]:
         f = module.f
-        if isinstance(f, int):
-            x = (outputs[f] if outputs else image) if f == -1 else outputs[f]
-        else:
-            x = [(outputs[-1] if outputs else image) if j == -1 else outputs[j] for j in f]
+        read = [image if j == IMAGE else outputs[j] for j in row_sources.resolve(f, module.i)]
+        x = read if row_sources.is_list(f) else read[0]
         inputs = (x, text) if type(module).__name__ in ("C2fAttn", "ImagePoolingAttn") else (x,)
         try:
             outputs.append(_run(module, inputs))
         except Exception as error:
-            reads = [getattr(o, "shape", None) for o in (x if isinstance(x, list) else [x])]
+            reads = [getattr(o, "shape", None) for o in read]
             seen = " and ".join(f"{r[1]}x{r[2]}x{r[3]}" for r in reads if r is not None and len(r) == 4)
             why = " ".join(str(error).split())
             name = table[module.i][1][2]

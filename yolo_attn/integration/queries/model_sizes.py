@@ -8,8 +8,7 @@ from typing import Any
 from ...alignment.layer_alignment import Layer
 from ...errors import LayerError
 from .. import install
-from ..weights import loading
-from . import model_graph
+from . import model_graph, model_layers
 
 IMGSZ = 640  # pixels; the size at which every YOLO table gives operations
 
@@ -27,7 +26,7 @@ def layers(model: dict[str, Any], scale: str = "") -> list[Layer]:
     install()
     content, _, file = model_graph.at_scale(model, scale)
     with model_graph.modules(content, file) as built:
-        return loading.describe(SimpleNamespace(model=built, yaml=content))
+        return model_layers.describe(SimpleNamespace(model=built, yaml=content))
 
 
 def parameters(model: dict[str, Any], scale: str = "") -> int:

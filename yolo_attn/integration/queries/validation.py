@@ -31,11 +31,10 @@ from ultralytics.utils import DEFAULT_CFG_DICT
 
 from ...data.coco_annotations import Picture, annotation_files, read_truth
 from ...data.coco_reading import read_size
-from ...errors import ArgumentError, DataError, UserError
+from ...errors import ArgumentError, DataError, UserError, user_error_in
 from ...messages import nearest
 from ...metrics.coco_format import Dataset, Prediction, boxes_to_coco
-from ..patches import check_dict_alignment
-from . import data_fingerprint
+from . import data_fingerprint, training_arguments
 from .yolo_command import check_model
 
 # The training words that mean something to a validation; the rest of it is as `yolo val` has it.
@@ -75,21 +74,22 @@ class Evaluation:
     annotation_file: str | None
 
 
-def check_training_words(words: Mapping[str, Any]) -> None:
-    """Refuse training words that Ultralytics would refuse, or does not know.
+def check_training_arguments(arguments: Mapping[str, Any]) -> None:
+    """Check the arguments of a training, names and values.
 
     Raises:
-        ArgumentError: One line with the word, the nearest known one, and what is wrong with a value.
+        ArgumentError: If Ultralytics would refuse one; names it and the nearest known one, or what its value must be.
     """
+    training_arguments.check_freeze(arguments.get("freeze"))
     try:
-        get_cfg(overrides={**words, "mode": "train", "task": "detect"})
+        get_cfg(overrides={**arguments, "mode": "train", "task": "detect"})
     except UserError:
         raise
     except (SyntaxError, TypeError, ValueError) as error:
-        known = {**check_dict_alignment.TRAIN, **DEFAULT_CFG_DICT}
-        for word in words:
-            if word not in known:
-                raise ArgumentError(f"{word!r} is no argument of yolo train.{nearest(word, known)}") from None
+        known = {**training_arguments.ADDED, **DEFAULT_CFG_DICT}
+        for name in arguments:
+            if name not in known:
+                raise ArgumentError(f"{name!r} is not an argument of yolo train.{nearest(name, known)}") from None
         raise ArgumentError(" ".join(str(error).split())) from None
 
 
@@ -111,10 +111,11 @@ def check_data(data: str) -> dict[str, Any]:
 def _described(data: str) -> dict[str, Any]:
     try:
         return check_det_dataset(data)
-    except UserError:
-        raise
-    except Exception as error:  # Ultralytics raises six kinds here, the message is what matters
-        raise DataError(f"data {data}: {' '.join(str(error).split())}") from None
+    except Exception as error:
+        reported = user_error_in(error)
+        if reported is None or reported is error:
+            raise
+        raise DataError(f"data {data}: {' '.join(str(reported).split())}") from None
 
 
 def _listed(paths: Any) -> list[Picture]:
@@ -124,7 +125,7 @@ def _listed(paths: Any) -> list[Picture]:
         try:
             width, height, _ = read_size(Path(path))
         except Exception:  # Pillow names no narrower set for damaged files
-            raise DataError(f"{path} cannot be read as an image; mend or remove it") from None
+            raise DataError(f"{path} cannot be read as an image; fix or remove it") from None
         found.append((path, path, height, width))
     return found
 

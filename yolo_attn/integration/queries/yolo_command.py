@@ -1,7 +1,8 @@
-"""Ultralytics' own command line: its words, and calling it in this process."""
+"""Call Ultralytics' own command line in this process, and check its arguments."""
 
 from __future__ import annotations
 
+import contextvars
 import re
 import sys
 from pathlib import Path
@@ -9,9 +10,8 @@ from typing import Any
 
 from ...errors import CheckpointError, DataError, LayerError
 from ...messages import nearest
-from ..patches import check_dict_alignment
-from ..weights import loading
 from . import yaml_files
+from .training_arguments import ADDED
 
 TASKS = ("detect", "segment", "classify", "pose", "obb")
 
@@ -20,7 +20,7 @@ def words() -> list[str]:
     """Return the words that ``yolo`` takes."""
     from ultralytics.utils import DEFAULT_CFG_DICT
 
-    return sorted({*DEFAULT_CFG_DICT, *check_dict_alignment.TRAIN, "end2end"} - {"mode"})  # the mode is the command
+    return sorted({*DEFAULT_CFG_DICT, *ADDED, "end2end"} - {"mode"})  # the mode is the command
 
 
 def flags() -> list[str]:
@@ -106,7 +106,6 @@ def call(arguments: list[str]) -> None:
     try:
         from ultralytics.cfg import entrypoint
 
-        with loading.loading():
-            entrypoint()
+        contextvars.copy_context().run(entrypoint)  # what it sets (partial=True) ends with it
     finally:
         sys.argv[:] = before

@@ -1,8 +1,9 @@
-"""The weights of a checkpoint in another model, written as an ordinary checkpoint of Ultralytics."""
+"""Copy a checkpoint's weights to another model and write an ordinary checkpoint of Ultralytics."""
 
 from __future__ import annotations
 
 import copy
+import pickle
 from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
@@ -12,7 +13,8 @@ from ... import atomic_files
 from ...alignment.transfer_line import line
 from ...errors import CheckpointError, LayerError, UserError
 from .. import install
-from ..queries import yolo_command
+from ..queries import model_layers, yolo_command
+from ..strict_mode import strict
 from . import loading
 
 
@@ -25,24 +27,23 @@ def transfer(
     layers: Mapping[int, int] | None = None,
     force: bool = False,
 ) -> str:
-    """Build a model, load the weights of a checkpoint into the layers that it shares with it, and write a checkpoint.
+    """Copy a checkpoint's weights to another model, matching layers even if their numbers changed.
 
-    The model gets the source's number of classes and their names; its scale comes from its file's name, as ever.
+    The new model has the source's classes. The letter in its file name is its scale (``yolo11n-ema.yaml``).
 
     Args:
         source: The checkpoint (``.pt``).
         model: The model YAML.
-        out: The file to write (``.pt``).
-        partial: Write it however little fits.
-        layers: Layers that are known to belong together, the source's number to the model's.
+        out: The checkpoint to write (``.pt``).
+        partial: Write it even if fewer than half of the tensors fit.
+        layers: Known pairs: number of the source's layer to number of the model's layer.
         force: Overwrite ``out``.
 
     Returns:
-        The line that says what was transferred.
+        One line that says what was transferred.
 
     Raises:
-        CheckpointError: If the source is missing or is no checkpoint, too little of it fits, or layers cannot be told
-            apart.
+        CheckpointError: If the source is missing or not a checkpoint, too few tensors fit, or matches are ambiguous.
         LayerError: If the model is missing or cannot be built.
         ArgumentError: If ``out`` cannot be written.
     """
@@ -50,11 +51,11 @@ def transfer(
     written = atomic_files.check(out, [".pt"], force=force)
     if Path(model).suffix not in (".yaml", ".yml"):
         raise LayerError(f"model {str(model)!r} must be a model YAML: the weights are loaded into a new model")
-    trained, arguments = _open(source)
-    half = _fits_half(trained)
-    target = _build(str(model), trained)
-    with loading.loading(partial=partial, partial_word="--partial", pins=layers, strict=True):
-        outcome = loading.load(target, trained)
+    with strict(), loading.options(partial=partial, partial_argument="--partial", pins=layers):
+        trained, arguments = _open(source)
+        half = _fits_half(trained)
+        target = _build(str(model), trained)
+        outcome = loading.load_quietly(target, trained)
     atomic_files.write(written, lambda file: _write(target, arguments, file, half))
     return line(outcome)
 
@@ -70,11 +71,11 @@ def _open(source: str | Path) -> tuple[Any, dict[str, Any]]:
         checkpoint, _ = torch_safe_load(str(source))
     except UserError:
         raise
-    except Exception as error:  # zip, pickle, torch and Ultralytics each have their own
-        said = next((s for s in str(error).splitlines() if s.strip()), type(error).__name__)
-        raise CheckpointError(f"{source} is no checkpoint that Ultralytics can load: {said.strip()}") from error
+    except (OSError, EOFError, RuntimeError, ValueError, ImportError, pickle.UnpicklingError) as error:
+        reason = next((s for s in str(error).splitlines() if s.strip()), type(error).__name__)
+        raise CheckpointError(f"{source} is no checkpoint that Ultralytics can load: {reason.strip()}") from error
     found: Any = (checkpoint.get("ema") or checkpoint.get("model")) if isinstance(checkpoint, dict) else None
-    if not loading.is_list_of_layers(found):
+    if not model_layers.is_list_of_layers(found):
         raise CheckpointError(
             f"{source} is no checkpoint of a model built from a model YAML; give one that yolo trained"
         )
@@ -83,19 +84,19 @@ def _open(source: str | Path) -> tuple[Any, dict[str, Any]]:
 
 
 def _fits_half(model: Any) -> bool:
-    """Say whether half precision, in which Ultralytics writes checkpoints, changes none of the weights."""
+    """Return whether half precision, in which Ultralytics writes checkpoints, keeps every weight exactly."""
     import torch
 
     return all(bool((t.half() == t).all()) for t in model.state_dict().values() if t.dtype == torch.float32)
 
 
 def _build(name: str, trained: Any) -> Any:
-    """Return the model with the classes of the trained one."""
+    """Build the model with the classes of the trained one."""
     like = yolo_command.open_model(name).model
-    words = {k: v for k, v in (trained.yaml or {}).items() if k in ("channels", "kpt_shape") and k in like.yaml}
-    config = {**copy.deepcopy(like.yaml), **words}
-    channels = words.get("channels", config.get("channels", 3))
-    target = type(like)(config, ch=channels, nc=loading.classes_of(trained), verbose=False)
+    taken = {k: v for k, v in (trained.yaml or {}).items() if k in ("channels", "kpt_shape") and k in like.yaml}
+    config = {**copy.deepcopy(like.yaml), **taken}
+    channels = taken.get("channels", config.get("channels", 3))
+    target = type(like)(config, ch=channels, nc=model_layers.classes_of(trained), verbose=False)
     target.task = like.task
     target.names = dict(trained.names)
     return target

@@ -1,7 +1,7 @@
-"""``freeze``: which layers a training leaves as they are.
+"""``freeze``: the layers that a training does not change.
 
 ``backbone`` and ``transferred`` become the prefixes of parameter names that Ultralytics takes (``16``, ``23.cv2.0``).
-Numbers count the layers of the model whose weights were loaded, and are turned into those that they are here.
+Where the weights were aligned, numbers are those of the source's layers, and become the numbers of these layers here.
 """
 
 from __future__ import annotations
@@ -9,35 +9,24 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from ...alignment.transfer_line import layers
 from ...errors import ArgumentError
-from ...messages import nearest
+from ..queries import layer_types
+from ..queries.training_arguments import FREEZE_WORDS, check_freeze
+from ..strict_mode import is_strict
 from . import provenance
 
-WORDS = ("backbone", "transferred")
-EXACT = "yolo_attn_frozen"  # attribute of the trainer: parameters that no prefix of Ultralytics' can name
-
-
-def check_word(value: Any) -> None:
-    """Check what can be checked of ``freeze=`` before there is a model.
-
-    Raises:
-        ArgumentError: If it is an unknown word.
-    """
-    if isinstance(value, str) and value not in WORDS:
-        raise ArgumentError(
-            f"freeze={value} is unknown.{nearest(value, WORDS)} Give backbone, transferred, a number of layers or a "
-            "list of their numbers"
-        )
+EXACT = "yolo_attn_frozen"  # attribute of the trainer: frozen parameters that no prefix covers
 
 
 def resolve(trainer: Any) -> str | None:
-    """Turn the trainer's ``freeze`` into what Ultralytics does with it, for the model that it is about to train.
+    """Replace the trainer's ``freeze`` by the prefixes that Ultralytics takes, for the model that it will train.
 
     Args:
-        trainer: Ultralytics' trainer, its model built and loaded; ``args.freeze`` is replaced.
+        trainer: Ultralytics' trainer with its model built and loaded.
 
     Returns:
-        A line that says what is frozen; None where ``freeze`` is not given, or counts as Ultralytics does.
+        A line that says what is frozen; None where ``freeze`` is left to Ultralytics.
 
     Raises:
         ArgumentError: If there is no such layer, nothing was transferred, or nothing would be left to train.
@@ -50,26 +39,27 @@ def resolve(trainer: Any) -> str | None:
     exact: set[str] = set()
     known = provenance.of(model)
     if isinstance(freeze, str):
-        check_word(freeze)
+        if freeze not in FREEZE_WORDS and not is_strict() and not layer_types.has_ours(model):
+            return None
+        check_freeze(freeze)
         names, exact = _by_word(freeze, model, known)
-        said = f"freeze={freeze}: frozen are {_spoken(names)}"
+        message = f"freeze={freeze}: {_list(names)} frozen"
     elif known is None or not provenance.layers_differ(known, len(rows)):
         return None
     else:
         numbers = list(range(freeze)) if isinstance(freeze, int) else list(freeze)
-        mapped = [str(k) for k in _mapped(numbers, freeze, known)]
-        if not numbers or all(isinstance(k, str) for k in numbers):
+        if all(isinstance(k, str) for k in numbers):
             return None  # prefixes already, as in a resumed training
-        names = mapped
-        said = f"freeze={freeze} counts the layers of {known['source']}: frozen are {_spoken(names)} here"
+        names = [str(k) for k in _mapped(numbers, freeze, known)]
+        message = f"freeze={freeze} counts the layers of {known['source']}: {_list(names)} frozen here"
     _check_rest(model, names, exact, freeze)
     trainer.args.freeze = names
     setattr(trainer, EXACT, exact)
-    return said
+    return message
 
 
-def freeze_the_rest(trainer: Any, model: Any) -> None:
-    """Freeze the single parameters that :func:`resolve` could not name by a prefix; called after Ultralytics has."""
+def freeze_single_parameters(trainer: Any, model: Any) -> None:
+    """Freeze the parameters that :func:`resolve` could not name by a prefix. Call it after Ultralytics froze its own."""
     exact: set[str] = getattr(trainer, EXACT, set())
     for name, parameter in provenance.unwrapped(model).named_parameters() if exact else ():
         if name in exact:
@@ -77,12 +67,12 @@ def freeze_the_rest(trainer: Any, model: Any) -> None:
 
 
 def _by_word(word: str, model: Any, known: dict[str, Any] | None) -> tuple[list[str], set[str]]:
-    """Return the prefixes of what a word freezes, and the parameters that none of them covers."""
+    """Return the prefixes that ``backbone`` or ``transferred`` freezes, and the parameters that no prefix covers."""
     rows = list(model.model)
     if word == "backbone":
         count = len((getattr(model, "yaml", None) or {}).get("backbone") or ())
         if not count:
-            raise ArgumentError("freeze=backbone: the model was not built from a model YAML; give the layers' numbers")
+            raise ArgumentError("freeze=backbone: the model was not built from a model YAML; give layer numbers")
         if known is None:
             return [str(k) for k in range(count)], set()
         rows = rows[:count]
@@ -119,7 +109,7 @@ def _collect(module: Any, name: str, new: set[str], names: list[str], exact: set
 
 
 def _mapped(numbers: Iterable[Any], freeze: Any, known: dict[str, Any]) -> list[Any]:
-    """Return the model's numbers of the source's layers; what is no number stays as it is."""
+    """Replace numbers of the source's layers by the model's; keep what is not a number."""
     out = []
     for number in numbers:
         if isinstance(number, int):
@@ -138,13 +128,10 @@ def _check_rest(model: Any, names: list[str], exact: set[str], freeze: Any) -> N
         raise ArgumentError(f"freeze={freeze}: every layer would be frozen, and nothing is left to train; leave it out")
 
 
-def _spoken(names: list[str]) -> str:
-    from ...alignment.transfer_line import layers
-
+def _list(names: list[str]) -> str:
     whole = [int(n) for n in names if n.isdecimal()]
-    parts = [n for n in names if not n.isdecimal()]
-    said = [layers(whole)] if whole else []
+    parts = {int(n.partition(".")[0]) for n in names if not n.isdecimal()}
+    found = [layers(whole)] if whole else []
     if parts:
-        inside = sorted({int(n.partition(".")[0]) for n in parts})
-        said.append(f"parts of {layers(inside)}")
-    return " and ".join(said) or "no layers"
+        found.append(f"parts of {layers(parts)}")
+    return " and ".join(found) or "no layers"

@@ -1,8 +1,8 @@
-"""Pretrained weights follow their layers: ``BaseModel.load`` that aligns the two models first.
+"""Load pretrained weights so that they follow their layers.
 
-Ultralytics matches tensors by name, and the names hold layer numbers. So its own ``load`` is handed a copy of the
-source whose layers sit at the numbers that they have in the target; everything else it does (input channels, classes
-by name, heads for another number of classes) works on as it is.
+Ultralytics matches tensors by name, and names hold layer numbers. We give its own ``load`` a copy of the source whose
+layers have the numbers that they have in the target. It then handles input channels, class names and another number of
+classes as it always does.
 """
 
 from __future__ import annotations
@@ -14,17 +14,16 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ...alignment.layer_alignment import Alignment, Layer, align, by_number, class_branch
-from ...alignment.transfer_line import Outcome, Part, line
+from ...alignment.transfer_line import Outcome, line
 from ...errors import CheckpointError
-from ..patches.parse_model import MARKER
-from ..queries import data_sets, layer_types
+from .. import install
+from ..queries import layer_types, model_layers, yolo_command
+from ..strict_mode import is_strict, strict
 from . import provenance
-
-if TYPE_CHECKING:
-    import torch
+from .transfer_outcome import TensorComparison, compare_tensors, outcome_of
 
 ENOUGH = 0.5  # share of the tensors that must fit, else the weights are of another family or scale
 FUSED = "Pretrained weights are fused for inference; train from the unfused checkpoint instead."
@@ -32,30 +31,33 @@ FUSED = "Pretrained weights are fused for inference; train from the unfused chec
 
 @dataclass(frozen=True)
 class Options:
-    """How weights are loaded in the current context.
+    """How to load weights in the current context.
 
     Attributes:
-        partial: Load however little fits.
-        partial_word: How the user says so.
+        partial: Load the weights even if most of them do not fit.
+        partial_argument: How the user writes that, for messages.
         pins: Layers of the source whose layer in the target is known.
-        strict: Treat stock models as those with our layers.
+        align_stock: Align stock models too; strict mode does so anyway.
     """
 
     partial: bool = False
-    partial_word: str = "partial=True"
+    partial_argument: str = "partial=True"
     pins: Mapping[int, int] | None = None
-    strict: bool = False
+    align_stock: bool = False
 
 
 _options: ContextVar[Options | None] = ContextVar("yolo_attn_loading", default=None)
 _latest: ContextVar[Outcome | None] = ContextVar("yolo_attn_outcome", default=None)
 
 
+def _current() -> Options:
+    return _options.get() or Options()
+
+
 @contextmanager
-def loading(**changes: Any) -> Iterator[None]:
-    """Within this context weights are loaded with these :class:`Options`; one that is None stays as it is."""
-    given = {k: v for k, v in changes.items() if v is not None}
-    token = _options.set(replace(_options.get() or Options(), **given))
+def options(**changes: Any) -> Iterator[None]:
+    """Load weights with these :class:`Options` within this context. An option that is None stays as it is."""
+    token = _options.set(replace(_current(), **{k: v for k, v in changes.items() if v is not None}))
     try:
         yield
     finally:
@@ -63,55 +65,52 @@ def loading(**changes: Any) -> Iterator[None]:
 
 
 def allow_partial() -> None:
-    """Load however little fits, until the current :func:`loading` ends."""
-    _options.set(replace(_options.get() or Options(), partial=True))
+    """Set ``partial`` until the current :func:`options` context ends."""
+    _options.set(replace(_current(), partial=True))
 
 
-def following_layers(original: Callable[..., Any]) -> Callable[..., Any]:
-    """Wrap ``BaseModel.load``: layers get the weights of the layer that they are in the source, whatever its number."""
+def load(model: Any, weights: Any, *, partial: bool = False, layers: Mapping[int, int] | None = None) -> Any:
+    """Load a checkpoint's weights into a model, matching layers even if their numbers changed.
 
-    @functools.wraps(original)
-    def load(self: Any, weights: Any, verbose: bool = True, **kwargs: Any) -> Any:
-        source = (weights.get("ema") or weights["model"]) if isinstance(weights, dict) else weights
-        if not (is_list_of_layers(self) and is_list_of_layers(source)):
-            return original(self, weights, verbose=verbose, **kwargs)
-        found = _aligned(self, source)
-        source.float()  # as the original does; it would miss the layers that have no place in the target
-        there, here = describe(source), describe(self)  # of before: a head may be built again for its classes
-        if found is None:
-            result = original(self, weights, verbose=verbose, **kwargs)
-        else:
-            result = original(self, _rearranged(source, self, found), verbose=False, **kwargs)
-        facts = _compare(self, source, found or by_number(there, here))
-        if found is not None:
-            _take_names(self, source, facts)
-        outcome = _outcome(source, facts)
-        provenance.record(self, source, facts.alignment.pairs, facts.new_parameters)
-        _latest.set(outcome)
-        if verbose and found is not None:
-            say(line(outcome))
-            if _is_fused(source) and not _is_fused(self):
-                _warn(FUSED)
-        return result
+    Unlike ``YOLO.load``, it also aligns stock models, such as yolov8n-p2.yaml with yolov8n.pt.
 
-    return load
+    Args:
+        model: A ``YOLO`` model, or the name or path of a model YAML.
+        weights: The checkpoint (``.pt``), or a ``YOLO`` model.
+        partial: Load the weights even if fewer than half of the tensors fit.
+        layers: Known pairs: number of the source's layer to number of the model's layer.
 
-
-def load(target: Any, source: Any) -> Outcome:
-    """Load the weights of a model into another one, without a word.
+    Returns:
+        The ``YOLO`` model. One line in the log says what was transferred.
 
     Raises:
-        CheckpointError: If too little fits, or the layers cannot be told apart.
+        CheckpointError: If the checkpoint is missing, too few tensors fit, or matches are ambiguous.
+        LayerError: If the model is missing or cannot be built.
     """
-    target.load(source, verbose=False)
+    install()
+    with strict(), options(partial=partial, pins=layers):
+        opened = yolo_command.open_model(str(model)) if isinstance(model, str | Path) else model
+        if isinstance(weights, str | Path):
+            yolo_command.check_model(str(weights))
+        return opened.load(weights if isinstance(weights, str | Path) else getattr(weights, "model", weights))
+
+
+def load_quietly(target: Any, source: Any) -> Outcome:
+    """Load the weights of one built model into another; log nothing.
+
+    Raises:
+        CheckpointError: If too few tensors fit, or matches are ambiguous.
+    """
+    with options(align_stock=True):
+        target.load(source, verbose=False)
     outcome = _latest.get()
-    assert outcome is not None, "BaseModel.load is wrapped while this package is registered"
+    assert outcome is not None, "BaseModel.load is wrapped while this package is installed"
     return outcome
 
 
 @contextmanager
 def watched() -> Iterator[Callable[[], str | None]]:
-    """Within this context, have a function that returns the line about the last load in it, None before any."""
+    """Yield a function that returns the line about the last load within this context, None before the first."""
     token = _latest.set(None)
     try:
         yield lambda: None if (outcome := _latest.get()) is None else line(outcome)
@@ -119,47 +118,49 @@ def watched() -> Iterator[Callable[[], str | None]]:
         _latest.reset(token)
 
 
-def describe(model: Any) -> list[Layer]:
-    """Return the layers of a model that was built from a model YAML."""
-    yaml = getattr(model, "yaml", None) or {}
-    rows = [*(yaml.get("backbone") or []), *(yaml.get("head") or [])]
-    known = len(rows) == len(model.model)
-    found = []
-    for k, layer in enumerate(model.model):
-        kind, family = _kind(layer)
-        reads = [layer.f] if isinstance(layer.f, int) else list(layer.f)
-        found.append(
-            Layer(
-                kind=kind,
-                family=family,
-                reads=tuple(x if x >= 0 or k == 0 else k + x for x in reads),
-                row=repr((rows[k][1], rows[k][3])) if known else None,
-                tensors={name: tuple(tensor.shape) for name, tensor in layer.state_dict().items()},
-            )
-        )
-    return found
+def is_for_us(target: Any, source: Any) -> bool:
+    """Return whether we align these two models; two stock models only if asked to."""
+    if not (model_layers.is_list_of_layers(target) and model_layers.is_list_of_layers(source)):
+        return False
+    given = _current()
+    asked = is_strict() or given.align_stock or given.partial or given.pins is not None
+    return asked or layer_types.has_ours(target) or layer_types.has_ours(source)
 
 
-def _kind(layer: Any) -> tuple[str, frozenset[str]]:
-    """Return the name of a layer's class and of those that it inherits from, without torch's."""
-    if type(layer).__name__ == "Sequential" and len(layer) and len({type(part) for part in layer}) == 1:
-        kind, family = _kind(layer[0])  # a row with a repeat count
-        return f"{kind} stacked", frozenset(f"{name} stacked" for name in family)
-    classes = [c for c in type(layer).__mro__ if c.__module__.partition(".")[0] not in ("torch", "builtins")]
-    name = type(layer).__name__
-    return name, frozenset({name, *(c.__name__ for c in classes)})
+def load_aligned(
+    original: Callable[..., Any], target: Any, weights: Any, source: Any, verbose: bool, **kwargs: Any
+) -> Any:
+    """Load with the layers aligned; where that gains nothing, exactly as Ultralytics does.
 
-
-def is_list_of_layers(model: Any) -> bool:
-    """Say whether a model was built from the rows of a model YAML."""
-    from torch import nn
-
-    rows = getattr(model, "model", None)
-    return isinstance(rows, nn.Sequential) and len(rows) > 0 and all(hasattr(m, "f") for m in rows)
-
-
-def _ours(model: Any) -> bool:
-    return layer_types.has_ours(model) or any(hasattr(m, MARKER) for m in model.modules())
+    Args:
+        original: Ultralytics' ``BaseModel.load``.
+        target: The model that gets the weights.
+        weights: What ``load`` was given: a model, or a checkpoint's dict.
+        source: The model in it.
+        verbose: Log what was transferred.
+        **kwargs: Further arguments of ``load``.
+    """
+    found = _aligned(target, source)
+    source.float()  # as the original does; it would skip layers that have no place in the target
+    # Describe both before loading: the original may rebuild the head for its classes.
+    there, here = model_layers.describe(source), model_layers.describe(target)
+    if found is None:
+        result = original(target, weights, verbose=verbose, **kwargs)
+    else:
+        result = original(target, _rearranged(source, target, found), verbose=False, **kwargs)
+    compared = compare_tensors(target, source, found or by_number(there, here))
+    if found is not None:
+        _take_names(target, source, compared)
+    outcome = outcome_of(source, compared)
+    provenance.record(target, source, compared.alignment.pairs, compared.new_parameters)
+    _latest.set(outcome)
+    if verbose and found is not None:
+        stock = not (layer_types.has_ours(target) or layer_types.has_ours(source))
+        pair = f"aligned {provenance.name_of(source)} with {_model_name(target)}: " if stock else ""
+        say(pair + line(outcome))
+        if _is_fused(source) and not _is_fused(target):
+            _warn(FUSED)
+    return result
 
 
 def _is_fused(model: Any) -> bool:
@@ -167,41 +168,36 @@ def _is_fused(model: Any) -> bool:
 
 
 def _aligned(target: Any, source: Any) -> Alignment | None:
-    """Return which layers belong together; None where that is Ultralytics' business.
+    """Return the alignment; None where Ultralytics' own loading transfers as much.
 
     Raises:
-        CheckpointError: If too little fits, or the layers cannot be told apart.
+        CheckpointError: If too few tensors fit, or matches are ambiguous.
     """
-    options = _options.get() or Options()
-    ours = _ours(target) or _ours(source)
-    there, here = describe(source), describe(target)
-    same = [a.kind for a in there] == [b.kind for b in here]
-    strict = options.strict or data_sets._strict
-    if same and not ours and not strict and options.pins is None:
-        return None
+    given = _current()
+    ours = layer_types.has_ours(target) or layer_types.has_ours(source)
+    there, here = model_layers.describe(source), model_layers.describe(target)
     try:
-        found = align(there, here, options.pins)
+        found = align(there, here, given.pins)
     except ValueError as error:
         raise CheckpointError(f"{provenance.name_of(source)}: {error}") from None
     fitting, possible = _share(found, source, target)
-    enough = fitting >= ENOUGH * possible
-    if not ours and options.pins is None:
-        stock = by_number(there, here)
-        better = not same and found.fitting > stock.fitting
-        if (not better or not enough) if not strict else (not better and (enough or options.partial)):
+    enough = given.partial or fitting >= ENOUGH * possible
+    if not ours and given.pins is None and enough:
+        same = [a.kind for a in there] == [b.kind for b in here]
+        if same or found.fitting <= by_number(there, here).fitting:
             return None
     names = provenance.name_of(source), _model_name(target)
-    if not enough and not options.partial:
+    if not enough:
         share = f"{fitting} of {possible} tensors ({100 * fitting / max(possible, 1):.0f} %)"
         raise CheckpointError(
-            f"{names[0]}: only {share} fit {names[1]} in the same kinds of layers; give weights of the same family and "
-            f"scale, or {options.partial_word}"
+            f"{names[0]}: only {share} fit {names[1]} in layers of the same type; give weights of the same family and "
+            f"scale, or {given.partial_argument}"
         )
     if found.ambiguity is not None:
-        pin = ",".join([*(f"{i}={j}" for i, j in (options.pins or {}).items()), str(found.pin)])
+        pin = ",".join([*(f"{i}={j}" for i, j in (given.pins or {}).items()), str(found.pin)])
         raise CheckpointError(
-            f"{names[0]} fits {names[1]} in several ways: {found.ambiguity}; say which with yolo-attn transfer "
-            f"{names[0]} {names[1]} -o OUT.pt --map {pin} (source=target), and train model=OUT.pt"
+            f"{names[0]} fits {names[1]} in several ways: {found.ambiguity}; choose with yolo-attn transfer "
+            f"{names[0]} {names[1]} -o OUT.pt --map {pin} (source=target), then train model=OUT.pt"
         )
     return found
 
@@ -210,26 +206,21 @@ def _model_name(model: Any) -> str:
     return Path(str((getattr(model, "yaml", None) or {}).get("yaml_file") or "the model")).name
 
 
-def classes_of(model: Any) -> int:
-    """Return the number of classes of a model."""
-    # Not from its YAML: training with other classes changes that dict, which both models may hold.
-    count = getattr(model.model[-1], "nc", None)
-    return count if isinstance(count, int) else len(getattr(model, "names", None) or ())
-
-
 def _class_branch(found: Alignment, source: Any, target: Any) -> frozenset[str]:
-    """Return the parts of the head that are made for another number of classes; none if the heads are no pair."""
+    """Return the parts of the head that depend on its number of classes, where the two heads differ in it."""
     head, other = len(found.source) - 1, len(found.target) - 1
     if found.pairs.get(head) != other:
         return frozenset()
-    return class_branch(found.source[head], found.target[other], classes_of(source), classes_of(target))
+    return class_branch(
+        found.source[head], found.target[other], model_layers.classes_of(source), model_layers.classes_of(target)
+    )
 
 
 def _share(found: Alignment, source: Any, target: Any) -> tuple[int, int]:
-    """Return how many tensors fit in layers of one kind, and how many could: which family and scale weights are of.
+    """Return how many tensors fit in layers of the same type, and how many could: the same family and scale fit.
 
-    The head counts whatever its kind; a class branch for other classes does not count. Of a source that is fused for
-    inference only the convolutions' weights are there as in training.
+    The head counts whatever its type. A class branch for other classes does not count. If one model is fused for
+    inference, only the weights of convolutions count, because fusing keeps nothing else.
     """
     branch = _class_branch(found, source, target)
     fused = _is_fused(source) != _is_fused(target)
@@ -252,136 +243,30 @@ def _share(found: Alignment, source: Any, target: Any) -> tuple[int, int]:
 
 
 def _rearranged(source: Any, target: Any, found: Alignment) -> Any:
-    """Return a shallow copy of ``source`` whose layers are where ``target`` has them."""
+    """Return a shallow copy of ``source`` with its layers at their numbers in ``target``."""
     from torch import nn
 
     at = {j: source.model[i] for i, j in found.pairs.items()}
     view = copy.copy(source)
     view._modules = dict(source._modules)  # a copied module shares this dict
     view.model = nn.Sequential(*(at[k] if k in at else nn.Identity() for k in range(len(target.model))))
-    view.is_fused = functools.partial(_is_fused, source)  # it counts norms, and some of them are left out
+    view.is_fused = functools.partial(_is_fused, source)  # it counts norms, and the copy lacks some
     first = getattr(getattr(target.model[0], "conv", None), "weight", None)
     if 0 not in at and first is not None and first.ndim == 4:
-        # Older versions take the source's model.0.conv.weight for granted; this one's kernel fits nowhere.
+        # Older versions require the source's model.0.conv.weight; a kernel of this size fits nowhere.
         view.model[0].conv = nn.Module()
         view.model[0].conv.register_buffer("weight", first.new_zeros(1, 1, first.shape[2] + 1, first.shape[3] + 1))
     return view
 
 
-@dataclass(frozen=True)
-class _Facts:
-    """What the tensors themselves say after loading."""
-
-    target: Any
-    alignment: Alignment
-    branch: frozenset[str]
-    classes: tuple[int, int]
-    transferred: frozenset[tuple[int, str]]  # layer of the source, name within it
-    in_part: Mapping[tuple[int, str], str]
-    arrived: frozenset[str]  # names in the target
-
-    @property
-    def new_parameters(self) -> list[str]:
-        return [name for name, _ in self.target.named_parameters() if name not in self.arrived]
-
-
-def _compare(target: Any, source: Any, found: Alignment) -> _Facts:
-    """Compare the tensors of every pair of layers."""
-    transferred, arrived, in_part = set(), set(), {}
-    classes = classes_of(source), classes_of(target)
-    for i, j in found.pairs.items():
-        have, given = target.model[j].state_dict(), source.model[i].state_dict()
-        for name in have.keys() & given.keys():
-            mine, theirs = have[name], given[name].to(have[name].device, have[name].dtype)
-            if mine.shape == theirs.shape and bool((mine == theirs).all()):
-                transferred.add((i, name))
-                arrived.add(f"model.{j}.{name}")
-            elif why := _part_of(mine, theirs, j == 0, classes if j == len(target.model) - 1 else None):
-                in_part[i, name] = why
-    for (i, name), why in list(in_part.items()):  # a bias goes with the rows of its weight
-        bias = name.removesuffix("weight") + "bias"
-        if "classes" in why and bias in source.model[i].state_dict():
-            in_part[i, bias] = why
-            transferred.discard((i, bias))
-            arrived.discard(f"model.{found.pairs[i]}.{bias}")
-    # The head may have been built again with the source's widths, so the parts are those of before.
-    branch = class_branch(found.source[-1], found.target[-1], *classes) if found.target else frozenset()
-    return _Facts(target, found, branch, classes, frozenset(transferred), in_part, frozenset(arrived))
-
-
-def _part_of(mine: torch.Tensor, theirs: torch.Tensor, first: bool, classes: tuple[int, int] | None) -> str:
-    """Say which part of a tensor came over: input channels of the first layer, classes of the head; empty for none."""
-    if first and mine.ndim == 4 == theirs.ndim and mine.shape[2:] == theirs.shape[2:] and mine.shape != theirs.shape:
-        count, channels = min(len(mine), len(theirs)), min(mine.shape[1], theirs.shape[1])
-        part = theirs[:count].sum(1, keepdim=True) if mine.shape[1] == 1 else theirs[:count, :channels]
-        if bool((mine[:count, : part.shape[1]] == part).all()):
-            return f" ({theirs.shape[1]} input channels there, {mine.shape[1]} here)"
-    if classes == (len(theirs), len(mine)) and mine.ndim > 1 and mine.shape[1:] == theirs.shape[1:]:
-        rows = {tuple(row.flatten().tolist()) for row in theirs}
-        count = sum(tuple(row.flatten().tolist()) in rows for row in mine)
-        if count:
-            return f" ({count} of {len(mine)} classes by name)"
-    return ""
-
-
-def _outcome(source: Any, facts: _Facts) -> Outcome:
-    """Sort the tensors of both models by what became of them."""
-    found = facts.alignment
-    head = len(found.source) - 1
-    unused: dict[tuple[int, str], int] = {}
-    for i, layer in enumerate(found.source):
-        for name in layer.tensors:
-            if (i, name) in facts.transferred or (i, name) in facts.in_part:
-                continue
-            why = " in another shape or under another name"
-            if i not in found.pairs:
-                why = ", not in this model"
-            elif i == head and name.partition(".")[0] in facts.branch:
-                why = "the class branch of {where} " + "({} classes there, {} here)".format(*facts.classes)
-            unused[i, why] = unused.get((i, why), 0) + 1
-    new: dict[int, int] = {}
-    taken = {(j, name) for (i, name) in facts.in_part for j in (found.pairs[i],)}
-    for j, layer in enumerate(facts.target.model):
-        missing = [
-            name for name in layer.state_dict() if f"model.{j}.{name}" not in facts.arrived and (j, name) not in taken
-        ]
-        if missing:
-            new[j] = len(missing)
-    parts: dict[tuple[int, str], int] = {}
-    for (i, _), why in facts.in_part.items():
-        parts[i, why] = parts.get((i, why), 0) + 1
-    before = provenance.of(source)
-    inherited = before is not None and not before["trained"]
-    return Outcome(
-        tensors=sum(len(layer.tensors) for layer in found.source),
-        transferred=len(facts.transferred),
-        in_part=[Part(n, i, found.source[i].kind, why) for (i, why), n in parts.items()],
-        unused=[Part(n, i, found.source[i].kind, why) for (i, why), n in unused.items()],
-        new=[Part(n, j, found.target[j].kind) for j, n in new.items()],
-        since=before["source"] if before and inherited else "",
-        newer=_newer(before["new"], found) if before and inherited else (),
-    )
-
-
-def _newer(names: list[str], found: Alignment) -> list[Part]:
-    """Count the parameters that the source itself did not have from where its weights came."""
-    counts: dict[int, int] = {}
-    for name in names:
-        here = provenance.renamed(name, found.pairs)
-        if here:
-            number = int(here.split(".")[1])
-            counts[number] = counts.get(number, 0) + 1
-    return [Part(n, j, found.target[j].kind) for j, n in sorted(counts.items())]
-
-
-def _take_names(target: Any, source: Any, facts: _Facts) -> None:
-    """Take over the class names with the class branch, where the target only has numbers for them."""
+def _take_names(target: Any, source: Any, compared: TensorComparison) -> None:
+    """Copy the class names with the class branch, where the target's are only numbers."""
     names = getattr(source, "names", None)
     if not isinstance(names, dict) or getattr(target, "names", None) != {k: str(k) for k in range(len(names))}:
         return
-    head = len(facts.alignment.source) - 1
-    branch = {name for name, shape in facts.alignment.source[head].tensors.items() if shape[:1] == (len(names),)}
-    if branch and all((head, name) in facts.transferred for name in branch):
+    head = len(compared.alignment.source) - 1
+    branch = {name for name, shape in compared.alignment.source[head].tensors.items() if shape[:1] == (len(names),)}
+    if branch and all((head, name) in compared.transferred for name in branch):
         target.names = dict(names)
 
 

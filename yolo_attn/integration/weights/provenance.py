@@ -1,9 +1,8 @@
-"""Which layers and parameters of a model came from pretrained weights, kept on the model itself.
+"""Record on a model which of its layers and parameters came from pretrained weights.
 
-``train()`` builds the model again and loads the weights from the first one, multi-GPU training pickles it for its
-processes, ``yolo-attn transfer`` writes it to a file: the record goes along, a plain dict. A checkpoint that a training
-wrote is a source in its own right, so there the record moves from the model into the checkpoint's dict when the file is
-opened; only ``resume`` takes it from there.
+The record is a plain dict. It stays with the model where ``train()`` builds it again, multi-GPU training pickles it or
+``yolo-attn transfer`` writes it to a file. A checkpoint that a training wrote is a source of its own, so when such a
+file is opened, the record moves from the model into the checkpoint's dict. Only ``resume`` takes it from there.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ ATTRIBUTE = "yolo_attn_transfer"
 
 
 def name_of(source: Any) -> str:
-    """Return what to call the model whose weights are loaded: its file, else its model YAML."""
+    """Return the name of the model whose weights are loaded: its file's, else its model YAML's."""
     file = getattr(source, "pt_path", None) or (getattr(source, "yaml", None) or {}).get("yaml_file")
     return Path(str(file)).name if file else "the source"
 
@@ -24,9 +23,9 @@ def name_of(source: Any) -> str:
 def of(model: Any) -> dict[str, Any] | None:
     """Return the record of a model, or None if no weights were loaded into it.
 
-    It holds ``source``, its name; ``source_layers``, how many layers that has; ``layers``, the model's layer for each
-    source layer that has one; ``new``, the names of the parameters that did not come from it, wholly; ``trained``,
-    whether a training has gone on from there.
+    Its keys: ``source``, the source's name; ``source_layers``, its number of layers; ``layers``, the model's layer for
+    each source layer that has one; ``new``, the names of the parameters that did not come from the source entirely;
+    ``trained``, whether a training changed the weights since.
     """
     found = getattr(unwrapped(model), ATTRIBUTE, None)
     return found if isinstance(found, dict) else None
@@ -40,13 +39,13 @@ def unwrapped(model: Any) -> Any:
 
 
 def record(model: Any, source: Any, layers: Mapping[int, int], new: Iterable[str]) -> None:
-    """Keep on ``model`` what came from ``source``.
+    """Record on ``model`` what came from ``source``.
 
     Args:
         model: The model that got the weights.
-        source: The model they came from. If that had them from elsewhere, the two steps are joined.
+        source: The model they came from. If it has a record itself, the two are joined.
         layers: The model's layer for each layer of ``source`` that has one.
-        new: Names of the model's parameters that did not come from ``source``, wholly.
+        new: Names of the model's parameters that did not come from ``source`` entirely.
     """
     before = of(source)
     now: dict[str, Any] = {
@@ -75,26 +74,26 @@ def renamed(name: str, layers: Mapping[int, int]) -> str:
 
 
 def layers_differ(known: Mapping[str, Any], count: int) -> bool:
-    """Say whether the source's list of layers is another one than the model's, which has ``count``."""
+    """Return whether the source's layers differ from those of the model, which has ``count`` layers."""
     numbers = range(known["source_layers"])
     return count != len(numbers) or any(known["layers"].get(k) != k for k in numbers)
 
 
 def mark_trained(model: Any) -> None:
-    """Note on a model that is being saved that a training has changed it."""
+    """Record that a training changed the weights."""
     known = of(model)
     if known is not None:
         setattr(unwrapped(model), ATTRIBUTE, {**known, "trained": True})
 
 
 def forget(model: Any) -> None:
-    """Take the record off a model."""
+    """Remove a model's record."""
     if of(model) is not None:
         delattr(unwrapped(model), ATTRIBUTE)
 
 
 def move_to_checkpoint(checkpoint: Any) -> None:
-    """Take the record of a training's checkpoint off its model and keep it in the checkpoint's dict."""
+    """Move the record of a training's checkpoint from its model into the checkpoint's dict."""
     if not isinstance(checkpoint, dict):
         return
     for key in ("ema", "model"):
@@ -106,7 +105,7 @@ def move_to_checkpoint(checkpoint: Any) -> None:
 
 
 def restore(model: Any, checkpoint: Any) -> None:
-    """Give the model of a training that is resumed the record that its checkpoint had."""
+    """Put the record of a checkpoint back on the model of a resumed training."""
     known = checkpoint.get(ATTRIBUTE) if isinstance(checkpoint, dict) else None
     if known is not None:
         setattr(unwrapped(model), ATTRIBUTE, {**known, "trained": False})

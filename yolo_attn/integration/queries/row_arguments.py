@@ -1,6 +1,6 @@
-"""One row of a model YAML, ``[from, repeats, layer, arguments]``, to what ``parse_model`` builds.
+"""Turn one row of a model YAML, ``[from, repeats, layer, arguments]``, into a layer's constructor arguments.
 
-The channels come from the layers that the row reads. Options stand in a mapping at the row's end:
+The channels come from the layers that the row reads. Options stand in a mapping at the end of the row:
 ``[-1, 1, GSoP, [{reduced_channels: 64}]]``.
 """
 
@@ -15,12 +15,12 @@ from ...errors import LayerError
 from ...messages import nearest
 from ...registry import BlockSpec
 
-# Option names that can only mean a channel count which the parser fills in.
-CHANNEL_WORDS = frozenset({"channels", "in_channels", "out_channels", "c1", "c2"})
+# Option names for channel counts, which the parser fills in.
+CHANNEL_OPTIONS = frozenset({"channels", "in_channels", "out_channels", "c1", "c2"})
 
 
 class Text:
-    """Shields a string argument: ``parse_model`` replaces strings that name one of its variables ('n', 'scale')."""
+    """Shield a string argument: ``parse_model`` replaces strings that name one of its variables ('n', 'scale')."""
 
     __slots__ = ("value",)
 
@@ -35,9 +35,9 @@ class Text:
 
 
 class Builder:
-    """Stands in for the layer's class in ``parse_model``: calls it with the row's options by name.
+    """Stand in for the layer's class in ``parse_model``, and call it with the row's options by name.
 
-    Its text is the class's, because ``parse_model`` prints the layer type from there.
+    Its text is the class's, because ``parse_model`` prints the layer type from it.
     """
 
     def __init__(self, spec: BlockSpec) -> None:
@@ -60,12 +60,12 @@ def describe(args: list[Any]) -> list[Any]:
 
 
 def shield(args: list[Any]) -> list[Any]:
-    """Wrap the strings among a row's arguments; ``None`` written as a word becomes None, as Ultralytics reads it."""
+    """Wrap the strings among a row's arguments; the string ``None`` becomes None, as in Ultralytics."""
     return [(None if a == "None" else Text(a)) if isinstance(a, str) else a for a in args]
 
 
 def check_from(f: Any, index: int) -> None:
-    """Check that every layer number in ``f`` stands before layer ``index``.
+    """Check that every layer in ``f`` comes before layer ``index``.
 
     Raises:
         LayerError: If one does not.
@@ -84,7 +84,7 @@ def check_from(f: Any, index: int) -> None:
 def build_arguments(
     spec: BlockSpec, index: int, f: Any, repeats: int, args: list[Any], channels: list[int], model: dict[str, Any]
 ) -> tuple[Builder, list[Any], int, int]:
-    """Return what ``parse_model`` needs to build a row of a registered layer.
+    """Return what ``parse_model`` needs to build a row of a registered layer type.
 
     Args:
         spec: The layer type.
@@ -114,7 +114,7 @@ def build_arguments(
     inputs = [channels[x] for x in f] if isinstance(f, list) else [channels[f]]
     if spec.inputs == "pyramid":
         if not isinstance(inputs[0], tuple):
-            raise LayerError(f"'from' is {f}, a layer with one map, but {name} reads a list that one layer puts out")
+            raise LayerError(f"'from' is {f}, a layer with one map, but {name} reads a list of maps from one layer")
         inputs = list(inputs[0])
     if spec.output == "argument" and not (args and not isinstance(args[0], dict)):
         same = round(inputs[0] / _width(model)[0])  # as many as it reads
@@ -127,7 +127,7 @@ def build_arguments(
         out = scaled(wanted[0], model)
         first.append(out)
     elif isinstance(spec.output, int) and not -len(inputs) <= spec.output < len(inputs):
-        raise LayerError(f"'from' is {f}, but {name} puts out the channels of input {spec.output}; write more layers")
+        raise LayerError(f"'from' is {f}, but {name} outputs the channels of input {spec.output}; write more layers")
     elif callable(spec.output):
         _check_call(spec, first, options)
         try:
@@ -150,7 +150,7 @@ def build_arguments(
 
 
 def scaled(channels: Any, model: dict[str, Any]) -> int:
-    """Scale a channel count written in a model YAML by the model's width, as ``parse_model`` does."""
+    """Scale a channel count of a model YAML by the model's width, as ``parse_model`` does."""
     if not isinstance(channels, int) or isinstance(channels, bool) or channels < 1:
         raise LayerError(f"the first argument must be the output's channels before scaling, got {channels!r}")
     width, most = _width(model)
@@ -158,7 +158,7 @@ def scaled(channels: Any, model: dict[str, Any]) -> int:
 
 
 def _width(model: dict[str, Any]) -> tuple[float, float]:
-    """Return what channel counts are multiplied by, and the most that they are before."""
+    """Return the width multiple, and the maximum of channel counts before it."""
     width, most = model.get("width_multiple", 1.0), math.inf
     if scales := model.get("scales"):
         _, width, most = scales[model.get("scale") or next(iter(scales))]
@@ -166,12 +166,12 @@ def _width(model: dict[str, Any]) -> tuple[float, float]:
 
 
 def _split(spec: BlockSpec, args: list[Any], inputs: list[int]) -> tuple[list[Any], dict[str, Any]]:
-    """Split a row's arguments into the output's channels, if the layer takes them, and options by name; check both."""
+    """Split a row's arguments into the output's channels, if the layer takes them, and checked options by name."""
     name = spec.name
     options: dict[str, Any] = {}
     if args and isinstance(args[-1], dict):
         *args, options = args
-    known = {k: p for k, p in spec.options().items() if k not in CHANNEL_WORDS}
+    known = {k: p for k, p in spec.options().items() if k not in CHANNEL_OPTIONS}
     takes = f"{name} takes {', '.join(known) or 'no options'}"
     leading = ["output channels"] if spec.output == "argument" else []
     if len(args) > len(leading) + len(spec.positional):
@@ -181,16 +181,16 @@ def _split(spec: BlockSpec, args: list[Any], inputs: list[int]) -> tuple[list[An
             by_name = f"{name} has no options, write []"
         counts = inputs[0] if spec.inputs == "one" else inputs
         raise LayerError(
-            f"arguments {args}: a channel count is not typed here, it is filled in from the layers read "
-            f"({counts} channels); {by_name}"
+            f"arguments {args}: do not write channel counts, they come from the layers read ({counts} channels); "
+            f"{by_name}"
         )
-    for word in options:
-        if not isinstance(word, str) or word in CHANNEL_WORDS:
+    for option in options:
+        if not isinstance(option, str) or option in CHANNEL_OPTIONS:
             raise LayerError(
-                f"option {word!r} is filled in from the layers read ({inputs} channels); leave it out ({takes})"
+                f"option {option!r} comes from the layers read ({inputs} channels); leave it out ({takes})"
             )
-        if word not in known:
-            raise LayerError(f"{name} has no option {word!r}.{nearest(word, known)} {takes}")
+        if option not in known:
+            raise LayerError(f"{name} has no option {option!r}.{nearest(option, known)} {takes}")
     by_position = dict(zip(spec.positional, args[len(leading) :], strict=False))
     if twice := by_position.keys() & options.keys():
         raise LayerError(f"option {min(twice)!r} is given by position and by name; write it once")
@@ -198,7 +198,7 @@ def _split(spec: BlockSpec, args: list[Any], inputs: list[int]) -> tuple[list[An
 
 
 def _number(value: Any) -> Any:
-    """Return the number where YAML 1.1 reads one as text: ``1e-5`` is a string to it, ``1.0e-5`` is not."""
+    """Return the number that YAML 1.1 reads as text: ``1e-5`` is a string there, ``1.0e-5`` is not."""
     return float(value) if isinstance(value, str) and re.fullmatch(r"[-+]?\d+[eE][-+]?\d+", value) else value
 
 

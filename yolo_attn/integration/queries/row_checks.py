@@ -1,0 +1,118 @@
+"""Check the rows of a model YAML before they are built."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from ...errors import LayerError
+from ...messages import joined, nearest
+from ...registry import BROKEN_ENTRY_POINTS, BlockSpec, not_loaded
+from . import layer_types, row_arguments, row_sources, yaml_files
+
+
+def file_of(d: dict[str, Any]) -> str:
+    """Return the name of a model YAML's file, for messages."""
+    return Path(str(d.get("yaml_file") or "model YAML")).name
+
+
+def misspells_ours(d: dict[str, Any], tasks: ModuleType) -> bool:
+    """Return whether an unknown layer type is probably one of ours: misspelt, or of a package that did not load."""
+    for name in layer_types.names_in(d):
+        if "." not in name and not _is_known(name, tasks):
+            ours, theirs = layer_types.installed(), layer_types.ultralytics_layers(tasks)
+            return bool(BROKEN_ENTRY_POINTS or nearest(name, ours) == nearest(name, [*ours, *theirs]) != "")
+    return False
+
+
+def check(d: dict[str, Any], tasks: ModuleType) -> tuple[list[list[Any]], dict[int, BlockSpec]]:
+    """Return a copy of all rows, and the layer type of each row that is one of the registry's.
+
+    Raises:
+        LayerError: If a row is malformed, names no known layer type, or reads a layer that does not exist.
+    """
+    known, file = layer_types.installed(), file_of(d)
+    table = _table(d, file)
+    used: dict[int, BlockSpec] = {}
+    for i, (f, _, name, _) in enumerate(table):
+        try:
+            if name in known:
+                _check_name_is_free(known[name], tasks)
+                used[i] = known[name]
+            else:
+                _check_exists(name, tasks)
+            row_arguments.check_from(f, i)
+            _check_reads_maps(f, i, used)
+        except LayerError as error:
+            raise LayerError(f"{file}: layer {i} ({name}): {error}") from None
+    return table, used
+
+
+def _check_reads_maps(f: Any, i: int, used: dict[int, BlockSpec]) -> None:
+    """Check that a row does not read a list of maps as one map.
+
+    Raises:
+        LayerError: If it does; names the layer types that read one map of a list.
+    """
+    if i in used and used[i].inputs == "pyramid":
+        return
+    for x in f if isinstance(f, list | tuple) else [f]:
+        source = used.get(*row_sources.resolve(x, i))
+        if source is not None and source.pyramid:
+            readers = sorted(s.name for s in layer_types.installed().values() if s.inputs == "pyramid")
+            raise LayerError(
+                f"'from' is {x}, {source.name}, which outputs a list of maps; read one of them with "
+                f"{joined(readers, last=' or ')}"
+            )
+
+
+def _table(d: dict[str, Any], file: str) -> list[list[Any]]:
+    """Return a copy of all rows.
+
+    Raises:
+        LayerError: If one is not a list of four.
+    """
+    parts: list[Any] = [d.get("backbone"), d.get("head")]
+    if not all(isinstance(p, list) for p in parts):
+        raise LayerError(f"{file}: {yaml_files.NO_MODEL}")
+    table = [row for p in parts for row in p]
+    for i, row in enumerate(table):
+        if not isinstance(row, list | tuple) or len(row) != 4 or not isinstance(row[2], str):
+            raise LayerError(f"{file}: layer {i}: a row must be [from, repeats, layer, arguments], got {row!r}")
+        if not isinstance(row[3], list | tuple):
+            raise LayerError(
+                f"{file}: layer {i} ({row[2]}): arguments must be a list, got {row[3]!r}; write [] for none"
+            )
+    return [[f, n, name, list(args)] for f, n, name, args in table]
+
+
+def _check_name_is_free(spec: BlockSpec, tasks: ModuleType) -> None:
+    there = vars(tasks).get(spec.name, spec.cls)
+    if there is not spec.cls and spec.name not in layer_types.INJECTED:
+        theirs = f"{getattr(there, '__module__', layer_types.TASKS)}.{getattr(there, '__qualname__', spec.name)}"
+        raise LayerError(
+            f"{spec.name} is both {theirs} of this Ultralytics and {spec.import_path}; register the block under another name"
+        )
+
+
+def _is_known(name: str, tasks: ModuleType) -> bool:
+    if "nn." in name:
+        return hasattr(tasks.torch.nn, name.rpartition("nn.")[2])
+    return "torchvision.ops." in name or (name in vars(tasks) and name not in layer_types.INJECTED)
+
+
+def _check_exists(name: str, tasks: ModuleType) -> None:
+    """Check that Ultralytics finds the layer type.
+
+    Raises:
+        LayerError: If it does not; names the nearest one.
+    """
+    if _is_known(name, tasks):
+        return
+    if "nn." in name:
+        choices = [f"nn.{k}" for k in vars(tasks.torch.nn) if k[:1].isupper()]
+    else:
+        choices = [*layer_types.installed(), *layer_types.ultralytics_layers(tasks)]
+    ours = joined(sorted(layer_types.installed()))
+    raise LayerError(f"unknown layer {name!r}.{nearest(name, choices)} Layers of yolo-attn: {ours}{not_loaded()}")
