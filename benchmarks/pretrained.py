@@ -90,7 +90,7 @@ def transfer(arguments: argparse.Namespace, console: Console, folder: Path) -> N
             true = arrived(source, model.model, at)
             right = {name for name in naive if at[number(name)] == number(name)} & true
             model, at = placed(weights, insertion, folder / "again", f"t{k}")
-            loading.load(model.model, source)
+            loading.load_quietly(model.model, source)
             ours = arrived(source, model.model, at)
             total = len(source.state_dict())
             table.add_row(
@@ -219,7 +219,7 @@ def main() -> None:
     if arguments.what != "transfer" and not arguments.data:
         parser.error(f"{arguments.what} needs --data")
     arguments.folder = arguments.folder.resolve()
-    yolo_attn.register()
+    yolo_attn.install()
     if arguments.what != "train":
         LOGGER.setLevel(logging.WARNING)
     console = Console(width=None if Console().is_terminal else 120)

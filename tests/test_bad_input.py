@@ -76,14 +76,14 @@ def refused(capsys, *words):
 
 
 def train(model, data, **words):
-    yolo_attn.register()
+    yolo_attn.install()
     return YOLO(model).train(data=str(data), epochs=1, imgsz=64, batch=2, workers=0, plots=False, **words)
 
 
 @pytest.mark.parametrize(("row", "message"), BAD_ROWS.values(), ids=BAD_ROWS)
 def test_a_row_that_cannot_be_built(row, message, model, data, capsys, tmp_path):
     name = model(row)
-    yolo_attn.register()
+    yolo_attn.install()
     with pytest.raises(UserError, match=r"^yolo11n-mine.yaml: layer 3 ") as error:
         YOLO(name)
     error.match(message)
@@ -227,7 +227,7 @@ def test_info_says_what_reads_what(capsys):
 )
 def test_a_file_that_is_no_model(text, message, tmp_path, capsys):
     (tmp_path / "yolo11-odd.yaml").write_text(text)
-    yolo_attn.register()
+    yolo_attn.install()
     with pytest.raises(UserError, match=rf"yolo11n-odd\.yaml: {message}"):
         YOLO(str(tmp_path / "yolo11n-odd.yaml"))
     line = refused(capsys, "info", f"model={tmp_path / 'yolo11n-odd.yaml'}")

@@ -13,7 +13,7 @@ from yolo_attn.errors import LayerError
 from yolo_attn.model_yaml.checking import check
 from yolo_attn.model_yaml.written import row_lines, written_twice
 
-yolo_attn.register()
+yolo_attn.install()
 
 SHIPPED = pathlib.Path(ultralytics.__file__).parent / "cfg" / "models"
 DOWNLOADS = "resnet"  # TorchVision rows fetch weights when they are built

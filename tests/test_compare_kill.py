@@ -25,7 +25,7 @@ def die(*_, **__):
 moment, module, *words = sys.argv[1:]
 sys.argv[1:] = words
 from yolo_attn.comparison import training, worker
-import yolo_attn; yolo_attn.register()
+import yolo_attn; yolo_attn.install()
 
 if moment == "second epoch":
     original = training._Progress.batch

@@ -16,7 +16,7 @@ from yolo_attn.experiment.plan import Plan
 from yolo_attn.integration.queries import model_graph, model_sizes
 from yolo_attn.model_yaml import capacity_control, identity_control, yaml_text
 
-yolo_attn.register()
+yolo_attn.install()
 YAMLS = sorted(p.stem for p in (support.ROOT / "model_yamls").glob("*.yaml"))
 ROWS = {  # where the variants have their rows
     "aac": [11], "afpn": [11, 12, 13], "ema": [17, 21, 25], "gc": [5, 8, 13], "gla": [11], "gsop": [11],

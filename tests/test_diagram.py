@@ -18,7 +18,7 @@ from yolo_attn.integration.queries import model_graph as graphs
 from yolo_attn.model_yaml.diagram.drawing import drawing, graph_layout, graphviz
 from yolo_attn.registry import BLOCKS
 
-yolo_attn.register()
+yolo_attn.install()
 
 SHIPPED = pathlib.Path(ultralytics.__file__).parent / "cfg" / "models"
 MODELS = [

@@ -277,7 +277,7 @@ def test_a_yaml_without_required_keys_is_refused(data, message):
 
 
 def test_ultralytics_generates_on_first_use_and_refuses_a_changed_yaml(tmp_path, monkeypatch):
-    yolo_attn.register()
+    yolo_attn.install()
     monkeypatch.setattr(data_utils, "check_font", lambda *_: None)  # would ask the network
     data = load("digits.yaml") | {"path": str(tmp_path / "digits")}
     data["digits"] |= {"images": {"train": 6, "val": 3, "test": 3}}

@@ -155,7 +155,7 @@ def test_the_diagram_is_of_the_model_as_it_is(tmp_path):
 @pytest.mark.parametrize("page", ["README.md", "docs/models.md", "docs/own_blocks.md"])
 def test_the_python_code_runs(page, tmp_path, monkeypatch, own_layers):
     monkeypatch.chdir(tmp_path)
-    yolo_attn.register()
+    yolo_attn.install()
     blocks = code(page, "python")
     assert blocks
     for text in blocks:
@@ -168,7 +168,7 @@ def test_the_yaml_rows_build(tmp_path):
     head = [*rows, [[4, 6, len(base["backbone"]) + 2], 1, "Detect", ["nc"]]]
     content = {"nc": 2, "scales": base["scales"], "backbone": base["backbone"], "head": head}
     (tmp_path / "yolo11-readme.yaml").write_text(yaml.safe_dump(content))
-    yolo_attn.register()
+    yolo_attn.install()
     model = YOLO(str(tmp_path / "yolo11n-readme.yaml")).model
     assert [type(m).__name__ for m in model.model if layer_types.spec_of(type(m))] == ["EMA", "GSoP", "PMFS"]
 

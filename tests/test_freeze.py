@@ -19,7 +19,7 @@ from yolo_attn.errors import ArgumentError
 from yolo_attn.integration.patches import check_dict_alignment
 from yolo_attn.integration.weights import freezing, provenance
 
-yolo_attn.register()
+yolo_attn.install()
 OPTIONS = {
     "imgsz": 64, "batch": 2, "nbs": 2, "workers": 0, "device": "cpu", "plots": False, "verbose": False, "val": False,
     "warmup_epochs": 0, "lr0": 0.01, "optimizer": "AdamW", "seed": 0,

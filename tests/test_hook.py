@@ -51,7 +51,7 @@ def test_models_build_from_any_folder_and_modules_look_as_ever(tmp_path):
         import importlib, importlib.machinery, inspect, pathlib, sys
         from ultralytics import YOLO
         print(type(YOLO("yolo11n-ema.yaml").model.model[17]).__name__)
-        from yolo_attn.integration import hook, patching
+        from yolo_attn.integration.patches import hook, patching
         import ultralytics.nn, ultralytics.nn.tasks as tasks
         import ultralytics.utils.dist, ultralytics.models.yolo.detect.train
         for name in hook.TARGETS:
@@ -111,7 +111,7 @@ def test_switched_off_and_registered_later(tmp_path):
             print("unknown")
         assert not hasattr(tasks.parse_model, "__wrapped__")
         import yolo_attn
-        yolo_attn.register()
+        yolo_attn.install()
         print(type(YOLO("yolo11n-ema.yaml").model.model[17]).__name__)
         assert ultralytics.nn.parse_model is tasks.parse_model
         """,
@@ -125,7 +125,7 @@ def test_switched_off_and_registered_first(tmp_path):
     out = run(
         """
         import sys, yolo_attn
-        yolo_attn.register()
+        yolo_attn.install()
         print("torch" in sys.modules)
         from ultralytics import YOLO
         print(type(YOLO("yolo26n-pmfs.yaml").model.model[11]).__name__)
@@ -187,7 +187,7 @@ def test_the_file_of_multi_gpu_training(tmp_path, model):
     text = (tmp_path / file).read_text()
     line = next(line for line in text.splitlines() if line.startswith("    import yolo_attn, my_layers, "))
     assert {"yolo_attn.blocks.ema", "yolo_attn.blocks.harmonious"} <= set(line.split(", "))
-    assert text.index("yolo_attn.register()") < text.index("trainer.train()")
+    assert text.index("yolo_attn.install()") < text.index("trainer.train()")
     done = run_file([file], tmp_path, **OFF)
     assert not done.returncode, done.stderr
     (checkpoint,) = (tmp_path / "runs").rglob("last.pt")
@@ -209,9 +209,9 @@ def test_undo_before_the_models_are_imported(tmp_path):
         import sys
         import ultralytics.utils.checks as checks
         import yolo_attn
-        yolo_attn.register()
+        yolo_attn.install()
         wrapped = checks.check_file
-        yolo_attn.unregister()
+        yolo_attn.uninstall()
         assert "ultralytics.nn.tasks" not in sys.modules
         assert checks.check_file is wrapped.__wrapped__
         print("undone")

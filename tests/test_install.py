@@ -115,9 +115,9 @@ def test_install_and_uninstall(wheel, environment, tmp_path):
         """
         from ultralytics import YOLO
         import yolo_attn
-        from yolo_attn.integration import files
+        from yolo_attn.integration.queries import yaml_files
         print(yolo_attn.__file__)
-        print(type(YOLO('yolo26n-pmfs.yaml').model.model[11]).__name__, files.find("digits.yaml") is not None)
+        print(type(YOLO('yolo26n-pmfs.yaml').model.model[11]).__name__, yaml_files.find("digits.yaml") is not None)
         """,
         tmp_path,
         python=python,

@@ -33,7 +33,7 @@ ROWS = {
 }
 FIRST = ("ema", "gsop", "pmfs")  # there for YOLOv8 too
 BACKBONE_END = {"yolo26": 10, "yolo11": 10, "yolov8": 9}
-yolo_attn.register()
+yolo_attn.install()
 
 
 def split(file):

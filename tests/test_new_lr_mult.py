@@ -18,7 +18,7 @@ from yolo_attn.integration.patches import check_dict_alignment
 from yolo_attn.integration.queries import validation, yolo_command
 from yolo_attn.integration.weights import learning_rates, provenance
 
-yolo_attn.register()
+yolo_attn.install()
 MUON = hasattr(sys.modules["ultralytics.engine.trainer"], "MuSGD")
 OPTIMIZERS = ["SGD", "AdamW", "RMSProp", "auto", *(["MuSGD"] if MUON else [])]
 

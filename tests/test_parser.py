@@ -268,8 +268,8 @@ def test_two_threads(known):
         except Exception as error:
             errors.append(error)
 
-    yolo_attn.unregister()  # so that both have to compile and to put the names in
-    yolo_attn.register()
+    yolo_attn.uninstall()  # so that both have to compile and to put the names in
+    yolo_attn.install()
     threads = [threading.Thread(target=work, args=(name,)) for name in built]
     for thread in threads:
         thread.start()

@@ -61,7 +61,7 @@ def refactored(monkeypatch, tmp_path, change):
     monkeypatch.setitem(sys.modules, layer_types.TASKS, module)
     monkeypatch.setattr(layer_types, "INJECTED", set())
     spec.loader.exec_module(module)
-    return parse_model.extended(module.parse_model)
+    return parse_model.wrap(module.parse_model)
 
 
 def swap(*pairs):
@@ -143,7 +143,7 @@ def test_parse_model_replaced_by_somebody_else(known, monkeypatch, tmp_path):
             return original(*args, **kwargs)
 
     for other in (lambda *args, **kwargs: original(*args, **kwargs)), Callable():
-        wrapper = parse_model.extended(other)
+        wrapper = parse_model.wrap(other)
         assert len(wrapper(copy.deepcopy(stock), ch=3, verbose=False)[0]) == 5
         with pytest.raises(UnsupportedUltralyticsError, match=rf"was already replaced by .*{WORKS}"):
             wrapper(ours, ch=3, verbose=False)

@@ -35,29 +35,29 @@ def test_install_twice_and_uninstall(known):
     import ultralytics.engine.trainer
     import ultralytics.nn
 
-    yolo_attn.unregister()  # other tests may have built models; their classes are in the namespace then
-    yolo_attn.register()
+    yolo_attn.uninstall()  # other tests may have built models; their classes are in the namespace then
+    yolo_attn.install()
     before = wrapped_names()
     assert {f"ultralytics.nn.{k}" for k in ("tasks.parse_model", "parse_model", "tasks.torch_safe_load")} <= set(before)
     assert {"ultralytics.utils.checks.check_file", "ultralytics.nn.tasks.check_file"} <= set(before)
     assert "ultralytics.models.yolo.detect.train.DetectionTrainer.build_dataset" in before
-    yolo_attn.register()
+    yolo_attn.install()
     assert wrapped_names() == before
     parse(tiny([-1, 1, "Plain", []]))
     assert tasks.Plain is Plain
     original = tasks.parse_model.__wrapped__
     try:
-        yolo_attn.unregister()
+        yolo_attn.uninstall()
         assert wrapped_names() == {}
         assert tasks.parse_model is ultralytics.nn.parse_model is original
         assert not [name for name in vars(tasks) if name == "Plain" or name.startswith("_yolo_attn")]
         assert hook.Finder not in sys.meta_path
         with pytest.raises(KeyError, match="Plain"):
             parse(tiny([-1, 1, "Plain", []]))
-        yolo_attn.unregister()
+        yolo_attn.uninstall()
         assert tasks.parse_model is original
     finally:
-        yolo_attn.register()
+        yolo_attn.install()
     assert wrapped_names().keys() == before.keys()
     assert tasks.parse_model.__wrapped__ is original
     assert type(parse(tiny([-1, 1, "Plain", []]))[2]) is Plain

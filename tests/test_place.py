@@ -18,7 +18,7 @@ from yolo_attn.errors import ArgumentError, LayerError, UserError
 from yolo_attn.integration.queries import layer_types, model_graph
 from yolo_attn.model_yaml import places
 
-yolo_attn.register()
+yolo_attn.install()
 
 
 def table(text):

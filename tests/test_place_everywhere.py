@@ -8,7 +8,7 @@ import yolo_attn
 from yolo_attn.integration.queries import model_graph
 from yolo_attn.model_yaml import places
 
-yolo_attn.register()
+yolo_attn.install()
 WANTED = ("backbone.end", "before_head", "neck.P4", "backbone.P3", "backbone.P2", "backbone.P4", "before_neck")
 
 

@@ -18,7 +18,7 @@ from yolo_attn.alignment.layer_alignment import Alignment
 from yolo_attn.errors import CheckpointError
 from yolo_attn.integration.weights import loading, provenance
 
-yolo_attn.register()
+yolo_attn.install()
 BASES = ("yolov8n", "yolo11n", "yolo26n")
 FILES = sorted(f.stem for f in (ROOT / "model_yamls").glob("*.yaml"))
 

@@ -10,7 +10,7 @@ from ultralytics.nn.tasks import DetectionModel
 import yolo_attn
 from yolo_attn.integration.weights import loading, provenance
 
-yolo_attn.register()
+yolo_attn.install()
 COUNTS = {"yolov8n": 355, "yolo11n": 499, "yolo26n": 708}
 FILES = sorted(f.stem for f in (ROOT / "model_yamls").glob("*.yaml"))
 BEHIND = {"yolov8n": (4, 6, 9, 15, 18, 21), "yolo11n": (4, 6, 10, 16, 19, 22), "yolo26n": (4, 6, 10, 16, 19, 22)}

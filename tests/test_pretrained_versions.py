@@ -19,9 +19,9 @@ torch.save({"model": DetectionModel("yolo11n.yaml", verbose=False), "train_args"
 SCRIPT = """
 import sys
 import yolo_attn
-yolo_attn.register()
+yolo_attn.install()
 from ultralytics import YOLO
-from yolo_attn.integration import provenance
+from yolo_attn.integration.weights import provenance
 
 rates = []
 
@@ -55,7 +55,7 @@ model.train(**WORDS)
 """
 DDP = f"""
 import yolo_attn
-yolo_attn.register()
+yolo_attn.install()
 from ultralytics.models.yolo.detect import DetectionTrainer
 from ultralytics.utils import dist
 

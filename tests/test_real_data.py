@@ -13,7 +13,7 @@ from ultralytics import YOLO
 import yolo_attn
 from yolo_attn.integration.queries import data_sets
 
-yolo_attn.register()
+yolo_attn.install()
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from yolo_attn import Insertion, place
 from yolo_attn.integration.queries import model_graph
 from yolo_attn.model_yaml import places
 
-yolo_attn.register()
+yolo_attn.install()
 MODELS = ("yolo11n", "yolov8n", "yolo26n")
 BACKBONE = ("backbone.P3", "backbone.P4", "backbone.P5")
 EMA = {"factor": 8, "residual": True}

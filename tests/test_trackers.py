@@ -69,7 +69,7 @@ TRAIN = """
 import sys
 from pathlib import Path
 import yolo_attn
-yolo_attn.register()
+yolo_attn.install()
 from ultralytics import YOLO, settings
 from yolo_attn.integration.queries import tracker_project
 

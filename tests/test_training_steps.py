@@ -9,7 +9,7 @@ import yolo_attn
 from yolo_attn.integration.queries import layer_types
 
 FILES = sorted((ROOT / "model_yamls").glob("*.yaml"))
-yolo_attn.register()
+yolo_attn.install()
 
 
 @pytest.fixture(scope="module")

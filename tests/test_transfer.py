@@ -16,7 +16,7 @@ from yolo_attn.cli.main import main
 from yolo_attn.errors import ArgumentError
 from yolo_attn.integration.weights import provenance
 
-yolo_attn.register()
+yolo_attn.install()
 
 
 @pytest.fixture(scope="module")

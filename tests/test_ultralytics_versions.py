@@ -93,7 +93,7 @@ def test_builds(version, tmp_path):
         f"""
         import torch, ultralytics, yolo_attn, csp, my_layers
         print("=", ultralytics.__version__)
-        yolo_attn.register()
+        yolo_attn.install()
         from ultralytics import YOLO
         for name in {MODELS}:
             try:
@@ -142,7 +142,7 @@ def test_trains_and_loads_again(version, tmp_path):
     out = run(
         f"""
         import torch, yolo_attn
-        yolo_attn.register()
+        yolo_attn.install()
         from ultralytics import YOLO
         for what in {TRAINED}:
             model = YOLO(f"yolo11n-{{what}}.yaml")
@@ -158,7 +158,7 @@ def test_trains_and_loads_again(version, tmp_path):
     out = run(
         f"""
         import torch, yolo_attn
-        yolo_attn.register()
+        yolo_attn.install()
         from ultralytics import YOLO
         for what in {TRAINED}:
             model = YOLO(f"{tmp_path}/runs/{{what}}/weights/best.pt")
@@ -183,7 +183,7 @@ def test_the_file_of_multi_gpu_training(version, tmp_path):
     script.write_text(
         f"""
 import my_layers, yolo_attn
-yolo_attn.register()
+yolo_attn.install()
 from ultralytics import YOLO
 from ultralytics.models.yolo.detect import DetectionTrainer
 from ultralytics.utils import dist
@@ -223,9 +223,9 @@ def test_blocks_are_placed_and_weights_follow_their_layers(version, tmp_path):
     version, env = version
     code = f"""
         import torch, yolo_attn
-        yolo_attn.register()
+        yolo_attn.install()
         from ultralytics import YOLO
-        from yolo_attn.integration import graph
+        from yolo_attn.integration.queries import model_graph as graph
         from yolo_attn.model_yaml import places
 
         def tensors(out):

@@ -172,11 +172,11 @@ def written(value: Any) -> str:
 
 def options(spec: BlockSpec) -> list[str]:
     """Return the options with their defaults, as a model YAML writes them."""
-    from ..integration.patches.row_arguments import CHANNEL_WORDS
+    from ..integration.queries.row_arguments import CHANNEL_OPTIONS
 
     shown = []
     for name, parameter in spec.options().items():
-        if name not in CHANNEL_WORDS:
+        if name not in CHANNEL_OPTIONS:
             default = parameter.default
             shown.append(name if default is inspect.Parameter.empty else f"{name}: {written(default)}")
     return shown or ["none"]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.text import Text
 
-from .. import register
+from .. import install
 from . import model_words
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def run(given: Sequence[str]) -> int:
     if not given or given[0] in ("-h", "--help", "help"):
         print(HELP, end="")
         return 0
-    register()
+    install()
     model, pairs = model_words.parse(given, ["scale", "strict"], flags=["strict"], usage=USAGE)
     from ..model_yaml.checking import check
 

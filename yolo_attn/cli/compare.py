@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from .. import register
+from .. import install
 from ..errors import ArgumentError
 from . import words
 
@@ -50,7 +50,7 @@ def run(given: Sequence[str], defaults: Mapping[str, object] | None = None) -> i
     if any(word in ("-h", "--help") for word in given):
         print(HELP, end="")
         return 0
-    register()
+    install()
     from ..integration.queries import yolo_command
     from ..report import compare_models
 

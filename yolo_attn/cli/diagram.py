@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from .. import atomic_files, register
+from .. import atomic_files, install
 from ..errors import ArgumentError
 from . import model_words
 
@@ -32,7 +32,7 @@ def run(given: Sequence[str]) -> int:
     if not given or given[0] in ("-h", "--help", "help"):
         print(HELP, end="")
         return 0
-    register()
+    install()
     known = ["output", "scale", "imgsz", "force"]
     model, pairs = model_words.parse(given, known, flags=["force"], usage=USAGE)
     if "output" not in pairs:

@@ -8,14 +8,14 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from .. import register
+from .. import install
 from ..errors import ArgumentError
 from . import words
 
 
 def run(given: Sequence[str]) -> int:
     """Print Ultralytics' layer table and summary, then one row for each attention layer."""
-    register()
+    install()
     pairs = words.parse(given, ["model", "task"])
     if "model" not in pairs:
         raise ArgumentError("which model? write e.g. yolo-attn info model=yolo11n-ema.yaml")

@@ -6,10 +6,10 @@ import importlib
 import os
 import sys
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 from .. import __version__
 from ..errors import ArgumentError, user_error_in
+from ..integration.strict_mode import strict
 from ..messages import nearest
 
 HELP = f"""\
@@ -70,7 +70,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 def guarded(job: Callable[[], int]) -> int:
     """Run ``job``; a user's mistake becomes one line on stderr and status 2. ``YOLO_ATTN_DEBUG=1`` keeps tracebacks."""
     try:
-        return job()
+        with strict():
+            return job()
     except KeyboardInterrupt:
         print("yolo-attn: interrupted", file=sys.stderr)
         return 130
@@ -78,26 +79,12 @@ def guarded(job: Callable[[], int]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except Exception as error:
-        line = _line(error)
+        mistake = user_error_in(error)
+        line = None if mistake is None else " ".join(str(mistake).split())
         if line is None or os.environ.get("YOLO_ATTN_DEBUG"):
             raise
         print(f"yolo-attn: {line}", file=sys.stderr)
         return 2
-
-
-def _line(error: BaseException) -> str | None:
-    """Return the one line for a user's mistake, or None for a fault of the program."""
-    mistake = user_error_in(error)
-    if mistake is not None:
-        return " ".join(str(mistake).split())
-    from ..errors import disk_full
-
-    full = disk_full(error, Path.cwd())
-    if full is not None:
-        return str(full)
-    from ..errors import line_of
-
-    return line_of(error)
 
 
 def _dispatch(words: list[str]) -> int:

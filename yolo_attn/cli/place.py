@@ -12,7 +12,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from .. import register
+from .. import install
 from ..errors import ArgumentError
 from ..messages import nearest
 from ..model_yaml import places
@@ -50,7 +50,7 @@ def run(given: Sequence[str]) -> int:
     if not given or given[0] in ("-h", "--help", "help"):
         print(HELP, end="")
         return 0
-    register()
+    install()
     base, blocks, words = parse(given)
     if not blocks:
         _list(base)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from rich.console import Console
 
-from .. import register
+from .. import install
 from ..alignment.layer_alignment import parse_pins
 from ..errors import ArgumentError
 from . import words
@@ -44,7 +44,7 @@ def run(given: Sequence[str]) -> int:
     if "output" not in pairs:
         raise ArgumentError(f"where to? give -o OUT.pt, e.g. {USAGE}")
     layers = parse_pins(pairs["map"]) if "map" in pairs else None
-    register()
+    install()
     from ..integration.weights.checkpoint_transfer import transfer
 
     said = transfer(

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from .. import register
+from .. import install
 from . import words
 
 
 def run(mode: str, given: Sequence[str]) -> int:
     """Hand the words to Ultralytics, after checking them and what they name."""
-    register()
+    install()
     from ..integration.queries import data_sets, yolo_command
 
     tasks = [w for w in given if w in yolo_command.TASKS]
@@ -21,6 +21,5 @@ def run(mode: str, given: Sequence[str]) -> int:
         data_sets.check_exists(pairs["data"])
     if "source" in pairs:
         yolo_command.check_source(pairs["source"])
-    with data_sets.strict():
-        yolo_command.call([*tasks, mode, *(f"{k}={v}" for k, v in pairs.items())])
+    yolo_command.call([*tasks, mode, *(f"{k}={v}" for k, v in pairs.items())])
     return 0

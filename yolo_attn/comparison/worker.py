@@ -30,6 +30,7 @@ from ..experiment.ground_truth_file import GroundTruth, TruthInfo
 from ..experiment.plan import Plan, Run
 from ..experiment.records import EvaluatedData, Metrics, Record, RunError, Transfer
 from ..experiment.storage import json_values, read, write
+from ..integration.strict_mode import strict
 from ..metrics import columns, compute_metrics
 from . import training
 
@@ -99,7 +100,7 @@ def announce_layers() -> None:
     """Make this package's layers known to Ultralytics in this process."""
     import yolo_attn
 
-    yolo_attn.register()
+    yolo_attn.install()
 
 
 def limit_threads() -> None:
@@ -111,9 +112,7 @@ def limit_threads() -> None:
 
 def bad_data_refused() -> contextlib.AbstractContextManager[None]:
     """Refuse images and labels that Ultralytics would leave out, for the baseline as for the variants."""
-    from ..integration.queries import data_sets
-
-    return data_sets.strict()
+    return strict()
 
 
 def check(plan: Plan) -> None:
@@ -124,7 +123,7 @@ def check(plan: Plan) -> None:
     """
     from ..integration.queries import seed_pairing, validation
 
-    validation.check_training_words(plan.arguments)
+    validation.check_training_arguments(plan.arguments)
     data = validation.check_data(plan.data)
     if plan.split != "auto" and not data.get(plan.split):
         raise UserError(f"data {plan.data} has no split {plan.split}; use split=auto or another")
@@ -197,7 +196,7 @@ def perform(plan: Plan, run: Run) -> None:
     """Train ``run`` (from where it stopped), validate its best checkpoint and write its record."""
     from ..integration.queries import validation
 
-    validation.check_training_words(plan.arguments)
+    validation.check_training_arguments(plan.arguments)
     digest = check_unchanged(plan, validation.check_data(plan.data))
     training.train(plan, run)
 

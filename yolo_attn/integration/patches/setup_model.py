@@ -1,4 +1,4 @@
-"""``ultralytics.engine.trainer.BaseTrainer.setup_model``: load weights as our arguments say, then resolve ``freeze``."""
+"""``ultralytics.engine.trainer.BaseTrainer.setup_model``: load as our arguments say, resolve ``freeze``."""
 
 from __future__ import annotations
 

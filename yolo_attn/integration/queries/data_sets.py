@@ -104,9 +104,9 @@ def vet(dataset: Any, data: dict[str, Any]) -> None:
     left_out = [Path(f) for f in listed if f not in kept]
     if not left_out:
         return
-    reasons = [why_unusable(f, len(data["names"])) for f in left_out[:3]]
+    reasons = "; ".join(why_unusable(f, len(data["names"])) for f in left_out[:3])
     more = f" and {len(left_out) - 3} more" if len(left_out) > 3 else ""
     name = data.get("yaml_file") or dataset.img_path
     raise DataError(
-        f"{name}: {len(left_out)} of {len(listed)} images cannot be used: {'; '.join(reasons)}{more}; fix or remove them"
+        f"{name}: {len(left_out)} of {len(listed)} images cannot be used: {reasons}{more}; fix or remove them"
     )

@@ -57,8 +57,8 @@ def _check_reads_maps(f: Any, i: int, used: dict[int, BlockSpec]) -> None:
     """
     if i in used and used[i].inputs == "pyramid":
         return
-    for x in f if isinstance(f, list | tuple) else [f]:
-        source = used.get(*row_sources.resolve(x, i))
+    for x in row_sources.resolve(f, i):
+        source = used.get(x)
         if source is not None and source.pyramid:
             readers = sorted(s.name for s in layer_types.installed().values() if s.inputs == "pyramid")
             raise LayerError(
@@ -92,7 +92,7 @@ def _check_name_is_free(spec: BlockSpec, tasks: ModuleType) -> None:
     if there is not spec.cls and spec.name not in layer_types.INJECTED:
         theirs = f"{getattr(there, '__module__', layer_types.TASKS)}.{getattr(there, '__qualname__', spec.name)}"
         raise LayerError(
-            f"{spec.name} is both {theirs} of this Ultralytics and {spec.import_path}; register the block under another name"
+            f"{spec.name} is both {theirs} of this Ultralytics and {spec.import_path}; register it under another name"
         )
 
 

@@ -59,7 +59,7 @@ def resolve(trainer: Any) -> str | None:
 
 
 def freeze_single_parameters(trainer: Any, model: Any) -> None:
-    """Freeze the parameters that :func:`resolve` could not name by a prefix. Call it after Ultralytics froze its own."""
+    """Freeze the parameters that :func:`resolve` could not name by a prefix, after Ultralytics froze its own."""
     exact: set[str] = getattr(trainer, EXACT, set())
     for name, parameter in provenance.unwrapped(model).named_parameters() if exact else ():
         if name in exact:

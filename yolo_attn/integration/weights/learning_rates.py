@@ -32,8 +32,8 @@ def check_source(trainer: Any) -> None:
     """
     if provenance.of(trainer.model) is None:
         raise ArgumentError(
-            f"{NEW_LR_MULT}={getattr(trainer.args, NEW_LR_MULT)}: no weights were loaded, so every layer is new; give pretrained=, "
-            "or set lr0"
+            f"{NEW_LR_MULT}={getattr(trainer.args, NEW_LR_MULT)}: no weights were loaded, so every layer is new; "
+            "give pretrained=, or set lr0"
         )
 
 
