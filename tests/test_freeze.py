@@ -16,8 +16,8 @@ from ultralytics.nn.tasks import DetectionModel
 import yolo_attn
 from yolo_attn.cli.main import main
 from yolo_attn.errors import ArgumentError
-from yolo_attn.integration.patches import check_dict_alignment
-from yolo_attn.integration.weights import freezing, provenance
+from yolo_attn.integration.queries import training_arguments
+from yolo_attn.integration.weights import freezing, loading, provenance
 
 yolo_attn.install()
 OPTIONS = {
@@ -54,7 +54,7 @@ def resolved(model, freeze):
 
 def loaded(source, name="yolo11n-ema.yaml", **words):
     model = DetectionModel(name, verbose=False, **words)
-    model.load(source, verbose=False)
+    loading.load_quietly(model, source)
     return model
 
 
@@ -62,7 +62,7 @@ def test_transferred(source):
     names, said = resolved(loaded(source), "transferred")
     whole = [str(k) for k in (*range(11), 13, 16, 18, 20, 22, 24, 26)]
     assert names == whole
-    assert said == "freeze=transferred: frozen are layers 0 to 10, 13, 16, 18, 20, 22, 24, 26"
+    assert said == "freeze=transferred: layers 0 to 10, 13, 16, 18, 20, 22, 24, 26 frozen"
 
 
 def test_transferred_with_other_classes(source):
@@ -76,7 +76,7 @@ def test_transferred_with_other_classes(source):
     assert [n for n, _ in model.named_parameters() if not n.startswith(frozen)] == [
         n for n, _ in model.named_parameters() if n in new
     ]
-    assert said.endswith("24 and parts of layer 26")
+    assert said.endswith("24 and parts of layer 26 frozen")
 
 
 def test_backbone(source, tmp_path):
@@ -91,7 +91,7 @@ def test_numbers_are_those_of_the_source(source, tmp_path):
     model = loaded(source, file)
     names, said = resolved(model, 10)
     assert names == ["0", "1", "2", "3", "4", "6", "7", "8", "9", "10"]
-    assert said == "freeze=10 counts the layers of yolo11n.yaml: frozen are layers 0 to 4, 6 to 10 here"
+    assert said == "freeze=10 counts the layers of yolo11n.yaml: layers 0 to 4, 6 to 10 frozen here"
     assert resolved(model, [0, 5, "24.cv2"])[0] == ["0", "6", "24.cv2"]
     assert resolved(model, (4, 5))[0] == ["4", "6"]
     for given in (["0", "26.cv2"], None, [], 0):
@@ -146,7 +146,7 @@ def test_errors(source):
         ):
             resolved(foreign, word)
     with pytest.raises(ArgumentError, match="freeze=neck is unknown"):
-        check_dict_alignment.check_values({"freeze": "neck"})
+        training_arguments.check_freeze("neck")
 
 
 def test_single_parameters_beside_new_children():
@@ -166,7 +166,7 @@ def test_single_parameters_beside_new_children():
     trainer = trainer_of(model, "transferred")
     freezing.resolve(trainer)
     assert trainer.args.freeze == ["0.old"]  # the norm stays with what it normalizes
-    freezing.freeze_the_rest(trainer, model)
+    freezing.freeze_single_parameters(trainer, model)
     still = {n for n, p in model.named_parameters() if not p.requires_grad}
     assert still == {"model.0.gamma", "model.1.weight"}
 

@@ -14,8 +14,7 @@ from ultralytics.utils import DEFAULT_CFG_DICT, SETTINGS
 import yolo_attn
 from yolo_attn.cli.main import main
 from yolo_attn.errors import ArgumentError
-from yolo_attn.integration.patches import check_dict_alignment
-from yolo_attn.integration.queries import validation, yolo_command
+from yolo_attn.integration.queries import training_arguments, validation, yolo_command
 from yolo_attn.integration.weights import learning_rates, provenance
 
 yolo_attn.install()
@@ -90,7 +89,7 @@ def test_values(value, place):
     with pytest.raises(ArgumentError, match=r"new_lr_mult=.* must be a number above 0, e.g. new_lr_mult=10"):
         trainer(place, new_lr_mult=value)
     with pytest.raises(ArgumentError, match="must be a number above 0"):
-        validation.check_training_words({"new_lr_mult": value})
+        validation.check_training_arguments({"new_lr_mult": value})
 
 
 def test_needs_a_source(place):
@@ -103,11 +102,11 @@ def test_needs_a_source(place):
 
 
 def test_words_of_a_training_only(place, capsys):
-    validation.check_training_words({"new_lr_mult": 10, "partial": True, "freeze": "backbone"})
+    validation.check_training_arguments({"new_lr_mult": 10, "partial": True, "freeze": "backbone"})
     assert {"new_lr_mult", "partial"} <= set(yolo_command.words())
     assert not {"new_lr_mult", "partial"} & {*DEFAULT_CFG_DICT}
     with pytest.raises(ArgumentError, match="partial=maybe must be True or False"):
-        check_dict_alignment.check_values({"partial": "maybe"})
+        training_arguments.check_values({"partial": "maybe"})
     assert main(["val", "model=yolo11n-ema.yaml", "new_lr_mult=10"]) == 2
     assert "'new_lr_mult' is not a valid YOLO argument" in capsys.readouterr().err.replace(
         "\x1b[31m\x1b[1m", ""

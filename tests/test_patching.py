@@ -33,6 +33,7 @@ def is_ours(function):
 
 def test_install_twice_and_uninstall(known):
     import ultralytics.engine.trainer
+    import ultralytics.models.yolo.detect
     import ultralytics.nn
 
     yolo_attn.uninstall()  # other tests may have built models; their classes are in the namespace then

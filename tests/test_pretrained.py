@@ -16,6 +16,8 @@ from ultralytics.utils import LOGGER
 import yolo_attn
 from yolo_attn.alignment.layer_alignment import Alignment
 from yolo_attn.errors import CheckpointError
+from yolo_attn.integration.queries import model_layers
+from yolo_attn.integration.strict_mode import strict
 from yolo_attn.integration.weights import loading, provenance
 
 yolo_attn.install()
@@ -58,6 +60,13 @@ def built(model, **words):
     return DetectionModel(model, verbose=False, **words).eval()
 
 
+@pytest.fixture
+def aligned():
+    """Align stock models too."""
+    with loading.options(align_stock=True):
+        yield
+
+
 def tensors(model, layer):
     return model.model[layer].state_dict()
 
@@ -93,7 +102,7 @@ def test_every_model_yaml_gets_all_of_its_base(name, bases, said):
 
 @pytest.mark.parametrize("base", ["v8/yolov8.yaml", "11/yolo11.yaml", "26/yolo26.yaml"])
 @pytest.mark.parametrize("after", [0, 4, 9, -2])
-def test_an_identity_changes_nothing_wherever_it_is(base, after, bases, tmp_path):
+def test_an_identity_changes_nothing_wherever_it_is(base, after, bases, tmp_path, aligned):
     """A plain model YAML made by hand, without any layer of ours."""
     name = base.partition("/")[2].replace(".yaml", "n")
     model = shipped(base)
@@ -104,7 +113,7 @@ def test_an_identity_changes_nothing_wherever_it_is(base, after, bases, tmp_path
     assert torch.equal(result(target), result(bases[name]))
 
 
-def test_the_figures_of_the_naive_way(bases, tmp_path, said):
+def test_loading_by_number(bases, tmp_path, said, aligned):
     """One row without parameters behind row 4 of yolo11n: by number 78 of 499 tensors, 12 of them to a wrong layer."""
     file = write(tmp_path, "yolo11n-own.yaml", inserted(shipped(), 4, [-1, 1, "nn.Identity", []]))
     source, naive, target = bases["yolo11n"], built(file), built(file)
@@ -113,7 +122,7 @@ def test_the_figures_of_the_naive_way(bases, tmp_path, said):
     target.load(source)
     assert said == [
         "Transferred 78/499 items from pretrained weights",
-        "transferred 499/499 tensors of the source (100 %)",
+        "aligned yolo11n.yaml with yolo11n-own.yaml: transferred 499/499 tensors of the source (100 %)",
     ]
     took = {
         k for k, v in naive.state_dict().items() if k in source.state_dict() and source.state_dict()[k].shape == v.shape
@@ -233,41 +242,16 @@ def test_stacked_repeats(bases, tmp_path):
     assert result(more).isfinite().all()
 
 
-def test_stock_models_load_as_ever(bases, said):
-    pairs = [("yolov8n.yaml", "yolov8n"), ("yolov8n.yaml", "yolo11n"), ("yolov8n-ghost.yaml", "yolov8n")]
-    for name, source in pairs:
-        ours, theirs = built(name, nc=7), built(name, nc=7)
-        theirs.load_state_dict(ours.state_dict())
-        state = torch.get_rng_state()
-        ours.load(bases[source])
-        line = said.pop()
-        torch.set_rng_state(state)
-        BaseModel.load.__wrapped__(theirs, bases[source])
-        assert line == said.pop()
-        assert line.startswith("Transferred ")
-        assert same(ours.state_dict(), theirs.state_dict())
-
-
-def test_a_stock_model_with_more_levels_gets_more_than_by_number(bases, said):
-    target = built("yolov8n-p2.yaml")
-    target.load(bases["yolov8n"])
-    assert int(said[-1].split("/")[0].rpartition(" ")[2]) > 300
-    theirs = built("yolov8n-p2.yaml")
-    BaseModel.load.__wrapped__(theirs, bases["yolov8n"])
-    assert int(said[-1].split("/")[0].rpartition(" ")[2]) < 230
-
-
 def test_other_families_and_scales_are_refused(bases):
     target = built("yolo11n-ema.yaml")
     before = copy.deepcopy(target.state_dict())
-    words = r"yolov8n.yaml: only \d+ of 355 tensors \(2\d %\) fit yolo11n-ema.yaml .* family and scale, or partial=True"
-    with pytest.raises(CheckpointError, match=words):
+    with pytest.raises(CheckpointError, match=r"yolov8n.yaml: .* 355 .*\(2\d %\).* yolo11n-ema.yaml .*partial=True"):
         target.load(bases["yolov8n"])
     assert same(target.state_dict(), before)
     assert provenance.of(target) is None
-    with pytest.raises(CheckpointError, match=r"yolo11n.yaml: only \d+ of 499 tensors \(45 %\) fit yolo11s-ema.yaml"):
+    with pytest.raises(CheckpointError, match=r"yolo11n.yaml: .* 499 .*\(45 %\).* yolo11s-ema.yaml"):
         built("yolo11s-ema.yaml").load(bases["yolo11n"])
-    with loading.loading(strict=True), pytest.raises(CheckpointError, match=r"355 tensors .* fit yolo11n.yaml"):
+    with strict(), pytest.raises(CheckpointError, match=r" 355 .* yolo11n.yaml"):
         built("yolo11n.yaml").load(bases["yolov8n"])
 
 
@@ -276,23 +260,20 @@ def test_partial(bases, said, tmp_path):
     model = YOLO("yolo11n-ema.yaml").load(tmp_path / "v8.pt", partial=True)
     assert "not used: 96 tensors in layers 2, 4, 6, 8, 12, 15, 18, 21 (C2f)" in said[-1]
     assert provenance.of(model.model)["source"] == "v8.pt"
-    with pytest.raises(CheckpointError, match=r"v8.pt: only \d+ of 355"):  # it was for that call
+    with pytest.raises(CheckpointError, match=r"v8.pt: .* 355"):  # it was for that call
         YOLO("yolo11n-ema.yaml").load(tmp_path / "v8.pt")
 
 
-def test_what_cannot_be_told_apart_is_not_guessed(bases, tmp_path, said):
+def test_what_cannot_be_told_apart_is_not_guessed(bases, tmp_path, said, aligned):
     """Layer 6 doubled. Both read by the layer behind the second: either could be the old one."""
     double = [-1, 2, "C3k2", [512, True]]
     file = write(tmp_path, "yolo11n-own.yaml", inserted(shipped(), 6, double, {13: [-1, 7]}))
-    words = (
-        r"yolo11n.yaml fits yolo11n-own.yaml in several ways: source layer 6 \(C3k2\) could be layer 6 or 7; say which "
-        r"with yolo-attn transfer .* --map 6=6 \(source=target\), and train model=OUT.pt"
-    )
+    words = r"yolo11n.yaml fits yolo11n-own.yaml .*: source layer 6 \(C3k2\) could be layer 6 or 7; .* --map 6=6 "
     with pytest.raises(CheckpointError, match=words):
         built(file).load(bases["yolo11n"])
     for place in (6, 7):
         target = built(file)
-        with loading.loading(pins={6: place}):
+        with loading.options(pins={6: place}):
             target.load(bases["yolo11n"])
         assert same(tensors(target, place), tensors(bases["yolo11n"], 6))
         assert said[-1].endswith(f"(100 %); new: 54 tensors in layer {13 - place} (C3k2)")
@@ -304,8 +285,8 @@ def test_what_cannot_be_told_apart_is_not_guessed(bases, tmp_path, said):
     with pytest.raises(CheckpointError, match=r"layer 6 \(C3k2\) could be source layer 6 or 7"):
         built("yolo11n.yaml").load(built(file))
     with (
-        loading.loading(pins={6: 5}),
-        pytest.raises(CheckpointError, match=r"yolo11n.yaml: 6=5: .* share no tensor"),
+        loading.options(pins={6: 5}),
+        pytest.raises(CheckpointError, match=r"yolo11n.yaml: 6=5: "),
     ):
         built(file).load(bases["yolo11n"])
 
@@ -337,7 +318,7 @@ def test_the_source_stays_usable_and_nothing_is_drawn(bases, said):
     longer = built("yolo11n-ema.yaml").half()
     built("yolo11n.yaml").load(longer)
     assert all(p.dtype == torch.float32 for p in longer.parameters())  # those without a place in the target too
-    nowhere = Alignment(loading.describe(source), loading.describe(target), {})
+    nowhere = Alignment(model_layers.describe(source), model_layers.describe(target), {})
     assert not loading._rearranged(source, target, nowhere).is_fused()
 
 
@@ -348,9 +329,9 @@ def test_models_that_are_no_list_of_layers(said):
     target.load(foreign)
     assert said[-1] == f"Transferred 0/{len(target.state_dict())} items from pretrained weights"
     assert provenance.of(target) is None
-    assert not loading.is_list_of_layers(foreign)
-    assert not loading.is_list_of_layers(None)
-    assert loading.is_list_of_layers(source)
+    assert not model_layers.is_list_of_layers(foreign)
+    assert not model_layers.is_list_of_layers(None)
+    assert model_layers.is_list_of_layers(source)
 
 
 def test_provenance_goes_along(bases, tmp_path):

@@ -21,7 +21,7 @@ def test_all_weights_of_the_file(name, shared):
     base = name.partition("-")[0] + "n"
     source = YOLO(shared / "weights" / f"{base}.pt").model
     target = DetectionModel(name.replace("-", "n-", 1) + ".yaml", verbose=False)
-    outcome = loading.load(target, source)
+    outcome = loading.load_quietly(target, source)
     assert (outcome.transferred, outcome.tensors) == (COUNTS[base], COUNTS[base])
     assert target.names[0] == "person"
     assert provenance.of(target)["source"] == f"{base}.pt"

@@ -9,7 +9,7 @@ from ultralytics import YOLO
 from ultralytics.utils import LOGGER
 
 from yolo_attn.alignment.layer_alignment import align, by_number
-from yolo_attn.integration.weights import loading
+from yolo_attn.integration.queries import model_layers
 
 FAMILIES = {
     "v5": ("yolov5.yaml", "yolov5-p6.yaml"),
@@ -34,7 +34,7 @@ def layers(family, name):
     level = LOGGER.level
     LOGGER.setLevel("ERROR")
     try:
-        return loading.describe(YOLO(re.sub(r"^(yolov?\d+)(?=[-.])", r"\1n", name)).model)
+        return model_layers.describe(YOLO(re.sub(r"^(yolov?\d+)(?=[-.])", r"\1n", name)).model)
     finally:
         LOGGER.setLevel(level)
 

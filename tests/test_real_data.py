@@ -11,7 +11,7 @@ import yaml
 from ultralytics import YOLO
 
 import yolo_attn
-from yolo_attn.integration.queries import data_sets
+from yolo_attn.integration.strict_mode import strict
 
 yolo_attn.install()
 
@@ -34,7 +34,7 @@ def borrowed(folder, name, tmp_path):
 def test_pretrained_weights_find_what_is_there(name, coco, shared):
     """The whole stock path with the integration in it: load, scan, validate."""
     model = YOLO(shared / "weights" / f"{name}.pt")
-    with data_sets.strict():  # every image and label of the set is usable
+    with strict():  # every image and label of the set is usable
         metrics = model.val(data=str(coco), imgsz=320, batch=16, workers=0, plots=False, device="cpu", verbose=False)
     assert metrics.box.map50 > 0.4
     assert metrics.box.map > 0.28

@@ -19,10 +19,11 @@ def file_of(d: dict[str, Any]) -> str:
 
 def misspells_ours(d: dict[str, Any], tasks: ModuleType) -> bool:
     """Return whether an unknown layer type is probably one of ours: misspelt, or of a package that did not load."""
+    ours, theirs = layer_types.installed(), layer_types.ultralytics_layers(tasks)
     for name in layer_types.names_in(d):
         if "." not in name and not _is_known(name, tasks):
-            ours, theirs = layer_types.installed(), layer_types.ultralytics_layers(tasks)
-            return bool(BROKEN_ENTRY_POINTS or nearest(name, ours) == nearest(name, [*ours, *theirs]) != "")
+            near = nearest(name, ours) == nearest(name, [*ours, *theirs]) != ""
+            return near or name in layer_types.INJECTED or bool(BROKEN_ENTRY_POINTS)
     return False
 
 

@@ -1,0 +1,187 @@
+"""Models without our layers: installed or not, Ultralytics does the same with them, unless asked for more."""
+
+import contextlib
+import hashlib
+import io
+import logging
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from support import run_file, tiny_data
+from ultralytics import YOLO
+from ultralytics.utils import LOGGER
+
+import yolo_attn
+from yolo_attn.errors import UserError
+from yolo_attn.integration.strict_mode import strict
+
+OPTIONS = {
+    "epochs": 1, "imgsz": 64, "batch": 2, "workers": 0, "device": "cpu", "plots": False, "val": False, "seed": 0,
+}  # fmt: skip
+BROKEN = {  # file -> its rows or its text
+    "unknown": "backbone: [[-1, 1, Cnov, [64]]]\nhead: [[-1, 1, Detect, [nc]]]\nnc: 2\n",
+    "from": "backbone: [[-1, 1, Conv, [64]]]\nhead: [[9, 1, Detect, [nc]]]\nnc: 2\n",
+    "arguments": "backbone: [[-1, 1, Conv, 64]]\nhead: [[[-1], 1, Detect, [nc]]]\nnc: 2\n",
+    "headless": "backbone: [[-1, 1, Conv, [64]]]\nnc: 2\n",
+    "syntax": "backbone: [[-1, 1\n",
+    "list": "- 1\n",
+}
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("stock")
+    for name in ("yolov8n", "yolo11n"):
+        torch.manual_seed(1)
+        YOLO(f"{name}.yaml").save(folder / f"{name}.pt")
+    tiny_data(folder / "data")
+    damaged = tiny_data(folder / "damaged")
+    (folder / "damaged" / "images" / "1.png").write_bytes(b"not an image")
+    (folder / "damaged" / "labels" / "2.txt").write_text("7 0.5 0.5 0.2 0.2\n")
+    assert damaged.is_file()
+    for name, text in BROKEN.items():
+        (folder / f"yolo11n-{name}.yaml").write_text(text)
+    return folder
+
+
+def digest(model):
+    whole = hashlib.sha256()
+    for name, tensor in model.state_dict().items():
+        whole.update(name.encode() + tensor.float().numpy().tobytes())
+    return whole.hexdigest()[:12]
+
+
+@contextlib.contextmanager
+def logged(lines):
+    handler, level = logging.Handler(), LOGGER.level
+    handler.emit = lambda record: lines.append(record.getMessage())
+    LOGGER.addHandler(handler)
+    LOGGER.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        LOGGER.removeHandler(handler)
+        LOGGER.setLevel(level)
+
+
+def loaded(target, weights):
+    torch.manual_seed(2)
+    model = YOLO(target).load(weights)
+    model.save("saved.pt")
+    return digest(model.model), sorted(vars(model.model)), b"yolo_attn" in Path("saved.pt").read_bytes()
+
+
+def trained(target, data="data/data.yaml", **arguments):
+    model = YOLO(target)
+    model.train(data=data, project=str(Path("runs").resolve()), name="one", exist_ok=True, **OPTIONS, **arguments)
+    state = torch.load(model.trainer.last, weights_only=False)
+    shutil.rmtree("runs")
+    frozen = [name for name, p in model.trainer.model.named_parameters() if not p.requires_grad]
+    return digest(state["model"]), frozen, model.trainer.args.freeze, len(model.trainer.train_loader.dataset)
+
+
+CASES = {
+    **{f"load {t} {w}": (loaded, t, w) for t in ("yolov8n-p2", "yolov8n", "yolov8s") for w in ("yolov8n", "yolo11n")},
+    "freeze a number": (trained, "yolov8n-p2.yaml", {"pretrained": "yolov8n.pt", "freeze": 5}),
+    "freeze a list": (trained, "yolov8n.pt", {"freeze": [0, 3]}),
+    "freeze an unknown word": (trained, "yolov8n.yaml", {"freeze": "nothing", "pretrained": False}),
+    "damaged data": (trained, "yolov8n.yaml", {"data": "damaged/data.yaml"}),
+    "no data": (trained, "yolov8n.yaml", {"data": "nowhere.yaml"}),
+    "unknown argument": (trained, "yolov8n.yaml", {"new_lr_mul": 2}),
+    "invalid value": (trained, "yolov8n.yaml", {"lr0": "many"}),
+    **{f"{name} YAML": (lambda file, _: YOLO(file).info(), f"yolo11n-{name}.yaml", "") for name in BROKEN},
+}
+
+
+def attempt(case):
+    """Return what a case returns or raises, and every line that it logs."""
+    function, target, given = CASES[case]
+    lines = []
+    for cache in Path().rglob("*.cache"):
+        cache.unlink()
+    with logged(lines), contextlib.redirect_stdout(io.StringIO()):
+        try:
+            if function is trained:
+                result = trained(target, **given)
+            else:
+                result = function(f"{target.removesuffix('.yaml')}.yaml", f"{given}.pt")
+        except Exception as error:
+            result = type(error), re.sub(r"0x\w+", "", str(error))
+    return result, without_times(lines)
+
+
+def without_times(lines):
+    """Drop the lines about speed and the label cache, and times from the others."""
+    kept = [line for line in lines if line.strip() and not re.search("image access|Speed:|[Cc]ache|[━─]|\r", line)]
+    return [re.sub(r"[\d.]+ ?(ms|s|h|hours|MB/s|it/s)\b", "#", line) for line in kept]
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_the_same_with_and_without_this_package(case, place, monkeypatch):
+    monkeypatch.chdir(place)
+    yolo_attn.uninstall()
+    try:
+        without = attempt(case)
+    finally:
+        yolo_attn.install()
+    assert attempt(case) == without
+
+
+def yolo(place, *arguments, **env):
+    code = "import sys; sys.argv[0] = 'yolo'; from ultralytics.cfg import entrypoint; entrypoint()"
+    done = run_file(["-c", code, *arguments], place, YOLO_VERBOSE="true", **env)
+    assert not done.returncode, done.stderr
+    (last,) = place.rglob("one/weights/last.pt")
+    state = torch.load(last, weights_only=False)
+    shutil.rmtree(place / "runs")
+    return digest(state["model"]), without_times(done.stdout.split("\n"))
+
+
+@pytest.mark.slow
+def test_the_same_under_yolo(place):
+    arguments = [f"{k}={v}" for k, v in {**OPTIONS, "project": place / "runs", "name": "one", "freeze": 5}.items()]
+    arguments = ["train", "model=yolov8n-p2.yaml", "pretrained=yolov8n.pt", "data=data/data.yaml", *arguments]
+    on, off = yolo(place, *arguments), yolo(place, *arguments, YOLO_ATTN_AUTOLOAD="0")
+    assert on[0] == off[0]
+    assert on[1] == off[1]
+
+
+def test_aligned_where_asked_for(place, monkeypatch):
+    """By ``yolo_attn.load``, in strict mode (the commands) and by our arguments of a training."""
+    monkeypatch.chdir(place)
+    lines, before = [], loaded("yolov8n-p2.yaml", "yolov8n.pt")[0]
+    with logged(lines):
+        torch.manual_seed(2)
+        found = yolo_attn.load("yolov8n-p2.yaml", "yolov8n.pt")
+        with strict():
+            again = loaded("yolov8n-p2.yaml", "yolov8n.pt")[0]
+    assert digest(found.model) == again != before
+    aligned = [line for line in lines if "355 tensors" in line]
+    assert len(aligned) == 2
+    assert all(line.startswith("aligned yolov8n.pt with yolov8n-p2.yaml: ") for line in aligned)
+    lines.clear()
+    with logged(lines):
+        _, frozen, freeze, _ = trained("yolov8n-p2.yaml", pretrained="yolov8n.pt", freeze="backbone")
+    assert freeze == [str(k) for k in range(10)]
+    assert frozen
+    assert any(line.startswith("aligned ") for line in lines)
+    with strict(), pytest.raises(UserError, match=r"damaged.*2 of 4 images.*1\.png.*class 7"):
+        trained("yolov8n.yaml", "damaged/data.yaml")
+    shutil.rmtree("runs")
+    for name in BROKEN:
+        with strict(), pytest.raises(UserError, match=rf"yolo11n-{name}\.yaml: "):
+            YOLO(f"yolo11n-{name}.yaml")
+
+
+def test_the_command_line_is_strict(place):
+    done = subprocess.run(
+        [sys.executable, "-m", "yolo_attn", "info", "model=yolo11n-unknown.yaml"],
+        cwd=place, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert re.search(r"layer 0 \(Cnov\): .*'Conv'", done.stderr)
