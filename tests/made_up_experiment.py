@@ -51,22 +51,22 @@ def made_up_record(plan, run, found, skill, *, epochs=6, **changes):
     """Return a run's record as the worker writes it."""
     like = "baseline" if run.control == "identity" else run.model if run.role == "variant" else run.role
     columns = predictions(found, skill, zlib.crc32(f"{like} {run.seed}".encode()))
-    figures = compute_metrics(found, columns)
+    metrics = compute_metrics(found, columns)
     lines = [
         {
             "epoch": epoch,
             "time": 10.0 * epoch,
-            "metrics/mAP50(B)": figures["AP50"] * epoch / epochs,
-            "metrics/mAP50-95(B)": figures["AP"] * epoch / epochs,
+            "metrics/mAP50(B)": metrics["AP50"] * epoch / epochs,
+            "metrics/mAP50-95(B)": metrics["AP"] * epoch / epochs,
             "val/box_loss": 2.0 / epoch + 0.1 * (run.seed % 1000),
             "val/cls_loss": 3.0 / epoch,
             "val/dfl_loss": 1.0 / epoch,
         }
         for epoch in range(1, epochs + 1)
     ]
-    ultralytics = {"mAP50": figures["AP50"], "mAP50-95": figures["AP"], "precision": 0.7, "recall": 0.6}
+    ultralytics = {"mAP50": metrics["AP50"], "mAP50-95": metrics["AP"], "precision": 0.7, "recall": 0.6}
     changes = {
-        "epochs": lines, "best_epoch": epochs, "metrics": {"coco": figures, "ultralytics": ultralytics},
+        "epochs": lines, "best_epoch": epochs, "metrics": {"coco": metrics, "ultralytics": ultralytics},
         "predictions": columns, **changes,
     }  # fmt: skip
     return empty_record(plan, run, found, epochs=epochs) | changes

@@ -11,37 +11,36 @@ import pytest
 from rich.console import Console
 from support import ROOT
 
-from yolo_attn import report
 from yolo_attn.cli.compare import ENGINE_WORDS, OWN_WORDS
 from yolo_attn.experiment import experiment_file
 from yolo_attn.experiment.plan import Plan, read_seeds
+from yolo_attn.experiment.results import Results
+from yolo_attn.experiment.storage import read
 from yolo_attn.metrics import compute_metrics
+from yolo_attn.report import FILES, make_report
 
 FOLDER = ROOT / "benchmarks" / "bccd"
 
 
 @pytest.fixture(scope="module")
 def results():
-    return json.loads((FOLDER / "results.json").read_text(encoding="utf-8"))
+    return read(FOLDER / "results.json", Results)
 
 
 def rows(results):
     """The README's table: cost, AP over the seeds, difference with its interval, corrected p, verdict."""
-    for model in results["models"]:
-        cost, ap = model["cost"], model["figures"]["AP"]
-        ratio = cost["latency_ratio"]["median"]
-        latency = f"{cost['latency_ms']['median']:.1f}"
-        cells = [model["title"], f"{cost['parameters'] / 1e6:.2f}", f"{cost['gflops']:.1f}", latency]
-        cells += [f"{100 * ap['mean']:.1f} ± {100 * ap['sd']:.1f}"]
-        if model["role"] == "baseline":
+    for model in results.models:
+        cost, ap = model.cost, model.metrics["AP"]
+        cells = [model.name, f"{cost.parameters / 1e6:.2f}", f"{cost.gflops:.1f}", f"{cost.latency_ms.median:.1f}"]
+        cells += [f"{100 * ap.mean:.1f} ± {100 * ap.sd:.1f}"]
+        if model.role == "baseline":
             cells += ["", "", "", ""]
         else:
-            effect, verdict = model["effect"]["metrics"]["AP"], model["effect"]["verdict"]
-            cells[3] += f" ({100 * (ratio - 1):+.0f}%)"
-            ends = [f"{effect['combined'][end]:+.1f}" for end in ("low", "high")]
-            by_seed = " ".join(f"{value:+.1f}" for value in effect["seeds"]["values"])
-            cells += [by_seed, f"{effect['seeds']['mean']:+.1f} ({ends[0]} to {ends[1]})", f"{verdict['p_holm']:.2f}"]
-            cells += [verdict["word"]]
+            effect, verdict = model.change("AP"), model.effect.verdict
+            cells[3] += f" ({100 * (cost.latency_ratio.median - 1):+.0f}%)"
+            by_seed = " ".join(f"{value:+.1f}" for value in effect.seeds.values)
+            ends = f"{effect.combined.low:+.1f} to {effect.combined.high:+.1f}"
+            cells += [by_seed, f"{effect.seeds.mean:+.1f} ({ends})", f"{verdict.p_holm:.2f}", verdict.word]
         yield "| " + " | ".join(cells) + " |"
 
 
@@ -54,19 +53,19 @@ def test_the_readme_says_what_the_report_says(results):
 def test_the_records_give_the_report_again(tmp_path, results):
     copy = tmp_path / "bccd"
     shutil.copytree(FOLDER, copy)
-    for name in report.FILES:
-        (copy / name).unlink(missing_ok=True)
-    again = json.loads(json.dumps(report.make(copy, Console(file=io.StringIO(), width=100))))
-    assert set(report.FILES) <= {path.name for path in copy.iterdir()}
-    assert again["missing"] == []
-    for mine, kept in zip(again["models"], results["models"], strict=True):
-        assert mine["title"] == kept["title"]
-        assert mine["figures"]["AP"]["values"] == pytest.approx(kept["figures"]["AP"]["values"], abs=1e-12)
-        if kept["role"] == "baseline":
-            continue
-        assert mine["effect"]["verdict"]["word"] == kept["effect"]["verdict"]["word"]
-        for end in ("low", "high"):
-            ours, theirs = (model["effect"]["metrics"]["AP"]["combined"][end] for model in (mine, kept))
+    for name in FILES:
+        (copy / name).unlink()
+    again = make_report(copy, Console(file=io.StringIO(), width=100))
+    assert set(FILES) <= {path.name for path in copy.iterdir()}
+    assert again.missing == ()
+    for mine, kept in zip(again.models, results.models, strict=True):
+        assert mine.name == kept.name
+        assert mine.metrics["AP"].values == pytest.approx(kept.metrics["AP"].values, abs=1e-12)
+        if kept.effect:
+            assert mine.effect.verdict.word == kept.effect.verdict.word
+            ours, theirs = (
+                [model.change("AP").combined.low, model.change("AP").combined.high] for model in (mine, kept)
+            )
             assert ours == pytest.approx(theirs, abs=1e-6)
 
 

@@ -1,4 +1,4 @@
-"""The page: parsed, looked at for what it must and must not hold, and opened in a headless Chromium."""
+"""The page: parsed, checked for what it must and must not contain, and opened in a headless Chromium."""
 
 from __future__ import annotations
 
@@ -18,10 +18,11 @@ from PIL import Image
 from rich.console import Console
 from support import read_json, write_json
 
-from yolo_attn import report
-from yolo_attn.report.charts import pareto_plot
+from yolo_attn.experiment.costs import Spread
+from yolo_attn.report import make_report
+from yolo_attn.report.charts.pareto_plot import Point, pareto_front, pareto_points
 from yolo_attn.report.charts.svg import Scale, scale, shortened
-from yolo_attn.report.image_differences import find
+from yolo_attn.report.image_differences import judge_boxes
 from yolo_attn.report.image_panels import thumbnail
 
 SCRIPT = "<script>document.title='run'</script>"
@@ -78,7 +79,7 @@ def hostile(tmp_path_factory):
         tmp_path_factory.mktemp("page") / "e", models=MODELS, names=NAMES, data="<i>cells.yaml", pictures=True,
         skills={"yolo11n-ema": 0.95}, controls=("repeat",),
     )  # fmt: skip
-    results = report.make(plan.folder, Console(file=io.StringIO()))
+    results = make_report(plan.folder, Console(file=io.StringIO()))
     return plan, results, (plan.folder / "report.html").read_text(encoding="utf-8")
 
 
@@ -138,10 +139,10 @@ def test_every_table_is_rectangular_and_numbers_are_those_of_the_results(hostile
     for table in parsed.tables:
         assert len({len(row) for row in table}) == 1
     accuracy = parsed.tables[0]
-    mean = results["models"][1]["figures"]["AP"]
-    assert accuracy[2][:3] == ["yolo11n-ema", "3", f"{100 * mean['mean']:.1f} ± {100 * mean['sd']:.1f}"]
+    ap = results.models[1].metrics["AP"]
+    assert accuracy[2][:3] == ["yolo11n-ema", "3", f"{100 * ap.mean:.1f} ± {100 * ap.sd:.1f}"]
     shown = {row[0] for table in parsed.tables for row in table}
-    assert {"torch", "fingerprint", "imgsz", "cpu", "missed", "AP small", "a|b"} <= shown
+    assert {"torch", "digest", "imgsz", "cpu", "missed", "AP small", "a|b"} <= shown
 
 
 def test_twelve_images_at_most_each_with_three_pictures(hostile, parsed):
@@ -163,13 +164,13 @@ def test_each_picture_is_a_small_jpeg_of_the_right_image(hostile, parsed):
     assert all(abs(a - b) < 6 for a, b in zip(shown.getpixel((5, 5)), expected, strict=True))
 
 
-def test_images_are_those_with_the_largest_difference_in_mistakes(hostile):
+def test_images_are_those_with_the_largest_difference_in_errors(hostile):
     plan, _, text = hostile
     truth = read_json(plan.folder / "ground_truth.json")
     columns = {title: read_json(plan.folder / f"{title}-seed0" / "record.json")["predictions"]
                for title in ("yolo11n", "yolo11n-ema", "yolo11n-_b_bold")}  # fmt: skip
 
-    def mistakes(title, image):
+    def errors(title, image):
         rows = zip(*(columns[title][key] for key in ("image_id", "category_id", "score", "bbox")), strict=True)
         rows = sorted((row for row in rows if row[0] == image and row[2] >= 0.25), key=lambda row: -row[2])
         left = [entry for entry in truth["annotations"] if entry["image_id"] == image]
@@ -184,9 +185,9 @@ def test_images_are_those_with_the_largest_difference_in_mistakes(hostile):
 
     changes = []
     for image in truth["images"]:
-        base = mistakes("yolo11n", image["id"])
-        changes.append(max(abs(base - mistakes(title, image["id"])) for title in columns if title != "yolo11n"))
-    shown = [int(number) for number in re.findall(r": (\d+) mistakes? (?:fewer|more)", text)]
+        base = errors("yolo11n", image["id"])
+        changes.append(max(abs(base - errors(title, image["id"])) for title in columns if title != "yolo11n"))
+    shown = [int(number) for number in re.findall(r": (\d+) errors? (?:fewer|more)", text)]
     assert shown == sorted((change for change in changes if change), reverse=True)[:12]
 
 
@@ -199,7 +200,7 @@ def overlap(one, other):
 
 def test_absent_images_are_said_and_the_rest_is_kept(tmp_path):
     plan = made_up_experiment.write(tmp_path / "e", seeds=(0,), controls=())
-    report.make(plan.folder, Console(file=io.StringIO()))
+    make_report(plan.folder, Console(file=io.StringIO()))
     text = (plan.folder / "report.html").read_text()
     assert "so not shown" in text
     assert "001.png" in text or "002.png" in text
@@ -219,39 +220,35 @@ def test_pictures_that_are_none(tmp_path):
     assert max(wide.size) == 420
 
 
-def test_what_is_right_wrong_and_missed():
+def test_boxes_are_right_wrong_or_missed():
     def box(category, x, **rest):
         return {"category_id": category, "bbox": [x, 0.0, 10.0, 10.0], **rest}
 
     objects = [box(0, 0), box(0, 20), box(1, 40), box(1, 100, iscrowd=1)]
     predictions = [
         box(0, 1, score=0.5),  # right
-        box(0, 0, score=0.4),  # the object is taken by a surer one
+        box(0, 0, score=0.4),  # the object is assigned to a better one
         box(1, 20, score=0.9),  # the wrong class
         box(1, 101, score=0.9),  # in a crowd: neither
     ]
-    found = find(objects, predictions, {0: "a", 1: "b"})
+    found = judge_boxes(objects, predictions, {0: "a", 1: "b"})
     assert (found.right, found.wrong, found.missed) == (1, 2, 2)
     states = [(item.name, item.score, item.state) for item in found.boxes]
     assert states == [("b", 0.9, "wrong"), ("a", 0.5, "right"), ("a", 0.4, "wrong"), ("a", None, "missed"),
                       ("b", None, "missed")]  # fmt: skip
-    assert find([], [], {}).mistakes == 0
+    assert judge_boxes([], [], {}).errors == 0
+    assert judge_boxes([], predictions, {}).wrong == 4
+    assert judge_boxes(objects, [], {}).missed == 3
 
 
-def test_front_is_what_no_other_model_beats():
-    def model(title, x, y):
-        spread = {"median": x, "p10": x, "p90": x}
-        return {
-            "title": title,
-            "role": "variant",
-            "cost": {"latency_ms": spread},
-            "figures": {"AP": {"mean": y, "sd": None}},
-        }
-
-    models = [model("a", 1, 0.3), model("b", 2, 0.4), model("c", 3, 0.35), model("d", 2, 0.4), model("e", 1.5, 0.3)]
-    models.append({**model("f", 1, 0.9), "cost": None})
-    assert {item["title"] for item in pareto_plot.placed(models, "AP") if item["front"]} == {"a", "b", "d"}
-    assert len(pareto_plot.placed(models, "AP")) == 5
+def test_the_front_is_what_no_other_model_beats(hostile):
+    results = hostile[1]
+    places = {"a": (1, 0.3), "b": (2, 0.4), "c": (3, 0.35), "d": (2, 0.4), "e": (1.5, 0.3)}
+    points = {name: Point(results.models[0], Spread(x, x, x), y, y, y) for name, (x, y) in places.items()}
+    front = pareto_front(list(points.values()))
+    assert {name for name, point in points.items() if any(point is item for item in front)} == {"a", "b", "d"}
+    assert [point.model for point in pareto_points(results.models, "AP")] == list(results.models)
+    assert pareto_points(results.models, "AR7") == []
 
 
 @pytest.mark.parametrize(("low", "high"), [(0, 1), (-3.2, 7.9), (52.1, 52.4), (1e-5, 3e-5), (0, 4000)])
@@ -285,8 +282,7 @@ def test_the_forest_stands_alone(hostile):
     assert root.tag == f"{space}svg"
     assert root.find(f"{space}style") is not None
     text = " ".join(root.itertext())
-    for model in results["models"][1:]:
-        assert model["title"] in text
+    assert all(model.name in text for model in results.models[1:])
     squares = [item for item in root.iter(f"{space}polygon") if "variant" in item.get("class")]
     assert len(squares) == 2 * 2  # two variants, AP and AP50
 
@@ -296,13 +292,13 @@ def test_many_variants_and_classes_stay_readable(tmp_path):
     plan = made_up_experiment.write(
         tmp_path / "e", models=[f"variant-{i}.yaml" for i in range(10)], seeds=(0,), controls=(), found=truth
     )
-    report.make(plan.folder, Console(file=io.StringIO()))
+    make_report(plan.folder, Console(file=io.StringIO()))
     text = (plan.folder / "report.html").read_text()
     assert len(text) < 2e6
     drawn = re.findall(r'<svg[^>]*aria-labelledby="changes-0-title.*?</svg>', text, re.S)[0]
     assert len(set(re.findall(r">(class \d+)<", drawn))) == 10
     known = [c for c in truth["categories"] if any(a["category_id"] == c["id"] for a in truth["annotations"])]
-    assert f"Of {len(known)} classes the 10" in text
+    assert f"Of {len(known)} classes, the 10" in text
     table = next(table for table in Page(text).tables if table[1][0] == "class 0" or table[0][0] == "")
     assert len(table[0]) == 12
 
@@ -314,7 +310,7 @@ def test_a_long_training_and_a_missing_column(tmp_path):
     for line in record["epochs"][:2]:
         line["metrics/mAP50-95(B)"] = None
     write_json(run.record, record)
-    report.make(plan.folder, Console(file=io.StringIO()))
+    make_report(plan.folder, Console(file=io.StringIO()))
     page = Page((plan.folder / "report.html").read_text())
     curves = next(table for table in page.tables if table[0][0] == "epoch")
     assert len(curves) == 301

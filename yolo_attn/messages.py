@@ -16,9 +16,9 @@ def nearest(name: str, known: Iterable[str]) -> str:
     return f" Did you mean {found[0]!r}?" if found else ""
 
 
-def counted(number: int, thing: str) -> str:
-    """Return ``1 seed`` or ``2 seeds``."""
-    return f"{number:,} {thing}{'' if number == 1 else 's'}"
+def counted(number: int, thing: str, things: str | None = None) -> str:
+    """Return ``1 seed`` or ``2 seeds``; ``things`` is an irregular plural, such as ``boxes``."""
+    return f"{number:,} {thing if number == 1 else things or f'{thing}s'}"
 
 
 def joined(things: Iterable[object], last: str = ", ", most: int | None = None) -> str:

@@ -81,7 +81,7 @@ def run(given: Sequence[str], defaults: Mapping[str, object] | None = None) -> i
     rest = {name: value for name, value in own.items() if name not in ("base", "models", "control")}
     rest["data"] = str(rest["data"])
     results = compare_models.compare(base, models, control=kinds, **rest, **chosen)
-    return 1 if results["failed"] else 0
+    return 1 if results.failed else 0
 
 
 def _several(value: Any) -> list[str]:

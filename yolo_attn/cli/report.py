@@ -32,7 +32,7 @@ def run(given: Sequence[str]) -> int:
     folders, _ = words.with_paths(given, [])
     if len(folders) != 1:
         raise ArgumentError(f"report takes one folder, got {len(folders)}: {' '.join(folders)}; e.g. {USAGE}")
-    from ..report import make
+    from ..report import make_report
 
-    make(folders[0])
+    make_report(folders[0])
     return 0

@@ -1,12 +1,12 @@
-"""What a person sees of an experiment: tables in the terminal, ``report.html``, and the same as JSON, CSV and Markdown.
+"""Report an experiment: tables in the terminal, ``report.html``, and the same as JSON, CSV and Markdown.
 
-    from yolo_attn import report
+    from yolo_attn.report import make_report
 
-    results = report.make("runs/compare/...")
+    results = make_report("runs/compare/...")
 
-All is made from the records in the folder. Importing and using this package imports neither torch nor Ultralytics.
+The report is made from the records in the folder. Using this package imports neither torch nor Ultralytics.
 """
 
-from .writing import FILES, make
+from .report_files import FILES, make_report
 
-__all__ = ["FILES", "make"]
+__all__ = ["FILES", "make_report"]

@@ -1,187 +1,182 @@
-"""What must be said with the figures: before them, and under them."""
+"""The sentences around the numbers: warnings to read first, and notes on how the numbers were obtained."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from msgspec import to_builtins
 
+from ..experiment.costs import Timing
 from ..experiment.plan import stem
 from ..experiment.records import Record
-from .number_format import counted, listed
+from ..experiment.results import ModelResult, Results
+from ..messages import counted, joined
 
-STEADY = 2.0  # 90th over 10th percentile of a latency from which on the caption warns; a choice, not a measured limit
+LEVEL = 0.05  # of the tests
+UNSTEADY = 2.0  # a note warns if the 90th percentile of a latency is this many times the 10th; a choice
+MOST_NAMES = 12  # in a list
 
 
-def first(results: Mapping[str, Any]) -> list[str]:
-    """Return what must be read before any figure: no test split, missing runs, too few seeds, nothing found."""
+def warnings_for(results: Results) -> list[str]:
+    """Return what must be read before any number: no test split, missing runs, one seed, nothing detected."""
     lines = []
-    data = results["data"]
-    if data and data["split"] != "test":
+    if results.data and results.data.split != "test":
         lines.append(
-            f"No test split: the figures are of the {data['split']} split ({data['split_reason']}), and the epochs "
-            "were chosen on it. They are better than those of new images would be."
+            f"No test split: the metrics are from the {results.data.split} split ({results.data.split_reason}), which "
+            "also selected the epochs. Expect lower values on new images."
         )
-    if data and not results["pairing"]["paired"]:
-        lines.append(f"Not paired by seed: {results['pairing']['why']}. Differences are taken between means.")
+    if results.data and not results.pairing.paired:
+        lines.append(f"Not paired by seed: {results.pairing.reason}. Differences are between the means of all seeds.")
     lines += _incomplete(results)
-    seeds = [len(model["seeds"]) for model in results["models"] if model["effect"]]
-    if seeds and max(seeds) == 1:
-        lines.append(
-            "One seed: it shows that the models train, not that one is better. Runs of one model differ with the seed."
-        )
-    if results["models"] and not any(model["figures"]["AP"]["mean"] for model in results["models"]):
-        lines.append("No model finds anything yet: AP is 0 for all of them, so that nothing is compared. Train longer.")
+    if results.compared and max(len(model.seeds) for model in results.compared) == 1:
+        lines.append("One seed: this shows that the models train, not that one is better. Results vary with the seed.")
+    if results.models and not any(model.metric("AP").mean for model in results.models):
+        lines.append("No detections: AP is 0 for all models, so there is nothing to compare. Train longer.")
     return lines
 
 
-def _incomplete(results: Mapping[str, Any]) -> list[str]:
-    missing = results["missing"]
-    if not missing:
+def _incomplete(results: Results) -> list[str]:
+    if not results.missing:
         return []
-    waiting = [item["run"] for item in missing if not item["reason"]]
-    planned = len(missing) + len(results["runs"])
-    lines = [f"Incomplete: {len(results['runs'])} of {counted(planned, 'run')} are finished."]
+    waiting = [run.run for run in results.missing if not run.reason]
+    done, planned = len(results.runs), len(results.missing) + len(results.runs)
+    lines = [f"Incomplete: {done} of {counted(planned, 'run')} {'is' if done == 1 else 'are'} finished."]
     if waiting:
-        lines.append(f"Not finished: {listed(waiting)}. The same compare command goes on with them.")
-    lines += [f"Failed: {item['run']}: {item['reason']}" for item in missing if item["reason"]]
-    kinds: dict[tuple[str, ...], list[str]] = {}
-    for model in results["models"]:
-        if model["effect"] and len(model["seeds"]) < len(model["planned_seeds"]):
-            kinds.setdefault(tuple(map(str, model["seeds"])), []).append(model["title"])
-    for seeds, titles in kinds.items():
+        lines.append(f"Not finished: {_names(waiting)}. Rerun the compare command to resume.")
+    lines += [f"Failed: {run}: {reason}" for run, reason in results.failed.items()]
+    by_seeds: dict[tuple[int, ...], list[str]] = {}
+    for model in results.compared:
+        if len(model.seeds) < len(model.planned_seeds):
+            by_seeds.setdefault(model.seeds, []).append(model.name)
+    for seeds, names in by_seeds.items():
         lines.append(
-            f"{listed(titles)}: compared at seed{'s' if len(seeds) > 1 else ''} {', '.join(seeds)} only, where both it "
-            "and the baseline are finished. The difference is that of these seeds, not that of the means shown."
+            f"{_names(names)}: compared at {_seeds(seeds)} only, finished for both the model and the baseline. The "
+            "difference is for these seeds, so it may not equal the difference of the means shown."
         )
-    alone = [m["title"] for m in results["models"] if m["role"] != "baseline" and not m["effect"]]
+    alone = [model.name for model in results.models if model.role != "baseline" and not model.effect]
     if alone:
-        lines.append(f"{listed(alone)}: not compared, as no seed is finished by both it and the baseline.")
+        lines.append(f"{_names(alone)}: not compared, because no seed is finished for both the model and the baseline.")
     return lines
 
 
-def caption(results: Mapping[str, Any], records: Sequence[Record]) -> list[str]:
-    """Return the lines under the table: data, recipe, whose figures, costs, weights, what makes runs unlike."""
-    if not records:
+def notes_on(results: Results, records: Sequence[Record]) -> list[str]:
+    """Return the notes below the tables: data, training, metrics, intervals, weights, costs, versions."""
+    data = results.data
+    if data is None:
         return []
-    data, recipe, versions = results["data"], results["recipe"], results["versions"]
-    reason = f" ({data['split_reason']})" if data.get("split_reason") else ""
-    seeds = sorted({seed for model in results["models"] for seed in model["base_seeds"]})
+    seeds = sorted({seed for model in results.models for seed in model.base_seeds})
     lines = [
-        f"{stem(results['plan']['data'])}, {data['split']} split{reason}: {counted(data['images'], 'image')}, "
-        f"{counted(data['boxes'], 'box').replace('boxs', 'boxes')}. {_epochs(results)} at {recipe['imgsz']} px, "
-        f"{_start(results)}, seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}.",
-        "Accuracy in per cent, mean ± standard deviation over the seeds; differences in points. AP, AP50, AP-S, AP-M, "
-        f"AP-L (COCO's sizes) by faster-coco-eval {versions.get('faster-coco-eval', '?')}; mAP50 and mAP50-95 by "
-        f"Ultralytics {versions.get('ultralytics', '?')}, as yolo val prints them.",
-        *_interval(results["models"]),
+        f"{stem(results.setup.data)}, {data.split} split ({data.split_reason}): {counted(data.images, 'image')}, "
+        f"{counted(data.boxes, 'box', 'boxes')}. {_epochs(results)} at {results.arguments.get('imgsz')} px, "
+        f"{_start(results)}, {_seeds(seeds)}.",
+        "Accuracy in per cent, mean ± standard deviation over the seeds; differences in points. AP, AP50, AP-S, AP-M "
+        "and AP-L are COCO's metrics, computed by faster-coco-eval "
+        f"{results.versions.get('faster-coco-eval', '?')}. mAP50 and mAP50-95 are computed by Ultralytics "
+        f"{results.versions.get('ultralytics', '?')}, as yolo val prints them.",
+        *_intervals(results),
     ]
-    lines += _weights(results["models"])
-    lines += _costs(results)
-    lines += _unlike(records)
-    lines.append(_made_with(results))
-    return lines
+    by_line: dict[str, list[str]] = {}
+    for model in results.models:
+        if model.training.transfer:
+            by_line.setdefault(model.training.transfer.split(";")[0], []).append(model.name)
+    lines += [f"Pretrained weights: {line} ({_names(names)})." for line, names in by_line.items()]
+    return [*lines, *_costs(results), *_differences(records), _made_with(results)]
 
 
-def _weights(models: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Return what arrived of the weights at the start; what did not is in the page's table."""
-    alike: dict[str, list[str]] = {}
-    for model in models:
-        if model["training"]["transferred"]:
-            alike.setdefault(model["training"]["transferred"].split(";")[0], []).append(model["title"])
-    return [f"Weights at the start: {text} ({listed(titles)})." for text, titles in alike.items()]
+def _intervals(results: Results) -> list[str]:
+    effects = [effect for model in results.compared if (effect := model.change("AP"))]
+    holm = "p is corrected for the number of variants (Holm)."
+    few = min(
+        (effect.seeds for effect in effects if effect.seeds.p_t is not None), key=lambda seeds: seeds.n, default=None
+    )
+    if few and few.p_smallest is not None and few.p_smallest > LEVEL:
+        least = f"A permutation test with {few.n} seeds cannot give p below {few.p_smallest:.3g}"
+        holm += f" {least}, so p is from the t distribution."
+    if any(effect.combined for effect in effects):
+        return [
+            "The 95 % confidence intervals of COCO's metrics cover other seeds and other images of this kind; those of "
+            f"Ultralytics' metrics cover other seeds only. {holm}"
+        ]
+    if any(effect.seeds.low is not None for effect in effects):
+        return [f"The 95 % confidence intervals cover other seeds, on these test images. {holm}"]
+    return []
 
 
-def _interval(models: Sequence[Mapping[str, Any]]) -> list[str]:
-    effects = [model["effect"]["metrics"].get("AP") for model in models if model["effect"]]
-    both = any(found and found["combined"] for found in effects)
-    if not both and all(not found or found["seeds"]["low"] is None for found in effects):
-        return []
-    scope = "other seeds and other images of this kind" if both else "other seeds with these test images"
-    of = "COCO's figures" if both else "a difference"
-    rest = ", that of Ultralytics' own of other seeds only" if both else ""
-    return [f"The 95 % interval of {of} speaks of {scope}{rest}. p is corrected for the number of variants (Holm)."]
+def _start(results: Results) -> str:
+    weights = results.arguments.get("pretrained")
+    if any(not model.file.endswith((".yaml", ".yml")) for model in results.models):
+        return "starting from the given checkpoints"
+    return f"starting from {Path(weights).name}" if isinstance(weights, str) else "trained from scratch"
 
 
-def _start(results: Mapping[str, Any]) -> str:
-    weights = results["recipe"]["pretrained"]
-    if any(not model["model"].endswith((".yaml", ".yml")) for model in results["models"]):
-        return "started from the given checkpoints"
-    return f"started from {Path(weights).name}" if isinstance(weights, str) else "from scratch"
-
-
-def _epochs(results: Mapping[str, Any]) -> str:
-    planned = results["recipe"]["epochs"]
+def _epochs(results: Results) -> str:
+    planned = results.arguments.get("epochs", results.setup.epochs)
     early = [
-        f"{model['title']} seed {seed} stopped after {done}"
-        for model in results["models"]
-        for seed, done in zip(model["seeds"], model["training"]["epochs"], strict=True)
+        f"{model.name} seed {seed} stopped after {done}"
+        for model in results.models
+        for seed, done in zip(model.seeds, model.training.epochs, strict=True)
         if done != planned
     ]
-    text = counted(planned, "epoch")
-    return f"{text} ({listed(early)})" if early else text
+    return counted(planned, "epoch") + (f" ({_names(early)})" if early else "")
 
 
-def _costs(results: Mapping[str, Any]) -> list[str]:
-    latency, throughput = results["latency"], results["throughput"]
-    if not latency:
+def _costs(results: Results) -> list[str]:
+    latency, throughput = results.latency, results.throughput
+    if latency is None or throughput is None:
         return ["Costs were not measured."]
-    text = (
-        f"GFLOPs: 2 x multiply-adds at {results['gflops_imgsz']} px. Latency: batch {latency['batch']} at "
-        f"{latency['imgsz']} px, {_where(latency)}, fused, without NMS; median of {latency['rounds']} rounds taken in "
-        "turn with the baseline, difference by round."
-    )
-    if throughput:
-        text += f" Throughput: batch {throughput['batch']} at {throughput['imgsz']} px, {_where(throughput)}."
-    lines = [text]
-    unsteady = [model["title"] for model in results["models"] if _unsteady(model)]
+    lines = [
+        f"GFLOPs: 2 x multiply-adds at {results.gflops_imgsz} px. Latency: {_timing(latency)}, fused, without NMS; "
+        f"median of {latency.rounds} rounds that alternate with the baseline. Throughput: {_timing(throughput)}."
+    ]
+    unsteady = [model.name for model in results.models if _unsteady(model)]
     if unsteady:
         lines.append(
-            f"Careful: the latency of {listed(unsteady)} swings by more than x{STEADY:g}, as on a busy machine; do not "
-            "use it. Delete cost.json and give the same command again when the machine is idle."
+            f"Warning: the latency of {_names(unsteady)} varies by more than a factor of {UNSTEADY:g}, as on a busy "
+            "machine. Do not use it. Delete cost.json and rerun the compare command on an idle machine."
         )
     return lines
 
 
-def _where(measured: Mapping[str, Any]) -> str:
-    threads = f", {counted(measured['threads'], 'thread')}" if measured.get("threads") else ""
-    return f"{measured['dtype']}, on {measured['device']}{threads}"
+def _timing(timing: Timing) -> str:
+    threads = f" with {counted(timing.threads, 'thread')}" if timing.threads else ""
+    return f"batch {timing.batch} at {timing.imgsz} px, {timing.dtype} on {timing.device}{threads}"
 
 
-def _unsteady(model: Mapping[str, Any]) -> bool:
-    ends = (model["cost"] or {}).get("latency_ms")
-    return ends is not None and ends["p90"] > STEADY * ends["p10"]
+def _unsteady(model: ModelResult) -> bool:
+    return model.cost is not None and model.cost.latency_ms.p90 > UNSTEADY * model.cost.latency_ms.p10
 
 
-def _unlike(records: Sequence[Record]) -> list[str]:
-    """Return what makes the runs less alike than the table suggests."""
+def _differences(records: Sequence[Record]) -> list[str]:
+    """Return notes on how the runs differ apart from model and seed."""
     notes = []
     resumed = [record.run for record in records if record.sessions > 1]
     if resumed:
-        notes.append(
-            f"Interrupted and resumed: {listed(resumed)}; not the same random numbers as a training in one piece."
-        )
-    for part, what in (("versions", "versions"), ("hardware", "hardware"), ("data", "evaluated data")):
-        kinds = [
-            {key: value for key, value in to_builtins(getattr(record, part)).items() if key != "file"}
-            for record in records
-        ]
+        notes.append(f"Interrupted and resumed, so with other random numbers than an unbroken run: {_names(resumed)}.")
+    parts = {"versions": "versions", "hardware": "hardware", "evaluated data": "data"}
+    for what, part in parts.items():
+        kinds = [{**to_builtins(getattr(record, part)), "file": None} for record in records]
         keys = sorted({key for kind in kinds for key in kind if kind.get(key) != kinds[0].get(key)})
         if keys:
-            notes.append(f"Careful: the runs differ in {what} ({', '.join(keys)}); see their record.json.")
-    commits = {record.git and record.git.commit for record in records}
-    if len(commits) > 1:
-        notes.append("Careful: the runs were made at different commits; see their record.json.")
+            notes.append(f"Warning: the runs differ in {what} ({joined(keys)}); see each record.json.")
+    if len({record.git and record.git.commit for record in records}) > 1:
+        notes.append("Warning: the runs were made at different commits; see each record.json.")
     return notes
 
 
-def _made_with(results: Mapping[str, Any]) -> str:
-    versions, hardware, git = results["versions"], results["hardware"], results["git"]
+def _made_with(results: Results) -> str:
+    versions, hardware, git = results.versions, results.hardware, results.git
     named = [f"{name} {versions[name]}" for name in ("yolo-attn", "ultralytics", "torch", "python") if name in versions]
-    if git and git.get("commit"):
-        named.append(f"commit {git['commit'][:7]}{' with changes' if git.get('dirty') else ''}")
-    gpus = ", ".join(hardware.get("gpus") or [])
-    where = gpus or f"{hardware.get('cpu', '?')}, {counted(hardware.get('cores') or 1, 'core')}"
-    return f"Made with {', '.join(named)}; trained on {where}."
+    if git:
+        named.append(f"commit {git.commit[:7]}{' with uncommitted changes' if git.dirty else ''}")
+    assert hardware is not None, "there is a finished run"
+    machine = joined(hardware.gpus) or f"{hardware.cpu}, {counted(hardware.cores, 'core')}"
+    return f"Made with {joined(named)}; trained on {machine}."
+
+
+def _seeds(seeds: Sequence[int]) -> str:
+    return f"seed{'s' if len(seeds) > 1 else ''} {joined(seeds)}"
+
+
+def _names(names: Sequence[str]) -> str:
+    return joined(names, most=MOST_NAMES)

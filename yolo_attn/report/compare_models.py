@@ -12,7 +12,8 @@ from ..comparison.controls import make_controls
 from ..comparison.engines import choose_engine
 from ..comparison.running import run_experiment
 from ..experiment.plan import Plan, read_seeds
-from .writing import make
+from ..experiment.results import Results
+from .report_files import make_report
 
 
 def compare(
@@ -30,7 +31,7 @@ def compare(
     address: str | None = None,
     console: Console | None = None,
     **arguments: Any,
-) -> dict[str, Any]:
+) -> Results:
     """Train a baseline and its variants with several seeds and report what the differences are worth.
 
     Finished runs are kept: call it again to resume, with more seeds or models to extend the experiment.
@@ -53,7 +54,7 @@ def compare(
         **arguments: Arguments of ``yolo train``, the same for every run.
 
     Returns:
-        The results, as ``results.json`` holds them.
+        The results, as in ``results.json``.
 
     Raises:
         UserError: If an argument, a model or the data cannot be used.
@@ -78,4 +79,4 @@ def compare(
         controls=make_controls(kinds, base, models, arguments),
     )
     failures = run_experiment(plan, console, performer)
-    return make(plan.folder, console, failed=failures)
+    return make_report(plan.folder, console, failed=failures)

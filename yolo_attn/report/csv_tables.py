@@ -1,95 +1,86 @@
-"""The report as CSV: tidy rows for pandas or R, figures from 0 to 1, differences in points of 100."""
+"""The report as CSV: tidy rows for pandas or R; metrics from 0 to 1, differences in points of 100."""
 
 from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
 
-from .tables import effect
+from ..experiment.results import ModelResult, Results
 
-WHO = ("title", "model", "role", "control", "of")
-COSTS = ("parameters", "gflops")
-TRAINING = ("seconds", "epoch_seconds", "resident_bytes", "gpu_bytes")
-SUMMARY = (*WHO, "figure", "seeds", "mean", "sd", "difference", "low", "high", "method", "p_t", "p_permutation",
+MODEL = ("model", "file", "role", "control", "variants")
+SUMMARY = (*MODEL, "metric", "seeds", "mean", "sd", "difference", "low", "high", "method", "p_t", "p_permutation",
            "p_holm", "image_low", "image_high", "combined_low", "combined_high", "ratio", "ratio_low", "ratio_high",
            "p10", "p90")  # fmt: skip
-BY_SEED = (*WHO, "seed", "base_seed", "figure", "value", "difference")
+BY_SEED = (*MODEL, "seed", "base_seed", "metric", "value", "difference")
+
+Row = Mapping[str, object]
 
 
-def summary(results: Mapping[str, Any]) -> str:
-    """Return a row for each model and figure: mean over the seeds, difference to the baseline, intervals.
+def summary_csv(results: Results) -> str:
+    """Return a row for each model and metric: mean over the seeds, difference to the baseline, intervals.
 
-    Costs are figures too: their difference is ``ratio``, the model's over the baseline's.
+    Costs are metrics too: instead of a difference they have a ``ratio``, the model's value over the baseline's.
     """
-    rows = []
-    for model in results["models"]:
-        who = {key: model[key] for key in WHO}
-        for name, found in model["figures"].items():
-            row = {**who, "figure": name, "seeds": len(model["seeds"]), "mean": found["mean"], "sd": found["sd"]}
-            change = effect(model, name)
-            if change:
-                seeds = change["seeds"]
-                row |= {key: seeds[key] for key in ("low", "high", "method", "p_t", "p_permutation")}
-                row["difference"] = seeds["mean"]
-                for part in ("image", "combined"):
-                    ends = change["images" if part == "image" else part] or {}
-                    row |= {f"{part}_{end}": ends.get(end) for end in ("low", "high")}
+    rows: list[Row] = []
+    for model in results.models:
+        own: Row = {**_model(model), "seeds": len(model.seeds)}
+        for name, found in model.metrics.items():
+            row = {**own, "metric": name, "mean": found.mean, "sd": found.sd}
+            effect = model.change(name)
+            if model.effect and effect:
+                seeds = effect.seeds
+                row |= {"difference": seeds.mean, "low": seeds.low, "high": seeds.high, "method": seeds.method}
+                row |= {"p_t": seeds.p_t, "p_permutation": seeds.p_permutation}
+                for part, ends in (("image", effect.images), ("combined", effect.combined)):
+                    row |= {f"{part}_low": ends.low, f"{part}_high": ends.high} if ends else {}
                 if name == "AP":
-                    row["p_holm"] = model["effect"]["verdict"]["p_holm"]
+                    row["p_holm"] = model.effect.verdict.p_holm
             rows.append(row)
-        rows += [{**who, "seeds": len(model["seeds"]), **row} for row in _costs(model)]
+        rows += [{**own, **row} for row in _costs(model)]
     return _csv(SUMMARY, rows)
 
 
-def _costs(model: Mapping[str, Any]) -> list[dict[str, Any]]:
-    cost, ratios = model["cost"] or {}, model["cost_ratios"] or {}
-    rows = [{"figure": key, "mean": cost.get(key), "ratio": ratios.get(key)} for key in COSTS if key in cost]
-    for name, key in (("latency_ms", "latency"), ("images_per_s", "throughput")):
-        found, over = cost.get(name), cost.get(f"{key}_ratio") or {}
-        if found:
-            ends = {
-                "p10": found["p10"],
-                "p90": found["p90"],
-                "ratio_low": over.get("p10"),
-                "ratio_high": over.get("p90"),
-            }
-            rows.append({"figure": name, "mean": found["median"], "ratio": over.get("median"), **ends})
-    training = model["training"]
-    rows += [
-        {"figure": f"training_{key}", "mean": training[key], "ratio": ratios.get(key)}
-        for key in TRAINING
-        if training[key] is not None
-    ]
+def _costs(model: ModelResult) -> list[Row]:
+    cost, ratios, training = model.cost, model.cost_ratios, model.training
+    rows: list[Row] = []
+    if cost:
+        rows.append({"metric": "parameters", "mean": cost.parameters, "ratio": ratios and ratios.parameters})
+        rows.append({"metric": "gflops", "mean": cost.gflops, "ratio": ratios and ratios.gflops})
+        for name, found, over in (
+            ("latency_ms", cost.latency_ms, cost.latency_ratio),
+            ("images_per_s", cost.images_per_s, cost.throughput_ratio),
+        ):
+            row = {"metric": name, "mean": found.median, "p10": found.p10, "p90": found.p90}
+            rows.append(row | ({"ratio": over.median, "ratio_low": over.p10, "ratio_high": over.p90} if over else {}))
+    for name in ("seconds", "epoch_seconds", "resident_bytes", "gpu_bytes"):
+        value = getattr(training, name)
+        if value is not None:
+            rows.append({"metric": f"training_{name}", "mean": value, "ratio": ratios and getattr(ratios, name)})
     return rows
 
 
-def by_seed(results: Mapping[str, Any]) -> str:
-    """Return a row for each model, seed and figure."""
-    rows = []
-    base = next((model for model in results["models"] if model["role"] == "baseline"), None)
-    for model in results["models"]:
-        for name, found in model["figures"].items():
-            its = (
-                dict(zip(base["seeds"], base["figures"].get(name, {}).get("values", []), strict=False)) if base else {}
-            )
-            for seed, other, value in zip(model["seeds"], model["base_seeds"], found["values"], strict=False):
-                known = value is not None and its.get(other) is not None and model is not base
-                rows.append(
-                    {
-                        **{key: model[key] for key in WHO},
-                        "seed": seed,
-                        "base_seed": other,
-                        "figure": name,
-                        "value": value,
-                        "difference": 100 * (value - its[other]) if known else None,
-                    }
-                )
+def by_seed_csv(results: Results) -> str:
+    """Return a row for each model, seed and metric."""
+    rows: list[Row] = []
+    base = results.baseline
+    for model in results.models:
+        for name, found in model.metrics.items():
+            its = dict(zip(base.seeds, base.metric(name).values, strict=False)) if base and model is not base else {}
+            for seed, other, value in zip(model.seeds, model.base_seeds, found.values, strict=True):
+                reference = its.get(other)
+                difference = None if value is None or reference is None else 100 * (value - reference)
+                row = {"seed": seed, "base_seed": other, "metric": name, "value": value, "difference": difference}
+                rows.append({**_model(model), **row})
     return _csv(BY_SEED, rows)
 
 
-def _csv(columns: tuple[str, ...], rows: list[dict[str, Any]]) -> str:
+def _model(model: ModelResult) -> Row:
+    variants = " ".join(model.variants)
+    return {"model": model.name, "file": model.file, "role": model.role, "control": model.control, "variants": variants}
+
+
+def _csv(columns: tuple[str, ...], rows: Sequence[Row]) -> str:
     file = io.StringIO()
     writer = csv.DictWriter(file, columns, lineterminator="\n")
     writer.writeheader()
@@ -98,6 +89,6 @@ def _csv(columns: tuple[str, ...], rows: list[dict[str, Any]]) -> str:
     return file.getvalue()
 
 
-def _plain(value: Any) -> Any:
-    """Return a cell that a spreadsheet does not take for a formula."""
+def _plain(value: object) -> object:
+    """Return a cell that a spreadsheet does not read as a formula."""
     return f"'{value}" if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r")) else value

@@ -1,43 +1,85 @@
-"""``report.html``: one file without scripts or anything to fetch, so that it opens offline and runs nothing."""
+"""``report.html``: one file without scripts and without anything to fetch, so it opens offline."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from ..experiment.folder_contents import Experiment
 from ..experiment.plan import stem
-from ..metrics.tide_errors import KINDS
-from . import training_curves as training
-from .charts import pareto_plot as plane
-from .charts import variant_charts
+from ..experiment.results import ModelResult, Results
+from ..messages import counted, joined
+from ..metrics import KINDS
+from ..statistics import VerdictWord
 from .charts.forest_plot import forest
-from .how_to_read import READING
-from .image_differences import SAME, SURE, differing
-from .image_panels import panels
-from .number_format import counted, listed
-from .tables import SIZES, Table, all_tables, effect, label
+from .charts.pareto_plot import pareto, pareto_front, pareto_points
+from .charts.svg import Drawing
+from .charts.variant_charts import changes_chart, curve_chart, errors_chart
+from .how_to_read import TERMS
+from .image_differences import MIN_IOU, MIN_SCORE, largest_differences
+from .image_panels import Panel, panels
+from .number_format import points
+from .tables import SIZES, Table, all_tables, class_metrics
+from .training_curves import ACCURACY, LOSS
 
-WIDE, NARROW = 860.0, 380.0
-CLASSES = 10  # drawn for each model
-FOREST = ("AP", "AP50")
-SIGNS = {"better": "▲", "worse": "▼"}
+WIDE, NARROW = 860.0, 380.0  # px, widths of the larger charts
+MOST_CLASSES = 10  # in the chart of a model
+FOREST_METRICS = ("AP", "AP50")
+SIGNS: dict[VerdictWord, str] = {"better": "▲", "worse": "▼"}
 CURVES = (
-    (training.ACCURACY, "mAP50-95 on val, per cent", 100.0),
-    (training.LOSS, "Loss on val (box, class and distance)", 1.0),
+    (ACCURACY, "mAP50-95 on val, per cent", 100.0),
+    (LOSS, "Loss on val (box, class and distance)", 1.0),
 )
+SECTIONS = {
+    "result": "Result",
+    "differences": "Differences",
+    "cost": "Latency",
+    "training": "Training",
+    "classes": "Size and class",
+    "errors": "Errors",
+    "images": "Images",
+    "made": "Settings",
+    "reading": "How to read this report",
+}
 
 
-def page(experiment: Experiment, results: Mapping[str, Any]) -> str:
+@dataclass(frozen=True)
+class Chart:
+    """A chart at both widths of the page, and its table."""
+
+    wide: Markup
+    narrow: Markup
+    table: Table | None = None
+
+
+@dataclass(frozen=True)
+class Changes:
+    """The charts of differences by size and class, and how many classes each shows of how many."""
+
+    charts: Sequence[Markup]
+    shown: int
+    classes: int
+
+
+@dataclass(frozen=True)
+class Picture:
+    """An image with the boxes of the models."""
+
+    title: str
+    text: str
+    panels: Sequence[Panel]
+
+
+def page(experiment: Experiment, results: Results) -> str:
     """Return the page.
 
     Args:
-        experiment: What the folder holds; its images are embedded where they are found.
-        results: What is known and what it means.
+        experiment: The contents of the folder; images are embedded if they are found.
+        results: The results.
     """
     folder = Path(__file__).parent
     environment = Environment(
@@ -47,174 +89,139 @@ def page(experiment: Experiment, results: Mapping[str, Any]) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    models = results["models"]
-    with_effect = [model for model in models if model["effect"]]
-    base = next((model for model in models if model["role"] == "baseline"), None)
     tables = all_tables(results)
-    parts: dict[str, Any] = {
-        "verdicts": [_verdict(model) for model in with_effect],
-        "forest": _forest(with_effect),
-        "pareto": _pareto(models),
-        "curves": _curves(base, models),
-        "changes": _changes(with_effect),
-        "errors": _errors(base, models),
-        "images": _images(experiment, results),
+    charts = {
+        "differences": _forest(results),
+        "training": _curves(results),
+        "classes": _changes(results),
+        "errors": _errors(results),
     }
+    pictures, pictures_text = _pictures(experiment, results)
     text: str = environment.get_template("page.html.jinja").render(
         css=Markup((folder / "page.css").read_text(encoding="utf-8")),
         heading=_heading(results),
         subtitle=_subtitle(results),
         results=results,
-        tables={name: tables.get(name) for name in NAMES},
-        sections=_sections(parts) if tables.get("accuracy") else [],
-        reading=READING,
-        **parts,
+        tables=tables,
+        sections={name: text for name, text in SECTIONS.items() if charts.get(name, True)} if results.models else {},
+        charts=charts,
+        pareto=_pareto(results),
+        pictures=pictures,
+        pictures_text=pictures_text,
+        signs=SIGNS,
+        terms=TERMS,
     )
     return text
 
 
-NAMES = ("accuracy", "cost", "effects", "sizes", "classes", "errors", "curves", "runs", "missing", "weights", "data",
-         "recipe", "arguments", "versions", "hardware")  # fmt: skip
+def _heading(results: Results) -> str:
+    setup = results.setup
+    variants = joined((stem(model) for model in setup.models), most=4)
+    return f"{stem(setup.base)}{f' against {variants}' if variants else ''} on {stem(setup.data)}"
 
 
-def _heading(results: Mapping[str, Any]) -> str:
-    plan = results["plan"]
-    variants = [stem(model) for model in plan["models"]]
-    return f"{stem(plan['base'])} against {listed(variants, 4)} on {stem(plan['data'])}".replace("against  on", "on")
+def _subtitle(results: Results) -> str:
+    parts = [counted(len(results.setup.seeds), "seed"), counted(results.setup.epochs, "epoch")]
+    if results.data:
+        parts.append(f"{results.data.split} split of {counted(results.data.images, 'image')}")
+    return joined([*parts, counted(len(results.runs), "finished run")])
 
 
-def _subtitle(results: Mapping[str, Any]) -> str:
-    plan, data = results["plan"], results["data"]
-    words = [counted(len(plan["seeds"]), "seed"), counted(plan["epochs"], "epoch")]
-    if data:
-        words.append(f"{data['split']} split of {counted(data['images'], 'image')}")
-    return ", ".join([*words, counted(len(results["runs"]), "finished run")])
+def _svg(drawing: Drawing) -> Markup:
+    """Return a drawing as it is: its text is escaped already."""
+    return Markup(drawing.inline())
 
 
-def _sections(parts: Mapping[str, Any]) -> list[tuple[str, str]]:
-    found = [
-        ("result", "Result", True),
-        ("differences", "Differences", parts["forest"]),
-        ("cost", "Latency", True),
-        ("training", "Training", parts["curves"]),
-        ("classes", "Size and class", parts["changes"]),
-        ("errors", "Errors", parts["errors"]),
-        ("images", "Images", True),
-        ("made", "How it was made", True),
-        ("reading", "How to read it", True),
-    ]
-    return [(name, text) for name, text, there in found if there]
-
-
-def _verdict(model: Mapping[str, Any]) -> dict[str, str]:
-    verdict = model["effect"]["verdict"]
-    word = str(verdict["word"])
-    style = word if word in SIGNS else "open"
-    sign = SIGNS.get(word, "○")
-    return {"title": label(model), "word": word, "text": verdict["text"], "style": style, "sign": sign,
-            "note": model["note"]}  # fmt: skip
-
-
-def _svg(text: str) -> Markup:
-    """Return a drawing as it is: what is written in it was escaped when it was made."""
-    return Markup(text)
-
-
-def _forest(models: Sequence[Mapping[str, Any]]) -> dict[str, Markup] | None:
-    shown = [model for model in models if effect(model, "AP")]
+def _forest(results: Results) -> Chart | None:
+    shown = [model for model in results.models if model.change("AP")]
     if not shown:
         return None
-    return {
-        "wide": _svg(forest(shown, FOREST, WIDE, "forest-wide").inline()),
-        "narrow": _svg(forest(shown, FOREST, NARROW, "forest-narrow").inline()),
-    }
+    wide, narrow = (_svg(forest(shown, FOREST_METRICS, width, f"forest-{width:g}")) for width in (WIDE, NARROW))
+    return Chart(wide, narrow)
 
 
-def _pareto(models: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
-    found = plane.placed(models, "AP")
+def _pareto(results: Results) -> Chart | None:
+    found = pareto_points(results.models, "AP")
     if not found:
         return None
-    head = ["model", "latency (ms)", "AP", "on the front"]
-    return {
-        "wide": _svg(plane.pareto(found, "AP", WIDE, "pareto-wide").inline()),
-        "narrow": _svg(plane.pareto(found, "AP", NARROW, "pareto-narrow").inline()),
-        "table": Table("AP and latency", head, plane.table(found)),
-    }
+    front = pareto_front(found)
+    rows = [
+        [point.model.name, f"{point.latency.median:.2f}", points(point.mean / 100), "yes" if point in front else "no"]
+        for point in found
+    ]
+    wide, narrow = (_svg(pareto(found, "AP", width, f"pareto-{width:g}")) for width in (WIDE, NARROW))
+    return Chart(wide, narrow, Table("AP and latency", ["model", "latency (ms)", "AP", "on the front"], rows))
 
 
-def _curves(base: Mapping[str, Any] | None, models: Sequence[Mapping[str, Any]]) -> list[tuple[str, list[Markup]]]:
+def _curves(results: Results) -> dict[str, list[Markup]]:
+    base = results.baseline
     if base is None:
-        return []
-    others: Sequence[Mapping[str, Any] | None] = [model for model in models if model is not base] or [None]
-    found = []
+        return {}
+    groups = [[base, model] for model in results.models if model is not base] or [[base]]
+    found = {}
     for column, text, factor in CURVES:
         charts = [
-            variant_charts.curve(base, model, column, text, f"curve-{column.split('/')[0]}-{number}", factor)
-            for number, model in enumerate(others)
+            curve_chart(group, column, text, f"curve-{column.split('/')[0]}-{number}", factor)
+            for number, group in enumerate(groups)
         ]
-        drawn = [_svg(chart.inline()) for chart in charts if chart is not None]
-        if drawn:
-            found.append((text, drawn))
-    return found
+        found[text] = [_svg(chart) for chart in charts if chart is not None]
+    return {text: charts for text, charts in found.items() if charts}
 
 
-def _changes(models: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
+def _changes(results: Results) -> Changes | None:
     charts = []
     most = shown = 0
-    for number, model in enumerate(models):
-        sizes = [(f"AP {text}", effect(model, name)) for name, text in SIZES.items()]
-        classes = [(name[3:-1], found) for name, found in model["effect"]["metrics"].items() if name.startswith("AP[")]
+    for number, model in enumerate(results.compared):
+        classes = {name: found for metric, name in class_metrics([model]).items() if (found := model.change(metric))}
         most = max(most, len(classes))
-        if len(classes) > CLASSES:
-            classes = sorted(classes, key=lambda item: -abs(item[1]["seeds"]["mean"]))[:CLASSES]
+        if len(classes) > MOST_CLASSES:
+            largest = sorted(classes, key=lambda name: -abs(classes[name].seeds.mean))[:MOST_CLASSES]
+            classes = {name: classes[name] for name in largest}
         shown = max(shown, len(classes))
-        rows = [(name, found) for name, found in (*sizes, *classes) if found]
+        rows = {text: found for metric, text in SIZES.items() if (found := model.change(metric))} | classes
         if rows:
-            charts.append(_svg(variant_charts.changes(model, rows, f"changes-{number}").inline()))
-    return {"charts": charts, "hidden": most > shown, "classes": most, "shown": shown} if charts else None
+            charts.append(_svg(changes_chart(model, rows, f"changes-{number}")))
+    return Changes(charts, shown, most) if charts else None
 
 
-def _errors(base: Mapping[str, Any] | None, models: Sequence[Mapping[str, Any]]) -> list[Markup]:
-    known = [model for model in models if model["error_kinds"]]
-    if base is None or base not in known:
+def _errors(results: Results) -> list[Markup]:
+    base = results.baseline
+    if base is None or base.errors is None:
         return []
-    most = max(model["error_kinds"]["dap"][kind] for model in known for kind in KINDS)
-    shown = [model for model in known if model is not base] or [base]
+    known = [model for model in results.models if model.errors]
+    most = max(model.errors.dap[kind] for model in known if model.errors for kind in KINDS)
+    pairs: list[tuple[ModelResult, ModelResult | None]] = [(model, base) for model in known if model is not base]
     return [
-        _svg(variant_charts.errors(base, model, KINDS, f"errors-{number}", most).inline())
-        for number, model in enumerate(shown)
+        _svg(errors_chart(model, other, f"errors-{number}", most))
+        for number, (model, other) in enumerate(pairs or [(base, None)])
     ]
 
 
-def _images(experiment: Experiment, results: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the images with their captions, or why there are none."""
-    if experiment.truth is None:
-        return {"shown": [], "text": "The folder has no ground_truth.json, so there are none to show."}
-    found = differing(experiment, results)
+def _pictures(experiment: Experiment, results: Results) -> tuple[list[Picture], str]:
+    """Return the images, and the text above them."""
+    base = results.baseline
+    if experiment.truth is None or base is None:
+        return [], "There are none to show: the folder has no ground_truth.json, or the baseline no finished run."
+    found = largest_differences(experiment, results)
     if not found:
-        return {"shown": [], "text": f"There is none: no variant differs in its mistakes at a score of {SURE} or more."}
+        return [], f"There are none: no variant differs in its errors at a score of {MIN_SCORE} or more."
     root = experiment.plan.folder / experiment.truth.info.image_folder
-    base = next(model["title"] for model in results["models"] if model["role"] == "baseline")
     shown, absent = [], []
     for number, item in enumerate(found, start=1):
-        drawn = panels(item, root, base, number)
-        name = str(item.image["file_name"])
+        drawn = panels(item, root, base.name, number)
         if drawn is None:
-            absent.append(name)
+            absent.append(item.image["file_name"])
             continue
-        fewer = item.base.mistakes - item.other.mistakes
-        change = (
-            f"{counted(abs(fewer), 'mistake')} {'fewer' if fewer > 0 else 'more'} than the baseline, seed {item.seed}"
-        )
-        pictures = [{"heading": panel.heading, "words": panel.words, "svg": _svg(panel.svg)} for panel in drawn]
-        shown.append({"title": name, "text": f"{item.variant}: {change}.", "panels": pictures})
-    better = sum(item.other.mistakes < item.base.mistakes for item in found)
+        fewer = item.base.errors - item.other.errors
+        text = f"{counted(abs(fewer), 'error')} {'fewer' if fewer > 0 else 'more'} than the baseline, seed {item.seed}."
+        shown.append(Picture(item.image["file_name"], f"{item.variant}: {text}", drawn))
+    better = sum(item.other.errors < item.base.errors for item in found)
     text = (
-        f"The {counted(len(found), 'image')} with the largest difference in mistakes between the baseline and a "
-        f"variant: in {better} the variant makes fewer, in {len(found) - better} more. They are extremes, chosen by "
-        f"their difference, and no sample. A mistake is a box with a score of {SURE} or more that has no object of its "
-        f"class (IoU {SAME}) to itself, or an object without a box."
+        f"The {counted(len(found), 'image')} with the largest difference in errors between the baseline and a variant: "
+        f"the variant makes fewer in {better} and more in {len(found) - better}. They are extremes, not a random "
+        f"sample. An error is a missed object or a wrong box: one with a score of {MIN_SCORE} or more that does not "
+        f"match an object of its class (IoU {MIN_IOU}), or matches one that already has a box."
     )
     if absent:
-        text += f" Not found in {root}, so not shown: {listed(absent, 3)}."
-    return {"shown": shown, "text": text}
+        text += f" Not found in {root}, so not shown: {joined(absent, most=3)}."
+    return shown, text

@@ -1,43 +1,62 @@
-"""How numbers are written, the same in the terminal, in Markdown and on the page."""
+"""How numbers are written: the same in the terminal, in Markdown and on the page."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from typing import Protocol
+
+from ..experiment.costs import Spread
+from ..experiment.results import MetricValues
+from ..statistics import MetricEffect
 
 NONE = "–"  # noqa: RUF001 - the usual sign for "does not apply"
 TIMES = "×"  # noqa: RUF001
 
 
+class Ends(Protocol):
+    """An interval."""
+
+    @property
+    def low(self) -> float | None: ...
+    @property
+    def high(self) -> float | None: ...
+
+
 def points(value: float | None) -> str:
-    """Return a figure from 0 to 1 in points of 100."""
+    """Return a metric from 0 to 1 in points of 100."""
     return NONE if value is None else f"{100 * value:.1f}"
 
 
-def spread(value: float | None) -> str:
-    """Return a standard deviation of a figure from 0 to 1 in points of 100, or nothing where there is none."""
-    return "" if value is None else f"± {100 * value:.1f}"
+def mean_and_sd(found: MetricValues) -> str:
+    """Return ``45.3 ± 0.4``."""
+    return points(found.mean) + ("" if found.sd is None else f" ± {points(found.sd)}")
 
 
 def signed(value: float | None) -> str:
-    """Return a difference in points with its sign; what rounds to nothing has none."""
+    """Return a difference in points with its sign; without it if it rounds to 0."""
     if value is None:
         return NONE
     text = f"{value:+.1f}"
     return text[1:] if float(text) == 0 else text
 
 
-def interval(found: Mapping[str, Any] | None) -> str:
-    """Return the ends ``low`` and ``high`` of an interval of a difference, points."""
-    if not found or found.get("low") is None or found.get("high") is None:
+def interval(found: Ends | None) -> str:
+    """Return the ends of an interval, in points."""
+    if found is None or found.low is None or found.high is None:
         return NONE
-    return f"{signed(found['low'])} to {signed(found['high'])}"
+    return f"{signed(found.low)} to {signed(found.high)}"
 
 
-def whole(found: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return what has the ends of a figure's interval: over seeds and images where both are known, else over seeds."""
-    ends: Mapping[str, Any] = found["combined"] or found["seeds"]
-    return ends
+def change(found: MetricEffect | None) -> str:
+    """Return a difference with its confidence interval: ``+0.6 (-3.0 to +4.1)``."""
+    if found is None:
+        return NONE
+    ends = interval(found.interval)
+    return signed(found.seeds.mean) + ("" if ends == NONE else f" ({ends})")
+
+
+def median_and_range(found: Spread, digits: int) -> str:
+    """Return the median of a measurement with its 10th and 90th percentile."""
+    return f"{found.median:.{digits}f} ({found.p10:.{digits}f} to {found.p90:.{digits}f})"
 
 
 def probability(value: float | None) -> str:
@@ -48,24 +67,20 @@ def probability(value: float | None) -> str:
 
 
 def ratio(value: float | None) -> str:
-    """Return a ratio to the baseline: per cent more or less, a multiple from 2 on."""
+    """Return a ratio to the baseline: per cent more or less, from 2 on a multiple."""
     if value is None:
         return NONE
-    if value >= 2:
-        return f"{TIMES}{value:.1f}"
-    return f"{signed(100 * (value - 1))}%"
+    return f"{TIMES}{value:.1f}" if value >= 2 else f"{signed(100 * (value - 1))}%"
 
 
 def amount(value: float | None, scale: float = 1.0, digits: int = 1) -> str:
-    """Return ``value / scale`` with ``digits`` behind the point."""
+    """Return ``value / scale`` with ``digits`` decimals."""
     return NONE if value is None else f"{value / scale:.{digits}f}"
 
 
 def rate(value: float | None) -> str:
-    """Return a rate, such as images per second, with three digits that count."""
-    if value is None:
-        return NONE
-    return f"{value:.0f}" if value >= 100 else f"{value:.1f}"
+    """Return a rate, such as images per second, without decimals from 100 on."""
+    return amount(value, digits=0 if value is not None and value >= 100 else 1)
 
 
 def duration(seconds: float | None) -> str:
@@ -80,14 +95,3 @@ def duration(seconds: float | None) -> str:
 def memory(found: float | None) -> str:
     """Return bytes in GiB."""
     return NONE if found is None else f"{found / 2**30:.2f} GiB"
-
-
-def counted(number: int, thing: str) -> str:
-    """Return ``1 seed`` or ``2 seeds``."""
-    return f"{number:,} {thing}{'' if number == 1 else 's'}"
-
-
-def listed(things: list[str], most: int = 12) -> str:
-    """Return the things joined by commas, of many the first and how many more."""
-    more = len(things) - most
-    return ", ".join(things) if more <= 0 else f"{', '.join(things[:most])} and {more} more"

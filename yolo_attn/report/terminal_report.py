@@ -1,9 +1,6 @@
-"""The report in the terminal: what must be read first, tables, verdicts, captions. 80 columns are enough."""
+"""The report in the terminal: warnings, tables, verdicts, notes. It fits 80 columns."""
 
 from __future__ import annotations
-
-from collections.abc import Mapping
-from typing import Any
 
 from rich import box
 from rich.console import Console
@@ -11,76 +8,71 @@ from rich.markup import escape
 from rich.padding import Padding
 from rich.table import Table
 
-from .number_format import NONE, amount, points, probability, rate, ratio, signed, whole
-from .tables import ACCURACIES, effect, figure, label
+from ..experiment.results import Results
+from ..statistics import VerdictWord
+from .number_format import NONE, amount, points, probability, rate, ratio, signed
+from .tables import ACCURACIES
 
-COLOURS = {"better": "green", "worse": "red"}
+COLOURS: dict[VerdictWord, str] = {"better": "green", "worse": "red"}
 
 
-def show(results: Mapping[str, Any], console: Console) -> None:
+def print_report(results: Results, console: Console) -> None:
     """Print the report."""
     console.print()
-    for line in results["first"]:
+    for line in results.warnings:
         style = "red" if line.startswith("Failed") else "bold yellow"
         console.print(f"[{style}]{escape(line)}[/]", highlight=False)
-    if not results["models"]:
+    if not results.models:
         return
-    console.print(accuracy(results))
-    console.print(cost(results))
-    verdicts = [model for model in results["models"] if model["effect"]]
-    for model in verdicts:
-        verdict = model["effect"]["verdict"]
-        colour = COLOURS.get(verdict["word"], "bold")
-        line = f"[{colour}]{escape(label(model))}[/]: {escape(verdict['text'])}"
-        console.print(Padding(line, (0, 0, 0, 1)), highlight=False)
+    console.print(_accuracy(results))
+    console.print(_cost(results))
+    for model in results.models:
+        if model.effect:
+            verdict = model.effect.verdict
+            line = f"[{COLOURS.get(verdict.word, 'bold')}]{escape(model.label)}[/]: {escape(verdict.text)}"
+            console.print(Padding(line, (0, 0, 0, 1)), highlight=False)
     console.print()
-    for line in results["caption"]:
+    for line in results.notes:
         console.print(Padding(escape(line), (0, 0, 0, 1)), style="dim", highlight=False)
 
 
-def accuracy(results: Mapping[str, Any]) -> Table:
-    """Return the figures: of each model the mean, under it the standard deviation, then the difference."""
+def _accuracy(results: Results) -> Table:
+    """Return the metrics: for each model the mean, below it the standard deviation, then the difference."""
     drawn = _table(["model", *ACCURACIES.values()])
-    for model in results["models"]:
-        emphasis = "bold" if model["role"] == "baseline" else ""
-        found = [figure(model, name) for name in ACCURACIES]
-        drawn.add_row(escape(label(model)), *(points(item["mean"]) for item in found), style=emphasis)
-        if any(item["sd"] is not None for item in found):
-            drawn.add_row("  ± sd", *(points(item["sd"]) for item in found), style="dim")
-        if not model["effect"]:
+    for model in results.models:
+        found = [model.metric(name) for name in ACCURACIES]
+        means, deviations = (points(item.mean) for item in found), [points(item.sd) for item in found]
+        drawn.add_row(escape(model.label), *means, style="bold" if model.role == "baseline" else "")
+        if any(text != NONE for text in deviations):
+            drawn.add_row("  ± sd", *deviations, style="dim")
+        if not model.effect:
             continue
-        effects = [effect(model, name) for name in ACCURACIES]
-        drawn.add_row("  difference", *(_styled(item["seeds"]["mean"] if item else None) for item in effects))
-        ends = [whole(item) if item else {"low": None, "high": None} for item in effects]
-        if any(item["low"] is not None for item in ends):
-            drawn.add_row("  95 % from", *(signed(item["low"]) for item in ends), style="dim")
-            drawn.add_row("       to", *(signed(item["high"]) for item in ends), style="dim")
-        verdict = model["effect"]["verdict"]
-        if verdict["p_holm"] is not None:
-            drawn.add_row("  p (Holm)", probability(verdict["p_holm"]), style="dim")
+        effects = [model.change(name) for name in ACCURACIES]
+        drawn.add_row("  difference", *(_coloured(item.seeds.mean if item else None) for item in effects))
+        ends = [item.interval if item else None for item in effects]
+        if any(item and item.low is not None for item in ends):
+            drawn.add_row("  95 % from", *(signed(item.low if item else None) for item in ends), style="dim")
+            drawn.add_row("       to", *(signed(item.high if item else None) for item in ends), style="dim")
+        if model.effect.verdict.p_holm is not None:
+            drawn.add_row("  p (Holm)", probability(model.effect.verdict.p_holm), style="dim")
     return drawn
 
 
-def cost(results: Mapping[str, Any]) -> Table:
-    """Return what each model costs, and under it that over the baseline's."""
+def _cost(results: Results) -> Table:
+    """Return the costs of each model, below each other model the difference to the baseline."""
     drawn = _table(["model", "params\nM", "GFLOPs", "latency\nms", "images\nper s", "epoch\ns", "memory\nGiB"])
-    for model in results["models"]:
-        found, training = model["cost"] or {}, model["training"]
-        bytes_ = training["gpu_bytes"] or training["resident_bytes"]
-        drawn.add_row(
-            escape(label(model)),
-            amount(found.get("parameters"), 1e6, 2),
-            amount(found.get("gflops")),
-            amount((found.get("latency_ms") or {}).get("median")),
-            rate((found.get("images_per_s") or {}).get("median")),
-            amount(training["epoch_seconds"]),
-            amount(bytes_, 2**30, 2),
-            style="bold" if model["role"] == "baseline" else "",
-        )
-        ratios = model["cost_ratios"]
+    for model in results.models:
+        cost, training, ratios = model.cost, model.training, model.cost_ratios
+        measured = [NONE] * 4
+        if cost:
+            measured = [amount(cost.parameters, 1e6, 2), amount(cost.gflops)]
+            measured += [amount(cost.latency_ms.median), rate(cost.images_per_s.median)]
+        trained = [amount(training.epoch_seconds), amount(training.memory, 2**30, 2)]
+        style = "bold" if model.role == "baseline" else ""
+        drawn.add_row(escape(model.label), *measured, *trained, style=style)
         if ratios:
-            cells = [ratio(ratios[key]) for key in ("parameters", "gflops", "latency", "throughput", "epoch_seconds")]
-            drawn.add_row("  difference", *cells, ratio(ratios["gpu_bytes"] or ratios["resident_bytes"]), style="dim")
+            found = (ratios.parameters, ratios.gflops, ratios.latency, ratios.throughput, ratios.epoch_seconds)
+            drawn.add_row("  difference", *map(ratio, found), ratio(ratios.memory), style="dim")
     return drawn
 
 
@@ -92,8 +84,8 @@ def _table(head: list[str]) -> Table:
     return drawn
 
 
-def _styled(value: float | None) -> str:
-    """Colour a difference by its sign, which stands there too."""
+def _coloured(value: float | None) -> str:
+    """Return a difference, coloured by its sign."""
     text = signed(value)
     if text == NONE or float(text) == 0:
         return text

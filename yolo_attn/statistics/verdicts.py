@@ -109,11 +109,6 @@ def judge(evidence: Evidence, p_holm: float | None, tests: int) -> Verdict:
     sentences = [_result(evidence, word, p_holm, tests)]
     if word == "no evidence" and detectable is not None:
         sentences.append(_design(evidence, detectable, seeds_for, tests, images))
-    if seeds.p_smallest is not None and seeds.p_smallest > LEVEL:
-        sentences.append(
-            f"The verdict uses the t distribution, because a permutation test of {seeds.n} seeds cannot give p below "
-            f"{seeds.p_smallest:.3g}."
-        )
     if not evidence.paired:
         sentences.append("The seeds are not paired, so Welch's test compares the two groups of runs.")
     if detectable is not None and detectable > MOST_POINTS:
@@ -155,17 +150,11 @@ def _design(evidence: Evidence, detectable: float, seeds_for: dict[str, int | No
     """Return the sentences with the difference that the comparison could have detected, and the seeds for less."""
     seeds = evidence.seeds
     assert seeds is not None, "judge() has checked it"
-    estimate = f" (a rough estimate from {seeds.n} seeds)" if seeds.n < FEW else ""
-    level = f" at level {LEVEL / tests:.2g}, as {tests} variants are compared" if tests > 1 else ""
-    if detectable > MOST_POINTS:
-        text = (
-            f"With {seeds.n} seeds and this spread{estimate}, no difference is detected in 8 of 10 experiments{level}"
-        )
-    else:
-        text = (
-            f"With {seeds.n} seeds and this spread{estimate}, a true difference of "
-            f"{detectable:.{_digits(detectable)}f} points is detected in 8 of 10 experiments{level}"
-        )
+    rough = " (known only roughly)" if seeds.n < FEW else ""
+    level = f" (tested at level {LEVEL / tests:.2g}, as {tests} variants are compared)" if tests > 1 else ""
+    size = f"a true difference of {detectable:.{_digits(detectable)}f} points or more"
+    what = "no difference" if detectable > MOST_POINTS else size
+    text = f"With {seeds.n} seeds and this spread{rough}, {what} is detected in 8 of 10 experiments{level}"
     smaller = {target: needed for target, needed in seeds_for.items() if float(target) < detectable}
     if not smaller:
         return f"{text}."

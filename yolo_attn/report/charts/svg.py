@@ -1,7 +1,8 @@
-"""A drawing in SVG with title and description, and the scales of its axes.
+"""Draw charts in SVG, with a title, a description and the scales of the axes.
 
-Written here rather than by a plotting library so that colours can be the page's CSS variables, labels stay text that
-is read aloud and found by a search, and every mark carries its numbers as a tooltip.
+This is written here because Matplotlib's SVG has fixed colours, so that light, dark and print need a file each, repeats
+its ids in every chart of a page, has no tooltips, and is three times as large. Here colours are the page's CSS
+variables, text stays text for search and screen readers, and every mark has its numbers as a tooltip.
 """
 
 from __future__ import annotations
@@ -12,12 +13,13 @@ import xml.etree.ElementTree as ET
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-LETTER = 0.56  # mean width of a letter of a sans-serif font, in its size
+LETTER = 0.56  # mean width of a letter in a sans-serif font, relative to its size
 SIZE = 13.0  # px, of text
-CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff\ufffe\uffff]")  # XML has none of these
+SMALL = 12.0  # px, of labels
+CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff\ufffe\uffff]")  # not allowed in XML
 
-# What the page's style sheet says, for a drawing that stands alone.
-ALONE = """
+# The rules of the page's style sheet for a drawing in its own file.
+STANDALONE = """
 svg { font-family: system-ui, sans-serif; background: #fff }
 text { fill: #1f2328; font-size: 13px } .muted { fill: #59636e } .strong { font-weight: 600 } .small { font-size: 11px }
 .axis { stroke: #d1d9e0 } .zero { stroke: #59636e; stroke-dasharray: 4 3 } .thick { stroke-width: 5 }
@@ -31,19 +33,17 @@ class Drawing:
     """An SVG image.
 
     Args:
-        name: Its id on the page, from which those of its title and description are made.
-        width: px.
-        height: px.
-        title: What it shows, in a few words.
-        description: What there is to see, in a sentence.
+        name: Its id on the page; the ids of its title and description begin with it.
+        width: Width in px.
+        height: Height in px.
+        title: A few words.
+        description: What the chart shows, for screen readers.
     """
 
     def __init__(self, name: str, width: float, height: float, title: str, description: str) -> None:
         self.width, self.height = width, height
-        self.root = ET.Element(
-            "svg",
-            {"viewBox": f"0 0 {_number(width)} {_number(height)}", "role": "img", "class": "chart"},
-        )
+        box = f"0 0 {_number(width)} {_number(height)}"
+        self.root = ET.Element("svg", {"viewBox": box, "role": "img", "class": "chart"})
         self.root.set("aria-labelledby", f"{name}-title {name}-desc")
         for tag, text in (("title", title), ("desc", description)):
             ET.SubElement(self.root, tag, {"id": f"{name}-{tag}"}).text = clean(text)
@@ -52,7 +52,7 @@ class Drawing:
         self._add("line", style, tip, x1=x1, y1=y1, x2=x2, y2=y2)
 
     def text(self, x: float, y: float, text: str, style: str = "", *, anchor: str = "start", full: str = "") -> None:
-        """Write ``text``; ``full`` is the tooltip of a shortened one."""
+        """Draw text; ``full`` becomes its tooltip if ``text`` is shortened."""
         element = self._add("text", style, "", x=x, y=y)
         element.text = clean(text)
         if anchor != "start":
@@ -70,7 +70,7 @@ class Drawing:
         self._add("rect", style, tip, x=x, y=y, width=max(width, 0.0), height=max(height, 0.0))
 
     def marker(self, x: float, y: float, shape: str, style: str, tip: str = "", *, size: float = 5.0) -> None:
-        """Draw a ``circle``, ``square``, ``diamond``, ``up`` or ``down`` (triangles) around a point."""
+        """Draw a ``circle``, ``square``, ``diamond`` or triangle (``up``, ``down``) around a point."""
         if shape == "circle":
             self._add("circle", style, tip, cx=x, cy=y, r=size)
             return
@@ -82,24 +82,37 @@ class Drawing:
         }[shape]
         self.polygon([(x + size * dx, y + size * dy) for dx, dy in corners], style, tip)
 
+    def x_axis(self, axis: Scale, top: float, bottom: float, most: int, *, lines: bool = True) -> None:
+        """Draw at most ``most`` ticks with labels below ``bottom``, and grid lines from ``top``."""
+        for value in axis.ticks(most):
+            if lines:
+                self.line(axis(value), top, axis(value), bottom, "axis")
+            self.text(axis(value), bottom + 16, tick(value), "muted small", anchor="middle")
+
+    def y_axis(self, axis: Scale, left: float, right: float, most: int) -> None:
+        """Draw at most ``most`` ticks with labels before ``left``, and grid lines to ``right``."""
+        for value in axis.ticks(most):
+            self.line(left, axis(value), right, axis(value), "axis")
+            self.text(left - 6, axis(value) + 4, tick(value), "muted small", anchor="end")
+
     def inline(self) -> str:
-        """Return the drawing for a page in HTML."""
+        """Return the drawing for an HTML page."""
         return ET.tostring(self.root, encoding="unicode")
 
     def standalone(self) -> str:
-        """Return the drawing as a file of its own, on a light ground."""
+        """Return the drawing as its own file, on a light background."""
         root = ET.fromstring(self.inline())
         root.set("xmlns", "http://www.w3.org/2000/svg")
         root.set("width", _number(self.width))
         root.set("height", _number(self.height))
         style = ET.Element("style")
-        style.text = ALONE + "line, polyline { fill: none; stroke-width: 1.5 }\n"
+        style.text = STANDALONE + "line, polyline { fill: none; stroke-width: 1.5 }\n"
         root.insert(2, style)
         return ET.tostring(root, encoding="unicode") + "\n"
 
     def _add(self, tag: str, style: str, tip: str, **attributes: float | str) -> ET.Element:
-        words = {key: value if isinstance(value, str) else _number(value) for key, value in attributes.items()}
-        element = ET.SubElement(self.root, tag, {"class": style, **words} if style else words)
+        texts = {key: value if isinstance(value, str) else _number(value) for key, value in attributes.items()}
+        element = ET.SubElement(self.root, tag, {"class": style, **texts} if style else texts)
         if tip:
             ET.SubElement(element, "title").text = clean(tip)
         return element
@@ -118,31 +131,31 @@ class Scale:
         return self.start + (value - self.low) / (self.high - self.low) * (self.end - self.start)
 
     def ticks(self, most: int = 6) -> list[float]:
-        """Return round values, ``most`` at most, that lie in the range."""
+        """Return at most ``most`` round values in the range."""
         step = _round_step((self.high - self.low) / max(most - 1, 1))
         first, last = math.ceil(self.low / step - 1e-9), math.floor(self.high / step + 1e-9)
         return [index * step for index in range(first, last + 1)]
 
 
 def scale(values: Sequence[float], start: float, end: float, *, margin: float = 0.06, least: float = 0.2) -> Scale:
-    """Return a scale on which all values are seen, ``least`` wide at least."""
+    """Return a scale that shows all values and is at least ``least`` wide."""
     low, high = min(values), max(values)
     room = max((high - low) * margin, (least - (high - low)) / 2, 1e-9)
     return Scale(low - room, high + room, start, end)
 
 
 def tick(value: float) -> str:
-    """Return a value of :meth:`Scale.ticks` as it stands at the axis."""
+    """Return the label of a tick."""
     return f"{value:.10g}" if abs(value) < 1e-12 or abs(value) >= 1e-4 else "0"
 
 
 def clean(text: str) -> str:
-    """Return ``text`` on one line, without characters that XML does not know."""
+    """Return ``text`` on one line, without characters that XML does not allow."""
     return CONTROL.sub("\ufffd", " ".join(str(text).split()))
 
 
 def shortened(text: str, width: float, size: float = SIZE) -> str:
-    """Return ``text`` with its middle left out where it is wider than ``width`` px."""
+    """Return ``text``, without its middle if it is wider than ``width`` px."""
     room = max(int(width / (LETTER * size)), 5)
     text = clean(text)
     if len(text) <= room:
@@ -152,7 +165,7 @@ def shortened(text: str, width: float, size: float = SIZE) -> str:
 
 
 def width_of(text: str, size: float = SIZE) -> float:
-    """Return about how wide ``text`` is, px."""
+    """Return the approximate width of ``text`` in px."""
     return LETTER * size * len(text)
 
 
