@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 
 from yolo_attn.cli import compare as command
@@ -21,7 +23,7 @@ def planned(monkeypatch, tmp_path):
         return {}
 
     monkeypatch.setattr(compare_models, "run_experiment", keep)
-    monkeypatch.setattr(compare_models, "make", lambda folder, console, failed: {"failed": failed})
+    monkeypatch.setattr(compare_models, "make_report", lambda folder, console, failed: SimpleNamespace(failed=failed))
 
     def run(*words, status=0):
         assert command.run(words) == status

@@ -288,5 +288,5 @@ def test_a_full_disk_is_one_line(tmp_path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("yolo_attn.report.report_files.write_text", full)
-    with pytest.raises(DiskFullError, match="no space"):
+    with pytest.raises(DiskFullError, match=plan.folder.name):
         make(plan.folder)

@@ -23,10 +23,10 @@ def test_the_main_job_in_small(tmp_path):
         assert word in done.stdout, done.stdout
     results = json.loads((tmp_path / "out" / "results.json").read_text())
     base, variant = results["models"]
-    assert (base["title"], variant["title"]) == ("yolo11n", "yolo11n-ema")
+    assert (base["name"], variant["name"]) == ("yolo11n", "yolo11n-ema")
     assert 0 < variant["cost"]["parameters"] - base["cost"]["parameters"] < 3000  # three EMA attention layers
-    (difference,) = variant["effect"]["figures"]["AP"]["seeds"]["values"]
-    assert difference == pytest.approx(100 * (variant["figures"]["AP"]["mean"] - base["figures"]["AP"]["mean"]))
+    (difference,) = variant["effect"]["metrics"]["AP"]["seeds"]["values"]
+    assert difference == pytest.approx(100 * (variant["metrics"]["AP"]["mean"] - base["metrics"]["AP"]["mean"]))
     assert variant["effect"]["verdict"]["word"] in ("one seed", "identical")  # never more
     assert variant["effect"]["verdict"]["text"] in " ".join(done.stdout.split())
     page = (tmp_path / "out" / "report.html").read_text()

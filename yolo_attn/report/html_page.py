@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -205,7 +206,7 @@ def _pictures(experiment: Experiment, results: Results) -> tuple[list[Picture], 
     found = largest_differences(experiment, results)
     if not found:
         return [], f"There are none: no variant differs in its errors at a score of {MIN_SCORE} or more."
-    root = experiment.plan.folder / experiment.truth.info.image_folder
+    root = Path(os.path.normpath(experiment.plan.folder / experiment.truth.info.image_folder))
     shown, absent = [], []
     for number, item in enumerate(found, start=1):
         drawn = panels(item, root, base.name, number)
