@@ -11,13 +11,15 @@ if TYPE_CHECKING:
     from .model_yaml.checking import check
     from .model_yaml.placing import Insertion, place
     from .registry import register
+    from .report.compare_models import compare
 
 __version__ = "0.1.0"
-__all__ = ["Insertion", "check", "install", "load", "place", "register", "transfer", "uninstall"]
+__all__ = ["Insertion", "check", "compare", "install", "load", "place", "register", "transfer", "uninstall"]
 
 _MODULES = {  # name -> the module that defines it, imported when the name is first used
     "Insertion": "model_yaml.placing",
     "check": "model_yaml.checking",
+    "compare": "report.compare_models",
     "install": "integration",
     "load": "integration.weights.loading",
     "place": "model_yaml.placing",

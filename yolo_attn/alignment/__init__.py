@@ -1,9 +1,7 @@
-"""Which layer of a trained model is which layer of another one, and what of it was taken over.
+"""Decide which layer of one model is which layer of another, and describe what was transferred.
 
-===================  ==================================================================================
-``align``            the alignment of two lists of layers
-``report``           what was transferred, as one line
-===================  ==================================================================================
+``layer_alignment``  align two lists of layers
+``transfer_line``    one line about the tensors that were transferred
 
-Knows neither torch nor Ultralytics: layers come as descriptors. ``integration.pretrained`` makes them and loads.
+This package knows neither torch nor Ultralytics. ``integration`` describes the layers and loads the weights.
 """

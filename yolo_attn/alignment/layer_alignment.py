@@ -1,15 +1,14 @@
-"""Which layer of one model is which layer of another: the alignment of two lists of layers.
+"""Align two lists of layers: decide which layer of one model is which layer of the other.
 
-Rows may have been inserted, removed or replaced, but not reordered, so this is the alignment of two sequences. What
-counts, the first before the second and so on:
+Rows may be inserted, removed or replaced, but not reordered, so this is a sequence alignment. The best alignment
+maximises, in this order of priority:
 
-1. how many weight tensors fit (same name within the layer, same shape);
-2. how many tensors of any kind fit, and how alike the paired rows are (type, arguments, set of tensors);
-3. how many of the paired rows read the same layers. A layer without a partner is transparent: to read it is to read
-   what it reads, so an inserted row that everybody behind it reads changes nothing.
+1. the number of weight tensors that fit (same name within the layer, same shape);
+2. the number of tensors of any kind that fit, and the similarity of the paired rows (type, arguments, set of tensors);
+3. the number of paired rows that read the same layers. A layer without a partner is transparent: a row that reads it
+   counts as reading its inputs, so an inserted row changes nothing for its consumers.
 
-Two alignments that are equally good by all of these and send a tensor to different layers are an ambiguity, which is
-reported, not decided.
+If two alignments are equally good and send a tensor to different layers, the result reports the ambiguity.
 """
 
 from __future__ import annotations
@@ -21,8 +20,8 @@ from functools import cached_property
 
 from ..errors import ArgumentError
 
-IMAGE = -1  # what the first layer reads
-_WEIGHT, _TENSOR, _PIN = 1 << 40, 1 << 20, 1 << 60  # one sum holds all of 1 and 2; each part stays below the next
+IMAGE = -1  # input of the first layer
+_WEIGHT, _TENSOR, _PIN = 1 << 40, 1 << 20, 1 << 60  # one sum holds 1 and 2; no part reaches the next
 _NOTHING: frozenset[int] = frozenset()
 
 
@@ -32,10 +31,10 @@ class Layer:
 
     Attributes:
         kind: Name of the layer's class.
-        family: Names of that class and of those it inherits from, torch's own left out.
-        reads: Numbers of the layers it reads, in order; -1 is the image.
-        row: Repeats and arguments as the model YAML has them; None where they are not known.
-        tensors: Shape of each parameter and buffer by its name within the layer.
+        family: Names of that class and its base classes, without torch's.
+        reads: Numbers of its input layers, in order; -1 is the image.
+        row: Repeats and arguments as in the model YAML; None if unknown.
+        tensors: Shape of each parameter and buffer, by its name within the layer.
     """
 
     kind: str
@@ -49,20 +48,20 @@ class Layer:
         return [name for name, shape in self.tensors.items() if other.tensors.get(name) == shape]
 
     def weights_fitting(self, other: Layer) -> int:
-        """Return how many of them are more than one number (a norm's batch counter fits everywhere)."""
+        """Return how many of them hold more than one number (a norm's batch counter fits anywhere)."""
         return sum(bool(self.tensors[name]) for name in self.fitting(other))
 
 
 @dataclass(frozen=True)
 class Alignment:
-    """How the layers of a source and of a target belong together.
+    """The pairs of layers of a source and a target.
 
     Attributes:
         source: The layers of the source.
         target: The layers of the target.
-        pairs: Number in the target of each source layer that has a partner there.
-        ambiguity: What could not be decided, as a clause that names both candidates; None if nothing.
-        pin: A pair ``source=target`` that would decide it.
+        pairs: Source layer's number -> target layer's number, for the layers that have a partner.
+        ambiguity: The ambiguity, as a clause that names the candidates; None if there is none.
+        pin: A pair ``source=target`` that resolves it.
     """
 
     source: Sequence[Layer]
@@ -73,36 +72,30 @@ class Alignment:
 
     @cached_property
     def fitting(self) -> int:
-        """How many tensors of the source find one of their name and shape in the partner of their layer."""
+        """The number of tensors of the source that fit in the partner of their layer."""
         return sum(len(self.source[i].fitting(self.target[j])) for i, j in self.pairs.items())
-
-    @property
-    def by_number(self) -> bool:
-        """Whether each layer's partner has its own number and none is left over: the two lists are one."""
-        same = all(i == j for i, j in self.pairs.items())
-        return same and len(self.pairs) == len(self.source) == len(self.target)
 
 
 def align(source: Sequence[Layer], target: Sequence[Layer], pins: Mapping[int, int] | None = None) -> Alignment:
-    """Find out which layer of ``source`` is which layer of ``target``.
+    """Align two lists of layers.
 
     Args:
         source: The layers that have the weights, in order.
         target: The layers that get them, in order.
-        pins: Pairs that are known: number in the source to number in the target.
+        pins: Known pairs: number in the source -> number in the target.
 
     Returns:
-        The best alignment; where several are equally good, one of them, with the ambiguity said.
+        The best alignment; if several are equally good, one of them, with the ambiguity.
 
     Raises:
-        ValueError: If a pin names a layer that is not there or that shares no tensor with its partner, or pins cross.
+        ValueError: If a pin names a missing layer or one that shares no tensor with its partner, or if pins cross.
     """
     pins = dict(pins or {})
     _check_pins(source, target, pins)
     best = _Search(source, target, pins).best()
     missed = [f"{i}={j}" for i, j in pins.items() if best.pairs.get(i) != j]
     if missed:
-        raise ValueError(f"{', '.join(missed)} cannot hold together with {_joined(pins)}: layers keep their order")
+        raise ValueError(f"{', '.join(missed)} contradicts {_joined(pins)}: pairs must keep the order of layers")
     ambiguity = pin = None
     if best.rival is not None:
         ambiguity, pin = _difference(source, target, pins, best)
@@ -129,18 +122,18 @@ def parse_pins(text: str) -> dict[int, int]:
 
 
 def by_number(source: Sequence[Layer], target: Sequence[Layer]) -> Alignment:
-    """Return the alignment that Ultralytics' own loading amounts to: each layer with the one of its number."""
+    """Pair each layer with the layer of its number, as Ultralytics' own loading does."""
     return Alignment(source, target, {k: k for k in range(min(len(source), len(target)))})
 
 
 def class_branch(source: Layer, target: Layer, there: int, here: int) -> frozenset[str]:
-    """Return the parts (first components of tensor names) of a detection or classification head made for its classes.
+    """Return the parts of a head that depend on its number of classes: first components of tensor names.
 
     Args:
         source: The head that has the weights.
         target: The head that gets them.
         there: Number of classes of the source.
-        here: Number of classes of the target; the branch is of interest only where the two differ.
+        here: Number of classes of the target. If both are equal, the result is empty.
     """
     if there == here:
         return frozenset()
@@ -170,7 +163,7 @@ def _joined(pins: Mapping[int, int]) -> str:
 
 @dataclass(frozen=True)
 class _Found:
-    """A best alignment: what it is worth, and one that is as good and sends tensors elsewhere, if there is one."""
+    """A best alignment, its worth, and a rival: one that is as good but sends tensors to other layers."""
 
     worth: tuple[int, int]
     pairs: dict[int, int]
@@ -179,21 +172,21 @@ class _Found:
 
 @dataclass(slots=True)
 class _Partial:
-    """The best way to align the layers up to a point, among those that later rows cannot tell apart."""
+    """The best alignment of the layers up to a point, among those that later rows cannot distinguish."""
 
     references: int
     pairs: tuple[tuple[int, int], ...]
     carriers: tuple[tuple[int, int], ...]  # the pairs among them that share weights
-    rival: tuple[tuple[int, int], ...] | None  # other carriers, as good, up to where the two ways meet
+    rival: tuple[tuple[int, int], ...] | None  # carriers of another alignment that is as good
 
 
-# What rows behind a point can still read: the anchors (source layers) that each earlier layer stands for.
+# The anchors (source layers) of each earlier layer that later rows can still read.
 _Anchors = tuple[tuple[int, frozenset[int]], ...]
 _State = tuple[_Anchors, _Anchors]
 
 
 class _Search:
-    """Dynamic programming twice: by what the pairs share, then by references among the alignments that are best."""
+    """Dynamic programming in two passes: by what the pairs share, then by references among the best alignments."""
 
     def __init__(self, source: Sequence[Layer], target: Sequence[Layer], pins: Mapping[int, int]) -> None:
         self.source, self.target = source, target
@@ -220,7 +213,7 @@ class _Search:
         return _Found((ahead[0][0], end.references), dict(end.pairs), rival)
 
     def _totals(self) -> list[list[int]]:
-        """Return the best sum that the layers from ``(i, j)`` on can reach."""
+        """Return the best sum for the layers from ``(i, j)`` on."""
         n, m = len(self.source), len(self.target)
         ahead = [[0] * (m + 1) for _ in range(n + 1)]
         for i in range(n - 1, -1, -1):
@@ -274,7 +267,7 @@ class _Search:
 
 
 def _worth(a: Layer, b: Layer, i: int, j: int, pins: Mapping[int, int]) -> int | None:
-    """Return what a pair is worth; None for layers that cannot be the same."""
+    """Return the worth of a pair; None for layers that cannot be the same."""
     pinned = pins.get(i) == j
     if not pinned and (i in pins or j in pins.values()):
         return None
@@ -295,7 +288,7 @@ def _anchors(known: Mapping[int, frozenset[int]], layer: int) -> frozenset[int]:
 
 
 def _agreement(source: list[frozenset[int]], target: list[frozenset[int]]) -> int:
-    """Say how far two rows read the same: 2 for each input that is the same, 1 for one that is part of the other."""
+    """Score the inputs that two rows share: 2 for equal inputs, 1 where one is part of the other."""
     if len(source) != len(target):
         return 2 * (Counter(source) & Counter(target)).total()
     return sum(2 if a == b else a <= b or b <= a for a, b in zip(source, target, strict=True))
@@ -315,7 +308,7 @@ def _better(old: _Partial, new: _Partial) -> _Partial:
 def _difference(
     source: Sequence[Layer], target: Sequence[Layer], pins: Mapping[int, int], best: _Found
 ) -> tuple[str, str]:
-    """Name the first layer that could go to several places, and a pair that would decide."""
+    """Name the first layer with several candidates, and a pair that resolves it."""
     rival = best.rival or {}
     carried = {i: j for i, j in best.pairs.items() if source[i].weights_fitting(target[j])}
     first = min(i for i in {*carried, *rival} if carried.get(i) != rival.get(i))
@@ -338,7 +331,7 @@ def _difference(
 def _without_pin(
     source: Sequence[Layer], target: Sequence[Layer], pins: Mapping[int, int], i: int, j: int
 ) -> tuple[int, int]:
-    """Return what the best alignment with this pair is worth."""
+    """Return the worth of the best alignment with this pair."""
     if i in pins or j in pins.values():
         return 0, 0
     total, references = _Search(source, target, {**pins, i: j}).best().worth

@@ -1,21 +1,20 @@
-"""What of a source's weights arrived in a model, as one line."""
+"""Describe in one line which of a source's tensors were transferred to a model."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class Part:
-    """Some tensors of one layer that fared alike.
+    """Tensors of one layer with the same outcome.
 
     Attributes:
-        count: How many.
+        count: Number of tensors.
         layer: The layer's number.
         kind: The layer's class.
-        why: What happened to them: a clause that goes behind the layer or has it as ``{where}``; empty where the
-            heading says it.
+        why: The outcome as a clause that follows the layer, or names it by ``{where}``; empty if the heading says it.
     """
 
     count: int
@@ -26,16 +25,16 @@ class Part:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a source's weights.
+    """The outcome of a transfer.
 
     Attributes:
         tensors: Number of tensors of the source.
-        transferred: How many of them the model has now, bit for bit.
-        in_part: Tensors of the source of which the model has some rows or channels.
-        unused: Tensors of the source that it has not.
-        new: Tensors of the model that did not come from the source, wholly.
-        since: Where the source itself had got weights from, and what was new there; empty if it is a source in its
-            own right.
+        transferred: Number of those that were copied exactly.
+        in_part: Tensors of the source of which some rows or channels were copied.
+        unused: Tensors of the source that were not copied.
+        new: Tensors of the model that did not come from the source entirely.
+        since: The source from which the source itself got its weights; empty if there is none.
+        newer: Tensors that were new in the source, relative to ``since``.
     """
 
     tensors: int
@@ -44,11 +43,11 @@ class Outcome:
     unused: Sequence[Part] = ()
     new: Sequence[Part] = ()
     since: str = ""
-    newer: Sequence[Part] = field(default=())
+    newer: Sequence[Part] = ()
 
 
 def line(outcome: Outcome) -> str:
-    """Return the outcome as one line.
+    """Format the outcome as one line.
 
     ``transferred 499/499 tensors of the source (100 %); new: 18 tensors in layers 17, 21, 25 (EMA)``
     """
@@ -57,7 +56,7 @@ def line(outcome: Outcome) -> str:
     percent = "100" if exact else f"{min(share, 99.9):.1f}"
     said = [f"transferred {outcome.transferred}/{outcome.tensors} tensors of the source ({percent} %)"]
     if outcome.newer:
-        said.append(f"of these new since {outcome.since}: {_list(outcome.newer)}")
+        said.append(f"of these, new since {outcome.since}: {_list(outcome.newer)}")
     for heading, parts in (("in part", outcome.in_part), ("not used", outcome.unused), ("new", outcome.new)):
         if parts:
             said.append(f"{heading}: {_list(parts)}")
@@ -77,7 +76,7 @@ def layers(numbers: Iterable[int]) -> str:
 
 
 def _list(parts: Sequence[Part]) -> str:
-    """Join parts of one kind and one reason; the first says ``tensors``."""
+    """Join the parts by kind and reason; the first names the unit, ``tensors``."""
     groups: dict[tuple[str, str], list[Part]] = {}
     for part in parts:
         groups.setdefault((part.kind, part.why), []).append(part)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import LayerError
+from ..integration.queries import row_sources
 from ..messages import joined
 from ..registry import BLOCKS
 from . import lint, yaml_text
@@ -150,8 +151,7 @@ def _explained(message: str, content: dict[str, Any], scale: str, file: str) -> 
         before = graphs.build(content, scale, file, until=index - 1)
     except LayerError:
         return message
-    f = rows[index][0] if isinstance(rows[index][0], list | tuple) else [rows[index][0]]
-    sources = [before.layers[x + index if x < 0 else x] for x in f if isinstance(x, int) and -index <= x < index]
+    sources = [before.layers[x] for x in row_sources.resolve_existing(rows[index][0], index)]
     return (
         message + _different_strides(sources, before, index) + _fixed_channels([s.index for s in sources], index, rows)
     )

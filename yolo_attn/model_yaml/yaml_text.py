@@ -15,6 +15,7 @@ from typing import Any
 import yaml
 
 from ..errors import LayerError
+from ..integration.queries import row_sources
 
 PARTS = ("backbone", "head")
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # five times as fast where PyYAML was built with it
@@ -253,10 +254,10 @@ def _references(node: yaml.Node, index: int, file: str) -> Iterator[Reference]:
             number = int(str(item.value))
         except ValueError:
             raise LayerError(f"{where}: 'from' must be layer numbers, got {item.value!r}") from None
-        layer = number + index if number < 0 else number
+        (layer,) = row_sources.resolve(number, index)
         if index and not 0 <= layer < index:
             raise LayerError(f"{where}: layer {index} reads {number}, but there is no such layer before it")
-        yield Reference(item.start_mark.index, item.end_mark.index, number, layer if index else -1)
+        yield Reference(item.start_mark.index, item.end_mark.index, number, layer)
 
 
 def _end_of_line(text: str, start: int) -> int:

@@ -46,7 +46,7 @@ class _Loader:
     def exec_module(self, module: "Any") -> None:
         module.__spec__.loader = module.__loader__ = self.loader
         self.loader.exec_module(module)
-        from . import patching
+        from . import patching  # start-up time
 
         patching.apply(module, fresh=True)
 
@@ -84,7 +84,7 @@ def arm() -> None:
         sys.meta_path.insert(0, Finder)
     loaded = [sys.modules[name] for name in TARGETS if name in sys.modules]
     if loaded:
-        from . import patching
+        from . import patching  # start-up time
 
         for module in loaded:
             if not getattr(module.__spec__, "_initializing", False):

@@ -1,4 +1,4 @@
-"""Which images and labels a data set consists of, as a digest that another machine with the same files agrees on."""
+"""Identify a data set by a digest of its images and labels that is the same on every machine with these files."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from typing import Any
 from ultralytics.data.utils import IMG_FORMATS, img2label_paths
 
 SPLITS = ("train", "val", "test")
-EDGE = 8192  # bytes that are read at each end of an image
+EDGE = 8192  # bytes to read at each end of an image
 
 
 def fingerprint(data: dict[str, Any]) -> dict[str, Any]:
     """Return what identifies a data set.
 
-    Labels and COCO JSON are read whole. Of an image its name, its size in bytes and 8 KiB at each end are taken: an
-    image edited in place changes them, and COCO's 118,000 images need seconds, not the time to read 19 GB.
+    The digest covers labels and COCO JSON entirely, and of each image its name, its size and 8 KiB at each end. These
+    change if an image is edited, and COCO's 118,000 images take seconds, not the time to read 19 GB.
 
     Args:
         data: A data YAML's content with absolute paths, as ``check_det_dataset`` returns it.
 
     Returns:
-        ``digest``, ``class_names``, and for each of ``splits``
-        ``digest``, ``images`` and ``labels`` (the counts of files).
+        ``digest``, ``class_names``, and for each of ``splits`` its ``digest`` and the numbers of ``images`` and
+        ``labels``.
     """
     splits = {split: _split(data[split]) for split in SPLITS if data.get(split)}
     names = {str(key): str(name) for key, name in dict(data.get("names") or {}).items()}

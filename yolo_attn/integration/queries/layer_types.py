@@ -17,12 +17,11 @@ from ... import registry
 TASKS = "ultralytics.nn.tasks"
 INJECTED: set[str] = set()  # names that our parse_model put into that module
 MARKER = "yolo_attn_layer"  # attribute of every layer that we built; checkpoints carry it
-_HEADS = ("detect", "segment", "pose", "obb", "classify", "rtdetr", "depth")  # in a head's name, in lower case
 
 
 def installed() -> dict[str, registry.BlockSpec]:
     """Return every layer type by name: ours, those of installed packages and those registered in this process."""
-    from ... import blocks  # noqa: F401  fills the registry
+    from ... import blocks  # noqa: F401  it fills the registry  # start-up time
 
     registry.load_entry_points()
     return registry.BLOCKS
@@ -50,11 +49,6 @@ def names_in(model: Mapping[str, Any]) -> list[str]:
 def names_any(model: Mapping[str, Any]) -> bool:
     """Return whether a row of a model YAML names a layer type of the registry."""
     return not installed().keys().isdisjoint(names_in(model))
-
-
-def is_head(name: str) -> bool:
-    """Return whether a layer type is a head, which makes predictions."""
-    return any(word in name.lower() for word in _HEADS)
 
 
 def ultralytics_layers(tasks: ModuleType) -> list[str]:

@@ -1,7 +1,7 @@
-"""A model YAML as the graph that Ultralytics makes of it: who reads what, how many channels, at which stride.
+"""Build a model YAML as a graph: each layer's inputs, channels and stride.
 
-The layers are built by ``parse_model`` and run on PyTorch's meta device, where tensors have a shape and no data: a
-model of any size takes a fraction of a second and no memory.
+``parse_model`` builds the layers on PyTorch's meta device, where tensors have shapes but no data. So even a large model
+takes a fraction of a second and no memory.
 """
 
 from __future__ import annotations
@@ -24,11 +24,12 @@ from . import layer_types, row_arguments, row_sources, yaml_files, yolo_command
 from .row_sources import IMAGE
 
 SIZE = 256  # side of the image; a multiple of every model's largest stride
-_TEXT = (1, 80, 512)  # the text features that open-vocabulary models are given beside the image
+_FAULTY_INPUT = (RuntimeError, ValueError, TypeError, IndexError, AttributeError, AssertionError)
+_TEXT = (1, 80, 512)  # text features, a second input of open-vocabulary models
 
 
 def level(stride: float | None) -> str:
-    """Return ``P3`` for stride 8, and so on; empty for what is no map, or has the image's size."""
+    """Return ``P3`` for stride 8, and so on; empty without a stride or at the image's size."""
     return f"P{round(math.log2(stride))}" if stride and stride >= 2 else ""
 
 
@@ -37,14 +38,14 @@ class Layer:
     """One row of a model YAML, built.
 
     Attributes:
-        index: Its number.
-        name: The layer type, as the row has it.
-        part: ``"backbone"`` or ``"head"``, the list of the YAML that it stands in.
-        reads: Numbers of the layers that it reads, in order; -1 is the image.
+        index: The row's number.
+        name: The layer type, as in the row.
+        part: The row's list in the YAML, ``"backbone"`` or ``"head"``.
+        reads: Numbers of the input layers, in order; -1 is the image.
         args: The row's arguments.
-        channels: Output channels at the scale that was built; None for what is no map, such as the last layer.
-        stride: Pixels of the image per position of the output; None for what is no map.
-        maps: For a layer that puts out several maps: channels and stride of each; else empty.
+        channels: Output channels at this scale; None if the output is not one map.
+        stride: Pixels of the image per position of the output; None if the output is not one map.
+        maps: Channels and stride of each map, for a layer that outputs several.
     """
 
     index: int
@@ -59,12 +60,12 @@ class Layer:
 
 @dataclass(frozen=True, slots=True)
 class Graph:
-    """The layers of a model, the last of which is its head (Detect, Segment, Classify, ...).
+    """The layers of a model. The last one is its head (Detect, Segment, Classify, ...).
 
     Attributes:
         layers: All layers in order.
         file: Name of the model YAML, for messages.
-        scale: The scale that was built, or an empty string where the YAML has none.
+        scale: The scale; empty if the YAML has none.
     """
 
     layers: tuple[Layer, ...]
@@ -73,21 +74,21 @@ class Graph:
 
     @property
     def head(self) -> Layer:
-        """The last layer, which makes the predictions."""
+        """The last layer."""
         return self.layers[-1]
 
     def readers(self, index: int) -> tuple[Layer, ...]:
-        """Return the layers that read layer ``index``."""
+        """Return the consumers of layer ``index``."""
         return tuple(layer for layer in self.layers if index in layer.reads)
 
 
 def scales(model: dict[str, Any]) -> list[str]:
-    """Return the scales of a model YAML's content, the smallest model first; ``[""]`` where there are none."""
+    """Return the scales of a model YAML in its order; ``[""]`` if it has none."""
     return list(model.get("scales") or {}) or [""]
 
 
 def scale_of(name: str) -> str:
-    """Return the scale's letter that Ultralytics reads in a model YAML's name; empty where there is none."""
+    """Return the scale's letter in a model YAML's name; empty if there is none."""
     from ultralytics.nn import tasks
 
     return str(tasks.guess_model_scale(name))
@@ -97,10 +98,10 @@ def load(name: str | Path) -> dict[str, Any]:
     """Return a model YAML's content.
 
     Args:
-        name: A path, a shipped file or one of this project, with or without the scale's letter.
+        name: A path, or the name of a file that Ultralytics or this project ships, with or without the scale's letter.
 
     Raises:
-        LayerError: If there is no such file, or it is no model YAML.
+        LayerError: If the file does not exist or is not a model YAML.
     """
     install()
     yolo_command.check_model(str(name))
@@ -111,13 +112,13 @@ def load(name: str | Path) -> dict[str, Any]:
 
 
 def locate(name: str | Path) -> Path:
-    """Return the file that Ultralytics reads for a model YAML's name (``yolo11n.yaml``: ``yolo11.yaml``).
+    """Return the file that Ultralytics reads for a model YAML's name (``yolo11.yaml`` for ``yolo11n.yaml``).
 
     Raises:
-        LayerError: If there is none, or it is no YAML.
+        LayerError: If it does not exist or is not a YAML.
     """
     if Path(name).suffix not in (".yaml", ".yml"):
-        raise LayerError(f"{str(name)!r} is no model YAML; give a path or a name such as yolo11.yaml")
+        raise LayerError(f"{str(name)!r} is not a model YAML; give a path or a name such as yolo11.yaml")
     install()
     yolo_command.check_model(str(name))
     from ultralytics.utils.checks import check_yaml
@@ -127,7 +128,7 @@ def locate(name: str | Path) -> Path:
 
 
 def origin(file: Path) -> str:
-    """Return who ships a model YAML, with the version; an empty string for a file of the user's."""
+    """Return the package that ships a model YAML, with its version; empty for a user's file."""
     import ultralytics
 
     if Path(ultralytics.__file__).parent in file.resolve().parents:
@@ -138,14 +139,14 @@ def origin(file: Path) -> str:
 
 
 def types() -> list[str]:
-    """Return the layer types that Ultralytics knows by itself."""
+    """Return the layer types that Ultralytics has itself."""
     from ultralytics.nn import tasks
 
     return layer_types.ultralytics_layers(tasks)
 
 
 def task(model: dict[str, Any]) -> str:
-    """Return the task that Ultralytics takes a model YAML's content for."""
+    """Return the task of a model YAML, as Ultralytics guesses it."""
     from ultralytics.nn import tasks
 
     with _quiet():
@@ -153,21 +154,21 @@ def task(model: dict[str, Any]) -> str:
 
 
 def scaled(channels: int, model: dict[str, Any], scale: str) -> int:
-    """Return a channel count of a model YAML as it is built at a scale."""
+    """Return a model YAML's channel count at a scale."""
     return row_arguments.scaled(channels, {**model, "scale": scale})
 
 
 def build(model: dict[str, Any], scale: str = "", file: str = "", *, until: int | None = None) -> Graph:
-    """Build a model YAML's content at one scale, and look at it.
+    """Build a model YAML's content at one scale.
 
     Args:
-        model: The content; rows are looked at as Ultralytics reads them.
+        model: The content.
         scale: A letter of its ``scales``; by default the one it was loaded with, or its first.
-        file: Name for messages.
-        until: Build only the layers up to this one, with an identity as the last layer behind it.
+        file: File name for messages.
+        until: Build only the layers up to this one, and an identity after it.
 
     Raises:
-        LayerError: If a row cannot be built, or cannot read what it reads.
+        LayerError: If a row cannot be built or cannot process its inputs.
     """
     install()
     content, scale, file = at_scale(model, scale, file)
@@ -180,12 +181,12 @@ def build(model: dict[str, Any], scale: str = "", file: str = "", *, until: int 
 
 
 def at_scale(model: dict[str, Any], scale: str = "", file: str = "") -> tuple[dict[str, Any], str, str]:
-    """Return a copy of a model YAML's content with the scale that is to be built, that scale, and its file's name.
+    """Return a copy of a model YAML's content with the scale set, that scale, and the file's name.
 
     Args:
         model: The content.
         scale: A letter of its ``scales``; by default the one it was loaded with, or its first.
-        file: Name for messages; by default that of the file it was loaded from.
+        file: File name for messages; by default the one it was loaded from.
 
     Raises:
         LayerError: If it has no such scale.
@@ -206,11 +207,11 @@ def at_scale(model: dict[str, Any], scale: str = "", file: str = "") -> tuple[di
 
 @contextmanager
 def modules(content: dict[str, Any], file: str) -> Iterator[Any]:
-    """Build the layers on the meta device, and keep Ultralytics quiet and gradients off while they are looked at.
+    """Build the layers on the meta device. Within this context Ultralytics logs nothing and gradients are off.
 
     Args:
         content: What :func:`at_scale` returns.
-        file: Name for messages.
+        file: File name for messages.
 
     Yields:
         The layers, an ``nn.Sequential``.
@@ -226,16 +227,19 @@ def modules(content: dict[str, Any], file: str) -> Iterator[Any]:
     with _quiet(), torch.no_grad():
         try:
             with torch.device("meta"):
-                built, _ = tasks.parse_model(copy.deepcopy(content), ch=image_channels(content), verbose=False)
+                try:
+                    built, _ = tasks.parse_model(copy.deepcopy(content), ch=image_channels(content), verbose=False)
+                except OSError as error:
+                    if "TorchVision" not in layer_types.names_in(content):
+                        raise
+                    raise LayerError(f"{file}: TorchVision cannot fetch its weights: {error}") from error
                 yield built.eval()
-        except OSError as error:  # TorchVision rows fetch weights
-            raise LayerError(f"{file}: cannot be built: {error}") from error
         finally:
             Conv.default_act = activation
 
 
 def image_channels(content: dict[str, Any]) -> int:
-    """Return how many channels the images of a model YAML's content have."""
+    """Return the number of image channels in a model YAML."""
     return int(content.get("channels") or 3)
 
 
@@ -254,11 +258,11 @@ def _built(serialised: str, file: str, scale: str) -> Graph:
     return Graph(tuple(built), file, scale)
 
 
-_of_stock_layers = functools.lru_cache(maxsize=64)(_built)  # base models are looked at again and again
+_of_stock_layers = functools.lru_cache(maxsize=64)(_built)  # base models are built again and again
 
 
 def _shapes(modules: Any, channels: int, file: str, table: list[Any]) -> list[Any]:
-    """Return each layer's output: (channels, stride), a list of them, or None; the last layer is not run."""
+    """Return each layer's output: (channels, stride), a list of them, or None. Do not run the last layer."""
     import torch
 
     for module in modules.modules():
@@ -274,19 +278,23 @@ def _shapes(modules: Any, channels: int, file: str, table: list[Any]) -> list[An
         inputs = (x, text) if type(module).__name__ in ("C2fAttn", "ImagePoolingAttn") else (x,)
         try:
             outputs.append(_run(module, inputs))
-        except Exception as error:
+        except _FAULTY_INPUT as error:
+            is_ours = layer_types.has_ours(module) and all(isinstance(o, torch.Tensor) for o in read)
+            if is_ours and not isinstance(error, RuntimeError | ValueError):
+                raise  # a fault of the layer
             reads = [getattr(o, "shape", None) for o in read]
             seen = " and ".join(f"{r[1]}x{r[2]}x{r[3]}" for r in reads if r is not None and len(r) == 4)
             why = " ".join(str(error).split())
             name = table[module.i][1][2]
             raise LayerError(
-                f"{file}: layer {module.i} ({name}) cannot read {f} (channels x height x width: {seen}): {why}"
+                f"{file}: layer {module.i} ({name}) cannot process its input {f} (channels x height x width: {seen}): "
+                f"{why}"
             ) from error
     return [_shape(o) for o in outputs] + [None]
 
 
 def _run(module: Any, inputs: tuple[Any, ...]) -> Any:
-    """Run a layer on the meta device, or, where it uses an operation that has no meta version, on zeros."""
+    """Run a layer on the meta device, or on zeros if one of its operations has no meta version."""
     try:
         return module(*inputs)
     except Exception:
@@ -294,7 +302,7 @@ def _run(module: Any, inputs: tuple[Any, ...]) -> Any:
 
 
 def run_on_zeros(module: Any, inputs: tuple[Any, ...]) -> Any:
-    """Run a layer of the meta device on the CPU, on zeros and with zeros for weights; returns meta tensors."""
+    """Run a layer on the CPU with zeros as inputs and weights; return meta tensors."""
     import torch
 
     with torch.device("cpu"):
@@ -319,13 +327,13 @@ def _shape(output: Any) -> Any:
     if getattr(output, "ndim", 0) != 4:
         return None
     height = int(output.shape[2])
-    exact = SIZE % height == 0  # a padded map of 17 rows is one of 16, for the names of places
+    exact = SIZE % height == 0  # for the names of places, a padded map of 17 rows counts as 16
     return int(output.shape[1]), SIZE // height if exact else 2 ** round(math.log2(SIZE / height))
 
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep Ultralytics from logging while a model is only looked at."""
+    """Keep Ultralytics from logging."""
     from ultralytics.utils import LOGGER
 
     level = LOGGER.level

@@ -64,23 +64,6 @@ def shield(args: list[Any]) -> list[Any]:
     return [(None if a == "None" else Text(a)) if isinstance(a, str) else a for a in args]
 
 
-def check_from(f: Any, index: int) -> None:
-    """Check that every layer in ``f`` comes before layer ``index``.
-
-    Raises:
-        LayerError: If one does not.
-    """
-    for x in f if isinstance(f, list | tuple) else [f]:
-        if not isinstance(x, int) or isinstance(x, bool):
-            raise LayerError(f"'from' must be a layer number or a list of them, got {f!r}")
-        if index == 0 and x not in (-1, 0):
-            raise LayerError(f"'from' is {x}, but the first layer can only read the image; write -1")
-        if index > 0 and not -index <= x < index:
-            raise LayerError(
-                f"'from' is {x}, a layer that does not exist here; layers 0 to {index - 1} do (-1 is the one before)"
-            )
-
-
 def build_arguments(
     spec: BlockSpec, index: int, f: Any, repeats: int, args: list[Any], channels: list[int], model: dict[str, Any]
 ) -> tuple[Builder, list[Any], int, int]:
@@ -89,7 +72,7 @@ def build_arguments(
     Args:
         spec: The layer type.
         index: Number of the row.
-        f: Its ``from``, already checked by :func:`check_from`.
+        f: Its ``from``, checked already.
         repeats: Its repeat count after depth scaling.
         args: Its arguments, shielded.
         channels: Output channels of all layers before it (of the image, for the first); a tuple for a pyramid.

@@ -9,7 +9,7 @@ from typing import Any
 from ...errors import LayerError
 from ...messages import joined, nearest
 from ...registry import BROKEN_ENTRY_POINTS, BlockSpec, not_loaded
-from . import layer_types, row_arguments, row_sources, yaml_files
+from . import layer_types, row_sources, yaml_files
 
 
 def file_of(d: dict[str, Any]) -> str:
@@ -43,7 +43,7 @@ def check(d: dict[str, Any], tasks: ModuleType) -> tuple[list[list[Any]], dict[i
                 used[i] = known[name]
             else:
                 _check_exists(name, tasks)
-            row_arguments.check_from(f, i)
+            row_sources.check(f, i)
             _check_reads_maps(f, i, used)
         except LayerError as error:
             raise LayerError(f"{file}: layer {i} ({name}): {error}") from None

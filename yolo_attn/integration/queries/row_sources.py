@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
+
+from ...errors import LayerError
 
 IMAGE = -1  # stands for the image among layer numbers
-From = int | Sequence[int]
 
 
-def is_list(source: From) -> bool:
+def is_list(source: object) -> bool:
     """Return whether a ``from`` is a list: the layer then gets a list of maps, not one map."""
     return isinstance(source, list | tuple)
 
 
-def resolve(source: From, index: int) -> tuple[int, ...]:
+def resolve(source: int | Sequence[int], index: int) -> tuple[int, ...]:
     """Return the numbers of the layers that row ``index`` reads, in order.
 
     Args:
@@ -22,3 +24,26 @@ def resolve(source: From, index: int) -> tuple[int, ...]:
     """
     numbers = source if isinstance(source, Sequence) else [source]
     return tuple(IMAGE if index == 0 else index + number if number < 0 else number for number in numbers)
+
+
+def resolve_existing(source: Any, index: int) -> tuple[int, ...]:
+    """Return those of the layers that exist, for a ``from`` that is not checked."""
+    numbers = source if isinstance(source, list | tuple) else [source]
+    return tuple(x for n in numbers if isinstance(n, int) for x in resolve(n, index) if 0 <= x < index)
+
+
+def check(source: Any, index: int) -> None:
+    """Check that every layer in a ``from`` comes before row ``index``.
+
+    Raises:
+        LayerError: If one does not.
+    """
+    for x in source if isinstance(source, list | tuple) else [source]:
+        if not isinstance(x, int) or isinstance(x, bool):
+            raise LayerError(f"'from' must be a layer number or a list of them, got {source!r}")
+        if index == 0 and x not in (-1, 0):
+            raise LayerError(f"'from' is {x}, but the first layer can only read the image; write -1")
+        if index > 0 and not -index <= x < index:
+            raise LayerError(
+                f"'from' is {x}, but the layers before this one are 0 to {index - 1}; -1 is the last of them"
+            )

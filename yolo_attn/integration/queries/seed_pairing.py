@@ -1,9 +1,9 @@
-"""Whether two models trained with one seed see the same images in the same order with the same augmentation.
+"""Pair trainings by seed: the same images in the same order with the same augmentation, whatever the model.
 
-The order comes from the data loader's own random numbers, and so do the seeds of its processes; neither knows what the
-model has drawn. Where images are loaded in the training's own process (``workers=0``, and always on a CPU),
-augmentation shares Python's and NumPy's random numbers with the model: a layer that draws from them, while it is built
-or run, would change what the model sees. :func:`reseed` keeps the two apart.
+The data loader's own random numbers give the order and the seeds of its processes; they do not depend on the model.
+But if images are loaded in the training's own process (``workers=0``, and always on a CPU), augmentation shares
+Python's and NumPy's random numbers with the model. A layer that draws from these, when it is built or run, would
+change what the model sees. :func:`reseed` separates the two.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ import warnings
 from collections.abc import Callable
 from typing import Any
 
-_OF_RESUMING = 1_000_003  # a prime: seeds of resumed trainings are not those of others
+_RESUMED = 1_000_003  # a prime, so that seeds of resumed trainings differ from others
 
 
 def seeds_reach_workers() -> bool:
-    """Return whether the installed Ultralytics gives another order of images to another seed.
+    """Return whether another seed gives another order of images in the installed Ultralytics.
 
-    Two loaders are built under two seeds. Their random numbers give the order and the seeds of the loader's processes.
+    Build a loader under each of two seeds, and compare the order and the seeds of their processes.
     """
     import torch
     from ultralytics.data.build import build_dataloader
@@ -37,26 +37,26 @@ def seeds_reach_workers() -> bool:
 
 
 def describe() -> str:
-    """Return a line for the report where seeds do not reach the data; empty where they do."""
+    """Return a line for the report if seeds do not reach the data; empty if they do."""
     import ultralytics
 
     if seeds_reach_workers():
         return ""
     return (
-        f"Ultralytics {ultralytics.__version__} gives every seed the same order of images and its loader processes the "
-        "same augmentation (it seeds them since August 2026): differences are not paired by seed"
+        f"Ultralytics {ultralytics.__version__} gives every seed the same order of images and the same augmentation in "
+        "its loader processes (versions since August 2026 seed them): differences are not paired by seed"
     )
 
 
 def reseed(trainer: Any) -> None:
-    """Let what a model sees depend on the seed alone, whatever the model draws.
+    """Make what a model sees depend on the seed only, whatever random numbers the model draws.
 
-    Give it to ``on_pretrain_routine_start``, before the model is built. A training from its first epoch sees what
-    ``yolo train`` shows a model that draws no numbers of Python's and NumPy's.
+    Add it as a callback on ``on_pretrain_routine_start``, before the model is built. A training that starts at its
+    first epoch sees what ``yolo train`` shows to a model that draws none of Python's and NumPy's random numbers.
 
-    A resumed training goes on in the order of images that it would have had, until mosaic closes and the loader starts
-    anew; Ultralytics would show it the batches of the first epochs again. Its augmentation is another than that of a
-    training that was not interrupted; it depends on the seed and the epoch alone.
+    A resumed training continues in the order of images that it would have had, until mosaic closes and the loader
+    restarts; Ultralytics would show it the batches of the first epochs again. Its augmentation differs from that of an
+    uninterrupted training, and depends on the seed and the epoch only.
 
     Args:
         trainer: Ultralytics' trainer.
@@ -77,17 +77,17 @@ def _begin(trainer: Any) -> None:
 
     epoch = int(trainer.start_epoch)
     if epoch:
-        seed = (_seed(trainer) + _OF_RESUMING * epoch) % 2**32
+        seed = (_seed(trainer) + _RESUMED * epoch) % 2**32
         torch.manual_seed(seed)
         _seed_own(seed)
-        _go_on(trainer.train_loader, epoch, seed)
+        _continue_order(trainer.train_loader, epoch, seed)
     _keep_apart(trainer)
 
 
 def _keep_apart(trainer: Any) -> None:
-    """Have each step, of training and of validation, leave Python's and NumPy's random numbers as they were.
+    """Restore Python's and NumPy's random numbers after each step of training and validation.
 
-    Not by hooks of the model: they would go into its checkpoints.
+    Do not use hooks of the model: they would be saved in its checkpoints.
     """
     prepared = trainer.preprocess_batch  # draws the image size of multi_scale
     before = [_state()]
@@ -110,33 +110,33 @@ def _keep_apart(trainer: Any) -> None:
 
 
 def _seed(trainer: Any) -> int:
-    """Return the seed from which the trainer itself starts all random numbers."""
+    """Return the seed that the trainer itself uses."""
     from ultralytics.utils import RANK
 
     return int(trainer.args.seed) + 1 + RANK
 
 
-def _go_on(loader: Any, epoch: int, seed: int) -> None:
-    """Set a loader to the order of images of ``epoch``, and its processes to random numbers of their own."""
+def _continue_order(loader: Any, epoch: int, seed: int) -> None:
+    """Set a loader to the order of images of ``epoch``, and reseed its processes."""
     import torch
 
     sampler, generator = loader.sampler, loader.generator
     if getattr(sampler, "generator", None) is not generator or generator is None:
-        return  # multi-GPU samplers know the epoch
+        return  # multi-GPU samplers depend on the epoch
     order = torch.Generator()
     order.manual_seed(generator.initial_seed())
-    torch.empty((), dtype=torch.int64).random_(generator=order)  # the loader's processes get their seed first
+    torch.empty((), dtype=torch.int64).random_(generator=order)  # the loader draws the seed of its processes first
     sampler.generator = order
     for _ in range(epoch):
         for _ in sampler:
             pass
     generator.manual_seed(seed)
-    if getattr(loader, "iterator", None) is not None:  # early versions have begun to load
+    if getattr(loader, "iterator", None) is not None:  # early versions start to load at once
         loader.reset()
 
 
 def _apart(original: Callable[..., Any]) -> Callable[..., Any]:
-    """Wrap a function so that it leaves Python's and NumPy's random numbers as they were."""
+    """Wrap a function so that it restores Python's and NumPy's random numbers."""
 
     @functools.wraps(original)
     def wrapper(*args: Any, **kwargs: Any) -> Any:

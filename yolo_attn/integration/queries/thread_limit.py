@@ -1,4 +1,4 @@
-"""How many threads a training on the CPU computes with, where several trainings share a machine."""
+"""Limit the threads of a training on the CPU, for several trainings on one machine."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from ultralytics.utils import torch_utils
 
 
 def limit() -> None:
-    """Compute with ``YOLO_ATTN_THREADS`` threads, if that is set; call it before a model is trained or validated.
+    """Use ``YOLO_ATTN_THREADS`` threads, if that is set. Call it before a training or validation.
 
-    ``OMP_NUM_THREADS`` alone does not do it: Ultralytics' ``select_device`` sets torch's threads to all cores but
-    one, eight at most, whatever was set before.
+    ``OMP_NUM_THREADS`` alone has no effect: Ultralytics' ``select_device`` sets torch's threads to all cores but one,
+    eight at most.
     """
     given = os.environ.get("YOLO_ATTN_THREADS", "")
     if given.isdecimal() and int(given) > 0:

@@ -1,4 +1,4 @@
-"""The name of a project as experiment trackers show it, in place of the folder that ``project`` is."""
+"""Show experiment trackers a project's name instead of its folder."""
 
 from __future__ import annotations
 
@@ -8,10 +8,9 @@ from typing import Any
 def name_project(trainer: Any, name: str) -> None:
     """Let Ultralytics' tracker callbacks read ``name`` as the training's ``project``.
 
-    Give it to ``on_pretrain_routine_start``. The folder of the run is settled by then; W&B refuses a project that is
-    named by a path (and up to 8.3 gets it as it is), ClearML and MLflow would show the whole path. When the training
-    starts, after the callbacks that open a tracker's run, ``project`` is the folder again: checkpoints and
-    ``args.yaml`` hold that.
+    Call it on ``on_pretrain_routine_start``, when the run's folder is already fixed. W&B refuses a path as a project
+    (up to 8.3 it gets one), ClearML and MLflow would show the whole path. When the training starts, after the trackers
+    opened their runs, ``project`` is the folder again, for checkpoints and ``args.yaml``.
 
     Args:
         trainer: Ultralytics' trainer.

@@ -17,14 +17,14 @@ TASKS = ("detect", "segment", "classify", "pose", "obb")
 
 
 def words() -> list[str]:
-    """Return the words that ``yolo`` takes."""
+    """Return the arguments of ``yolo``."""
     from ultralytics.utils import DEFAULT_CFG_DICT
 
     return sorted({*DEFAULT_CFG_DICT, *ADDED, "end2end"} - {"mode"})  # the mode is the command
 
 
 def flags() -> list[str]:
-    """Return the words that may stand without a value (``half`` for ``half=True``)."""
+    """Return the arguments that need no value (``half`` for ``half=True``)."""
     from ultralytics.utils import DEFAULT_CFG_DICT
 
     return sorted(
@@ -33,18 +33,18 @@ def flags() -> list[str]:
 
 
 def value(text: str) -> Any:
-    """Convert a word's value as ``yolo`` does: numbers, lists, True, None, else text."""
+    """Convert an argument's value as ``yolo`` does: numbers, lists, True, None, else text."""
     from ultralytics.cfg import smart_value
 
     return smart_value(text)
 
 
 def check_model(name: str) -> None:
-    """Check that a model YAML or checkpoint can be found.
+    """Check that a model YAML or checkpoint exists.
 
     Raises:
         LayerError: If a YAML does not exist.
-        CheckpointError: If a checkpoint does not exist and is none that Ultralytics could download.
+        CheckpointError: If a checkpoint does not exist and Ultralytics cannot download it.
     """
     from ultralytics.cfg import __file__ as cfg
     from ultralytics.utils.checks import check_yaml
@@ -67,10 +67,10 @@ def check_model(name: str) -> None:
 
 
 def open_model(name: str, task: str | None = None, *, verbose: bool = False) -> Any:
-    """Return ``YOLO(name)``; ``verbose`` prints the layer table while a YAML is built.
+    """Return ``YOLO(name)``; ``verbose`` prints the layer table of a YAML.
 
     Raises:
-        UserError: If there is no such model, or a YAML cannot be built.
+        UserError: If the model does not exist or cannot be built.
     """
     check_model(name)
     from ultralytics.models import YOLO
@@ -79,10 +79,10 @@ def open_model(name: str, task: str | None = None, *, verbose: bool = False) -> 
 
 
 def check_source(name: str) -> None:
-    """Check that the image, folder or pattern to predict on exists.
+    """Check that the images to predict on exist.
 
     Raises:
-        DataError: If it does not.
+        DataError: If they do not.
     """
     if "://" in name or name.isnumeric() or name.startswith("screen") or any(c in name for c in "*?["):
         return
@@ -91,7 +91,7 @@ def check_source(name: str) -> None:
 
 
 def without_scale(name: str) -> str:
-    """Return a model YAML's name as the file has it, without the letter of the scale."""
+    """Return a model YAML's name without the scale's letter."""
     return re.sub(r"(\d+)([nslmx])(.+)?$", r"\1\3", name)
 
 

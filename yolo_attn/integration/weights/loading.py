@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ...alignment.layer_alignment import Alignment, Layer, align, by_number, class_branch
 from ...alignment.transfer_line import Outcome, line
@@ -24,6 +24,9 @@ from ..queries import layer_types, model_layers, yolo_command
 from ..strict_mode import is_strict, strict
 from . import provenance
 from .transfer_outcome import TensorComparison, compare_tensors, outcome_of
+
+if TYPE_CHECKING:
+    from ultralytics.models import YOLO
 
 ENOUGH = 0.5  # share of the tensors that must fit, else the weights are of another family or scale
 FUSED = "Pretrained weights are fused for inference; train from the unfused checkpoint instead."
@@ -69,7 +72,13 @@ def allow_partial() -> None:
     _options.set(replace(_current(), partial=True))
 
 
-def load(model: Any, weights: Any, *, partial: bool = False, layers: Mapping[int, int] | None = None) -> Any:
+def load(
+    model: YOLO | str | Path,
+    weights: YOLO | str | Path,
+    *,
+    partial: bool = False,
+    layers: Mapping[int, int] | None = None,
+) -> YOLO:
     """Load a checkpoint's weights into a model, matching layers even if their numbers changed.
 
     Unlike ``YOLO.load``, it also aligns stock models, such as yolov8n-p2.yaml with yolov8n.pt.
@@ -89,10 +98,11 @@ def load(model: Any, weights: Any, *, partial: bool = False, layers: Mapping[int
     """
     install()
     with strict(), options(partial=partial, pins=layers):
-        opened = yolo_command.open_model(str(model)) if isinstance(model, str | Path) else model
+        opened: Any = yolo_command.open_model(str(model)) if isinstance(model, str | Path) else model
         if isinstance(weights, str | Path):
             yolo_command.check_model(str(weights))
-        return opened.load(weights if isinstance(weights, str | Path) else getattr(weights, "model", weights))
+        opened.load(weights if isinstance(weights, str | Path) else weights.model)
+    return opened
 
 
 def load_quietly(target: Any, source: Any) -> Outcome:
