@@ -82,11 +82,10 @@ class Drawing:
         }[shape]
         self.polygon([(x + size * dx, y + size * dy) for dx, dy in corners], style, tip)
 
-    def x_axis(self, axis: Scale, top: float, bottom: float, most: int, *, lines: bool = True) -> None:
+    def x_axis(self, axis: Scale, top: float, bottom: float, most: int) -> None:
         """Draw at most ``most`` ticks with labels below ``bottom``, and grid lines from ``top``."""
         for value in axis.ticks(most):
-            if lines:
-                self.line(axis(value), top, axis(value), bottom, "axis")
+            self.line(axis(value), top, axis(value), bottom, "axis")
             self.text(axis(value), bottom + 16, tick(value), "muted small", anchor="middle")
 
     def y_axis(self, axis: Scale, left: float, right: float, most: int) -> None:
@@ -131,10 +130,13 @@ class Scale:
         return self.start + (value - self.low) / (self.high - self.low) * (self.end - self.start)
 
     def ticks(self, most: int = 6) -> list[float]:
-        """Return at most ``most`` round values in the range."""
-        step = _round_step((self.high - self.low) / max(most - 1, 1))
-        first, last = math.ceil(self.low / step - 1e-9), math.floor(self.high / step + 1e-9)
-        return [index * step for index in range(first, last + 1)]
+        """Return as many round values in the range as possible, at most ``most``."""
+        step = _round_step((self.high - self.low) / most)
+        while True:
+            first, last = math.ceil(self.low / step - 1e-9), math.floor(self.high / step + 1e-9)
+            if last - first < most:
+                return [index * step for index in range(first, last + 1)]
+            step = _round_step(1.01 * step)
 
 
 def scale(values: Sequence[float], start: float, end: float, *, margin: float = 0.06, least: float = 0.2) -> Scale:
@@ -170,6 +172,7 @@ def width_of(text: str, size: float = SIZE) -> float:
 
 
 def _round_step(step: float) -> float:
+    """Return the next 1, 2 or 5 times a power of ten."""
     power = 10.0 ** math.floor(math.log10(step))
     return next(factor * power for factor in (1, 2, 5, 10) if factor * power >= step * (1 - 1e-9))
 

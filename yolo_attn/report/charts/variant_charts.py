@@ -13,7 +13,7 @@ from ...metrics import KINDS
 from ...statistics import MetricEffect
 from ..number_format import change, points, signed
 from ..training_curves import band
-from .svg import SMALL, Drawing, scale, shortened, width_of
+from .svg import SMALL, Drawing, scale, shortened, tick, width_of
 
 WIDTH = 400.0
 CURVE = 230.0
@@ -49,7 +49,9 @@ def curve_chart(
     across = scale([1, max(2, *(rows[-1][0] for rows in bands))], left, right, margin=0.01)
     up = scale([v for rows in bands for _, low, _, high in rows for v in (low, high)], bottom, top, least=1e-3)
     drawing.y_axis(up, left, right, 5)
-    drawing.x_axis(across, top, bottom, 6, lines=False)
+    for epoch in across.ticks(6):
+        if epoch == round(epoch):
+            drawing.text(across(epoch), bottom + 16, tick(epoch), "muted small", anchor="middle")
     drawing.text(right, CURVE - 4, "epoch", "muted small", anchor="end")
     room = (WIDTH - 24) / len(models)
     for index, (model, rows) in enumerate(zip(models, bands, strict=True)):
