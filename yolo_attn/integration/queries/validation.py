@@ -1,12 +1,10 @@
-"""Ask Ultralytics: are these training words valid, where did a training stop, what does a checkpoint find on a split.
+"""Check training arguments and data, find where a training stopped, and validate a checkpoint on a split.
 
-The validation is Ultralytics' own (what ``yolo val`` prints); its validator is extended only to hand out each
-prediction with the image it belongs to. Its ``predictions.json`` cannot be used for that: the image id there is the
-file's stem, the same for ``a/1.jpg`` and ``b/1.jpg``.
+The validation is Ultralytics' own (as ``yolo val``). We extend its validator to keep each prediction with its image,
+because the image id in its ``predictions.json`` is the file's stem, which is the same for ``a/1.jpg`` and ``b/1.jpg``.
 
-The ground truth is made of the labels that Ultralytics read, or of the COCO JSON that the data YAML names under
-``annotations:``, which also knows crowd regions and the areas of segments. Ultralytics' own figures are of the labels
-in both cases.
+The ground truth comes from the labels that Ultralytics read, or from the COCO JSON that the data YAML names under
+``annotations:``, which also has crowd regions and the areas of segments. Ultralytics' own metrics use the labels.
 """
 
 from __future__ import annotations
@@ -37,8 +35,8 @@ from ...metrics.coco_format import Dataset, Prediction, boxes_to_coco
 from . import data_fingerprint, training_arguments
 from .yolo_command import check_model
 
-# The training words that mean something to a validation; the rest of it is as `yolo val` has it.
-VALIDATION_WORDS = (
+# The training arguments that a validation uses; for all others it has the defaults of `yolo val`.
+VALIDATION_ARGUMENTS = (
     "imgsz", "batch", "device", "workers", "single_cls", "classes", "iou", "max_det", "conf", "agnostic_nms",
     "half", "quantize", "nms", "cache", "augment", "channels_last",
 )  # fmt: skip
@@ -46,16 +44,16 @@ VALIDATION_WORDS = (
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """What a checkpoint finds on one split.
+    """The result of a validation on one split.
 
     Attributes:
         split: Name of the split.
-        reason: Why this one.
+        reason: Why this split was chosen.
         ultralytics: ``mAP50``, ``mAP50-95``, ``precision`` and ``recall`` as ``yolo val`` prints them, 0 to 1.
         images: ``(id, file name, height, width)`` of each image, pixels; the name is relative to the images' folder.
             The ids are those of the COCO JSON if there is one, else 1 to n.
         boxes: ``(image id, class index, [x, y, w, h])`` of each label, pixels of the original image.
-        predictions: Dicts with ``image_id``, ``category_id`` (the class index), ``bbox`` (as above) and ``score``.
+        predictions: COCO detections; ``category_id`` is the class index.
         names: Class names by index.
         truth: The ground truth in COCO's format.
         image_folder: The folder that the images' file names are relative to, absolute.
@@ -94,12 +92,12 @@ def check_training_arguments(arguments: Mapping[str, Any]) -> None:
 
 
 def check_data(data: str) -> dict[str, Any]:
-    """Return the data YAML as Ultralytics reads it, with absolute paths; it may download the images.
+    """Return the data YAML as Ultralytics reads it, with absolute paths. Ultralytics may download the images.
 
-    A COCO JSON that it names for ``val`` or ``test`` is checked against the images and classes.
+    Check a COCO JSON that it names for ``val`` or ``test`` against the images and classes.
 
     Raises:
-        DataError: If it cannot be found or used.
+        DataError: If it does not exist or cannot be used.
     """
     described = _described(data)
     for split, file in annotation_files(described).items():
@@ -119,12 +117,12 @@ def _described(data: str) -> dict[str, Any]:
 
 
 def _listed(paths: Any) -> list[Picture]:
-    """Return path, name, height and width of a split's images, by their headers."""
+    """Return path, name, height and width of a split's images, read from their headers."""
     found: list[Picture] = []
     for path in sorted(_files(paths)):
         try:
             width, height, _ = read_size(Path(path))
-        except Exception:  # Pillow names no narrower set for damaged files
+        except Exception:  # Pillow documents no narrower type for damaged files
             raise DataError(f"{path} cannot be read as an image; fix or remove it") from None
         found.append((path, path, height, width))
     return found
@@ -138,7 +136,7 @@ def open_model(model: str) -> YOLO:
     """Return ``YOLO(model)`` for a detection model.
 
     Raises:
-        UserError: If there is no such model, it cannot be built, or it is for another task.
+        UserError: If the model does not exist, cannot be built, or is for another task.
     """
     check_model(model)
     opened = YOLO(model)
@@ -148,13 +146,13 @@ def open_model(model: str) -> YOLO:
 
 
 def open_checkpoint(checkpoint: Path) -> torch.nn.Module:
-    """Return the model of a checkpoint: not fused, float32, in eval mode, on the CPU; ``.yaml`` holds its layers."""
+    """Return a checkpoint's model, not fused, in float32 and eval mode, on the CPU. Its ``.yaml`` holds its layers."""
     model: Any = YOLO(checkpoint).model
     return model.float().eval().cpu()
 
 
 def build(model_yaml: Mapping[str, Any]) -> torch.nn.Module:
-    """Return a detection model with the layers of a record's ``model_yaml``, its weights as initialised; eval mode."""
+    """Build a detection model from a record's ``model_yaml``, with new weights, in eval mode."""
     content = copy.deepcopy(dict(model_yaml))
     kind: Any = RTDETRDetectionModel if "RTDETRDecoder" in str(content["head"][-1][2]) else DetectionModel
     model: torch.nn.Module = kind(content, verbose=False)
@@ -163,9 +161,14 @@ def build(model_yaml: Mapping[str, Any]) -> torch.nn.Module:
 
 @dataclass(frozen=True, slots=True)
 class Stopped:
-    """Where a training stopped: ``epoch`` epochs are done of ``epochs``; ``finished`` if none is left to do.
+    """Where a training stopped.
 
-    ``fitness`` is that of the best epoch so far; None if the checkpoint does not say.
+    Attributes:
+        epoch: Number of epochs done.
+        epochs: Number of epochs in total.
+        finished: Whether none is left.
+        folder: Folder of the training.
+        fitness: Fitness of the best epoch so far; None if the checkpoint does not have it.
     """
 
     epoch: int
@@ -176,72 +179,72 @@ class Stopped:
 
 
 def read_stop(last: Path) -> Stopped | None:
-    """Return where the training that wrote ``last.pt`` stopped; None if there is no readable checkpoint.
+    """Return where the training that wrote ``last.pt`` stopped; None without a readable checkpoint.
 
-    Ultralytics itself starts anew, or trains an epoch too many, when asked to resume a finished training.
+    Ultralytics itself restarts a finished training, or trains it one epoch too long, if told to resume it.
     """
     if not last.is_file():
         return None
     try:
         checkpoint = torch.load(last, map_location="cpu", weights_only=False)
-        epoch, words = int(checkpoint["epoch"]), checkpoint["train_args"]
+        epoch, arguments = int(checkpoint["epoch"]), checkpoint["train_args"]
     except UserError:
         raise
     except Exception:  # killed while writing it: any error of zip, pickle or torch
         return None
-    epochs = int(words.get("epochs") or 0)
+    epochs = int(arguments.get("epochs") or 0)
     finished = epoch < 0 or epoch + 1 >= epochs or checkpoint.get("optimizer") is None  # stripped at the end: -1
     fitness = checkpoint.get("best_fitness")
     return Stopped(
         epochs if epoch < 0 else epoch + 1,
         epochs,
         finished,
-        str(words.get("save_dir") or ""),
+        str(arguments.get("save_dir") or ""),
         None if fitness is None else float(fitness),
     )
 
 
 class _Validator(DetectionValidator):
-    """Ultralytics' validator, which also keeps each prediction with the file it was made for."""
+    """Ultralytics' validator that also keeps each prediction with its image file."""
 
     def init_metrics(self, model: Any) -> None:
         super().init_metrics(model)
         this: Any = self  # upstream declares these as None
-        this.args.save_json = True  # have pred_to_json called
+        this.args.save_json = True  # so that pred_to_json is called
         this.kept = []
         this.shapes = {}
-        # Class indices in place of COCO's and LVIS's ids, and no search for their annotation files.
+        # Class indices instead of COCO's and LVIS's ids, and no search for their annotation files.
         this.class_map = list(range(len(model.names)))
         this.is_coco = this.is_lvis = False
 
     def update_metrics(self, preds: Any, batch: dict[str, Any]) -> None:
-        """Keep the images' shapes: the data set forgets them where it sorts by aspect ratio."""
+        """Keep the images' shapes, which the data set drops if it sorts by aspect ratio."""
         this: Any = self
         this.shapes.update(zip(map(str, batch["im_file"]), batch["ori_shape"], strict=True))
         super().update_metrics(preds, batch)
 
     def pred_to_json(self, predn: Any, pbatch: Any) -> None:
-        """Keep one image's predictions; ``pbatch`` is the file's name, or in later versions a dict with it."""
+        """Keep one image's predictions. ``pbatch`` is the file's name, in later versions a dict with it."""
         this: Any = self
         this.jdict = []
         super().pred_to_json(predn, pbatch)
         file = pbatch["im_file"] if isinstance(pbatch, dict) else pbatch
         this.kept += [{**entry, "image_id": str(file)} for entry in this.jdict]
-        this.jdict = []  # so that Ultralytics writes no predictions.json of its own
+        this.jdict = []  # so that Ultralytics writes no predictions.json
 
     def eval_json(self, stats: dict[str, Any]) -> dict[str, Any]:
         return stats
 
 
-def evaluate(checkpoint: Path, data: str, words: Mapping[str, Any], split: str, scratch: Path) -> Evaluation:
+def evaluate(checkpoint: Path, data: str, arguments: Mapping[str, Any], split: str, scratch: Path) -> Evaluation:
     """Validate ``checkpoint`` as ``yolo val`` does.
 
     Args:
         checkpoint: ``best.pt`` of a training.
         data: Data YAML.
-        words: The training's arguments; those that concern a validation are used.
+        arguments: The training's arguments; those of a validation are used.
         split: ``"val"``, ``"test"`` or ``"auto"``: ``test`` if the data has one with labels, else ``val``.
-        scratch: A folder that Ultralytics may use; removed afterwards.
+        scratch: A folder that Ultralytics may use; it is removed afterwards.
 
     Raises:
         DataError: If the data has no such split.
@@ -252,11 +255,11 @@ def evaluate(checkpoint: Path, data: str, words: Mapping[str, Any], split: str, 
         split, reason = _chosen(described)
     elif not _exists(described.get(split)):
         raise DataError(f"data {data} has no images for split={split}; use split=auto or another")
-    return dataclasses.replace(_validate(checkpoint, data, words, split, scratch, described), reason=reason)
+    return dataclasses.replace(_validate(checkpoint, data, arguments, split, scratch, described), reason=reason)
 
 
 def _chosen(described: dict[str, Any]) -> tuple[str, str]:
-    """Return the split to evaluate on, and why: ``test`` if it has labels; COCO's test-dev has none."""
+    """Return the split to validate on and the reason: ``test`` if it has labels (COCO's test-dev has none)."""
     if not _exists(described.get("test")):
         return "val", "the data has no test split"
     labels = map(Path, img2label_paths(list(_files(described["test"]))))
@@ -266,7 +269,7 @@ def _chosen(described: dict[str, Any]) -> tuple[str, str]:
 
 
 def _validate(
-    checkpoint: Path, data: str, words: Mapping[str, Any], split: str, scratch: Path, described: dict[str, Any]
+    checkpoint: Path, data: str, arguments: Mapping[str, Any], split: str, scratch: Path, described: dict[str, Any]
 ) -> Evaluation:
     made: list[Any] = []
 
@@ -274,8 +277,10 @@ def _validate(
         made.append(_Validator(**kwargs))
         return made[-1]
 
-    options = {word: words[word] for word in VALIDATION_WORDS if word in words}
-    if not isinstance(options.get("batch"), int) or options["batch"] < 1:  # -1 and 0.7: fill the memory, training only
+    options = {name: arguments[name] for name in VALIDATION_ARGUMENTS if name in arguments}
+    if (
+        not isinstance(options.get("batch"), int) or options["batch"] < 1
+    ):  # -1 and 0.7 fill the memory, in training only
         options.pop("batch", None)
     place = {"project": str(scratch.parent.resolve()), "name": scratch.name, "exist_ok": True}
     try:
@@ -293,7 +298,7 @@ def _validate(
     if file is None:
         ids = {path: number for number, (path, *_) in enumerate(pictures, start=1)}
     else:
-        merged, classes = bool(words.get("single_cls")), words.get("classes")
+        merged, classes = bool(arguments.get("single_cls")), arguments.get("classes")
         truth, ids = read_truth(
             file, pictures, _names(described), merged=merged, classes=_numbers(classes) if classes is not None else None
         )
