@@ -16,7 +16,7 @@ from .. import install
 from ..errors import ArgumentError
 from ..messages import nearest
 from ..model_yaml import places
-from ..model_yaml.placing import REROUTES, Insertion, Placed, place
+from ..model_yaml.placing import REROUTES, Insertion, PlacedModel, place
 
 USAGE = "yolo-attn place yolo11.yaml EMA --at neck.P3,neck.P4,neck.P5 -o yolo11-ema.yaml"
 HELP = f"""\
@@ -170,7 +170,7 @@ def _list(base: str) -> None:
     console.print(f"{graph.file}{at}. Also: {places.FORMS}.", highlight=False, markup=False)
 
 
-def _table(placed: Placed, output: str) -> Table:
+def _table(placed: PlacedModel, output: str) -> Table:
     from ..integration.queries import model_graph as graphs
 
     graph = graphs.build(yaml.safe_load(placed.text), file=output)

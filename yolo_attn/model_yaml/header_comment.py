@@ -1,4 +1,4 @@
-"""The comment at the head of a placed model YAML: the command that makes it, from which file, and the blocks."""
+"""Write the comment at the top of a generated model YAML: the command that makes it, its base file and its blocks."""
 
 from __future__ import annotations
 
@@ -7,42 +7,41 @@ import shlex
 import textwrap
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-import yaml
+from typing import TYPE_CHECKING
 
 from .. import docstrings
+from ..messages import joined
+from .yaml_text import one_line
 
 if TYPE_CHECKING:
     from .placing import Insertion
 
 
 def heading(base: Path, original: str, insertions: Sequence[Insertion], new: Iterable[str], output: str) -> str:
-    """Return the comment, with a blank line behind it.
+    """Return the comment, followed by a blank line.
 
     Args:
         base: The base file.
         original: Its text.
-        insertions: What was put in.
+        insertions: The inserted blocks.
         new: Layer types of the new rows.
-        output: Name of the result.
+        output: File name of the result.
     """
-    from ..integration.queries import layer_types, model_graph
+    from ..integration.queries import layer_types, model_graph  # start-up time
 
-    shipped = model_graph.origin(base)
+    shipped_by = model_graph.origin(base)
     lines = [
-        f"# {base.stem} with {' and '.join(dict.fromkeys(i.block for i in insertions))}, made by",
+        f"# {base.stem} with {joined(dict.fromkeys(i.block for i in insertions), ' and ')}, made with",
         f"#   {command(base.name, insertions, output)}",
-        f"# from {base.name}{f' of {shipped}' if shipped else ''}, sha256 {fingerprint(original)}.",
+        f"# from {base.name}{f' of {shipped_by}' if shipped_by else ''}, sha256 {fingerprint(original)}.",
     ]
     for block in dict.fromkeys(new):
         spec = layer_types.installed().get(block)
         if spec is not None and spec.inputs != "pyramid":
-            lines += textwrap.wrap(
-                f"# {block}: {docstrings.summary(spec.cls)} {spec.paper}".strip(), 120, subsequent_indent="#   "
-            )
+            text = " ".join(filter(None, [f"# {block}: {docstrings.summary(spec.cls)}", spec.paper]))
+            lines += textwrap.wrap(text, 120, subsequent_indent="#   ")
     if "summary:" in original:
-        lines.append("# Layer and parameter counts below are the base model's.")
+        lines.append("# The layer and parameter counts below are those of the base model.")
     return "\n".join(lines) + "\n\n"
 
 
@@ -62,11 +61,10 @@ def command(base: str, insertions: Sequence[Insertion], output: str) -> str:
 
 
 def fingerprint(original: str) -> str:
-    """Return what a base file's text is recognised by: the first 12 digits of its SHA-256."""
+    """Return the first 12 digits of the SHA-256 of a base file's text."""
     return hashlib.sha256(original.encode()).hexdigest()[:12]
 
 
-def _flow(value: Any) -> str:
+def _flow(value: object) -> str:
     """Return a value as YAML on one line, without spaces."""
-    dumped = yaml.safe_dump([value], default_flow_style=True, width=1_000_000).strip()
-    return dumped[1:-1].replace(", ", ",")
+    return one_line([value])[1:-1].replace(", ", ",")

@@ -1,14 +1,14 @@
-"""Places in a model by name, so that one command holds for every model.
+"""Find places in a model by name, so that one command works for every model.
 
-==================  ====================================================================================
-``backbone.P3``     the backbone's last map of stride 8 (``P4``: 16, ...; P1 to P7 where there are any)
-``backbone.end``    the backbone's last layer
-``neck.P3``         the map of stride 8 that the head (Detect, Segment, ...) reads
-``before_neck``     the backbone's last layer, the row standing first among the neck's
-``before_head``     every map that the head reads, the rows standing right before it
-``layer:10``        layer 10 of the base model
-``each:C3k2``       every layer of that type; ``backbone.each:C3k2`` and ``neck.each:C3k2`` in one part
-==================  ====================================================================================
+==================  =========================================================================================
+``backbone.P3``     after the backbone's last map of stride 8 (``P4``: 16, ...; P1 to P7 where they exist)
+``backbone.end``    after the backbone's last layer
+``neck.P3``         after the map of stride 8 that the head (Detect, Segment, ...) reads
+``before_neck``     after the backbone's last layer, as the first row of the neck
+``before_head``     right before the head, one row for each map that it reads
+``layer:10``        after layer 10 of the base model
+``each:C3k2``       after every layer of that type; ``backbone.each:C3k2`` or ``neck.each:C3k2`` in one part
+==================  =========================================================================================
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import LayerError
 from ..integration.queries.model_graph import level
-from ..messages import nearest
+from ..messages import joined, nearest
 
 if TYPE_CHECKING:
     from ..integration.queries.model_graph import Graph, Layer
@@ -29,15 +29,15 @@ FORMS = "layer:NUMBER, each:TYPE, backbone.each:TYPE, neck.each:TYPE"
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where rows go.
+    """A position for a new row.
 
     Attributes:
-        name: The name that was asked for.
-        layer: The layer whose output the new row stands behind.
-        after: The layer behind which the row is written.
-        before: The layer right before which it is written, for places at the front of a part; else None.
-        part: The list of the YAML that it goes to.
-        title: The place in words without numbers, for the row's comment.
+        name: The requested name.
+        layer: The layer whose output the new row reads.
+        after: The layer that the new row follows in the file.
+        before: The layer that it directly precedes, for places at the start of a part; otherwise None.
+        part: The list of the YAML that gets the row.
+        title: The place without numbers, for the row's comment.
     """
 
     name: str
@@ -49,65 +49,70 @@ class Place:
 
 
 def named(graph: Graph) -> dict[str, list[Place]]:
-    """Return every named place of a model, in order; ``before_head`` may be several maps, the others are one."""
+    """Return every named place of a model, in order. ``before_head`` can be several maps."""
     layers = graph.layers
     last = max(layer.index for layer in layers if layer.part == "backbone")
     found: dict[str, list[Place]] = {}
     for layer in layers[: last + 1]:
         if level(layer.stride):
-            found[f"backbone.{level(layer.stride)}"] = [_behind(layer, f"backbone.{level(layer.stride)}")]
+            found[f"backbone.{level(layer.stride)}"] = [_after(layer, f"backbone.{level(layer.stride)}")]
     if layers[last].channels and layers[last] is not graph.head:
-        found["backbone.end"] = [_behind(layers[last], "backbone.end")]
+        found["backbone.end"] = [_after(layers[last], "backbone.end")]
         if last + 1 < graph.head.index:
             found["before_neck"] = [Place("before_neck", last, last, last + 1, "head", "the backbone's last map")]
     maps = [layers[x] for x in graph.head.reads if x >= 0 and layers[x].channels]
     necks = [layer for layer in maps if layer.part == "head" and level(layer.stride)]
     for layer in sorted(necks, key=lambda n: n.stride or 0):
-        found.setdefault(f"neck.{level(layer.stride)}", []).append(_behind(layer, f"neck.{level(layer.stride)}"))
+        found.setdefault(f"neck.{level(layer.stride)}", []).append(_after(layer, f"neck.{level(layer.stride)}"))
     if maps:
         at, part = graph.head.index, graph.head.part
-        found["before_head"] = [Place("before_head", m.index, at - 1, at, part, _title(graph, m)) for m in maps]
+        titles = [f"{_part(m)}.{level(m.stride)}, for {graph.head.name} only" for m in maps]
+        found["before_head"] = [
+            Place("before_head", m.index, at - 1, at, part, title) for m, title in zip(maps, titles, strict=True)
+        ]
     return found
 
 
 def find(
-    graph: Graph, name: str, *, is_type: Sequence[str] = (), numbers: Mapping[int, int] | None = None
+    graph: Graph, name: str, *, types: Sequence[str] = (), numbers: Mapping[int, int] | None = None
 ) -> list[Place]:
-    """Return the places that ``name`` means.
+    """Return the places with a name.
 
     Args:
         graph: The model.
-        name: A place's name.
-        is_type: Layer types that exist, for the nearest name to a type that the model does not have.
-        numbers: Base model's layer number -> number of the layer that stands for it, for ``layer:``.
+        name: The name of a place.
+        types: Known layer types, to suggest one for a type that the model does not have.
+        numbers: Layer number of the base model -> number of the layer that stands for it now, for ``layer:``.
 
     Raises:
-        LayerError: If the model has no such place; names the nearest and those that it has.
+        LayerError: If the model has no such place. Names the nearest place and all places of the model.
     """
     places = named(graph)
     if name in places:
         found = places[name]
         if len(found) > 1 and name != "before_head":
-            which = " or ".join(f"layer:{p.layer}" for p in found)
-            raise LayerError(f"place {name!r} of {graph.file} is {len(found)} maps; name one by {which}")
+            choices = joined([f"layer:{p.layer}" for p in found], " or ")
+            raise LayerError(f"place {name!r} of {graph.file} is {len(found)} maps; choose one with {choices}")
         return found
     part, _, kind = name.rpartition("each:")
     if ":" not in name:
         hint = nearest(name, places)
-        raise LayerError(f"{graph.file} has no place {name!r}.{hint} It has {', '.join(places)}, and {FORMS}")
+        raise LayerError(f"{graph.file} has no place {name!r}.{hint} Places: {joined(places)}, {FORMS}")
     if name.startswith("layer:"):
         return [_numbered(graph, name, numbers)]
     if not name.partition(":")[0].endswith("each") or part not in ("", "backbone.", "neck."):
-        raise LayerError(f"{name!r} is no place.{nearest(name, [*places, 'layer:', 'each:'])} Write one of {FORMS}")
-    within = [layer for layer in graph.layers[:-1] if part in ("", _part(layer))]
-    matching = [_behind(layer, name) for layer in within if layer.name == kind]
+        raise LayerError(f"{name!r} is not a place.{nearest(name, [*places, 'layer:', 'each:'])} Write one of {FORMS}")
+    within = [layer for layer in graph.layers[:-1] if part.removesuffix(".") in ("", _part(layer))]
+    matching = [_after(layer, name) for layer in within if layer.name == kind]
     if not matching:
-        types = sorted({layer.name for layer in within})
+        present = sorted({layer.name for layer in within})
         where = f"the {part[:-1]} of {graph.file}" if part else graph.file
-        raise LayerError(f"{where} has no layer {kind!r}.{nearest(kind, [*types, *is_type])} It has {', '.join(types)}")
-    several = [p for p in matching if graph.layers[p.layer].channels is None]
-    if several:
-        raise LayerError(f"{name!r}: layer {several[0].layer} puts out no single map; a row cannot stand behind it")
+        raise LayerError(f"{where} has no layer {kind!r}.{nearest(kind, [*present, *types])} Types: {joined(present)}")
+    without_map = [p.layer for p in matching if graph.layers[p.layer].channels is None]
+    if without_map:
+        raise LayerError(
+            f"{name!r}: layer {without_map[0]} has several maps or none as its output; no row can follow it"
+        )
     return matching
 
 
@@ -117,23 +122,18 @@ def _numbered(graph: Graph, name: str, numbers: Mapping[int, int] | None) -> Pla
     if not text.isdecimal() or int(text) not in known:
         raise LayerError(f"{graph.file} has no layer {text!r}; write layer:0 to layer:{max(known) - 1}")
     layer = graph.layers[known[int(text)]]
+    what = f"layer {text} of {graph.file} ({layer.name})"
     if layer is graph.head:
-        raise LayerError(f"layer {text} of {graph.file} is its head ({layer.name}); use before_head, or layer:0 to ...")
+        raise LayerError(f"{what} is the head; use before_head, or layer:0 to layer:{max(known) - 1}")
     if layer.channels is None:
-        raise LayerError(f"layer {text} of {graph.file} ({layer.name}) puts out no single map; name another layer")
-    return _behind(layer, name)
+        raise LayerError(f"{what} has several maps or none as its output; name another layer")
+    return _after(layer, name)
 
 
-def _behind(layer: Layer, name: str) -> Place:
+def _after(layer: Layer, name: str) -> Place:
     title = f"the {layer.name}" if ":" in name else name
     return Place(name, layer.index, layer.index, None, layer.part, title)
 
 
 def _part(layer: Layer) -> str:
-    return "backbone." if layer.part == "backbone" else "neck."
-
-
-def _title(graph: Graph, layer: Layer) -> str:
-    """Return the name under which the head reads a map."""
-    part = "backbone" if layer.part == "backbone" else "neck"
-    return f"{part}.{level(layer.stride)}, for {graph.head.name} alone"
+    return "backbone" if layer.part == "backbone" else "neck"

@@ -1,4 +1,4 @@
-"""Whether the rows that were put into a model YAML fit there: at every scale, and for everybody who reads them."""
+"""Verify that inserted rows fit: at every scale, and for every layer that reads them."""
 
 from __future__ import annotations
 
@@ -6,28 +6,28 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..errors import LayerError
+from .layer_text import named
 
 if TYPE_CHECKING:
     from ..integration.queries.model_graph import Graph, Layer
 
 
 def outputs_argument(graph: Graph, layer: int, content: dict[str, Any]) -> int:
-    """Return the channel count, before scaling, with which a new row puts out as many channels as ``layer`` does.
+    """Return the channel argument, before scaling, that gives a new row as many output channels as ``layer`` has.
 
     Raises:
-        LayerError: If no count does at all scales.
+        LayerError: If there is none for all scales.
     """
-    from ..integration.queries import model_graph as graphs
+    from ..integration.queries import model_graph as graphs  # start-up time
 
     wanted = {s: graphs.build(content, s, graph.file).layers[layer].channels for s in graphs.scales(content)}
-    first = graph.layers[layer].args[:1]
-    written = [a for a in first if isinstance(a, int) and not isinstance(a, bool) and a > 0]
-    for channels in (*written, *range(8, 4097, 8)):
+    first = [a for a in graph.layers[layer].args[:1] if type(a) is int and a > 0]
+    for channels in (*first, *range(8, 4097, 8)):
         if all(graphs.scaled(channels, content, s) == c for s, c in wanted.items()):
             return channels
     raise LayerError(
-        f"no count of output channels equals those of layer {layer} ({graph.layers[layer].name}) at all scales of "
-        f"{graph.file}; give it as the first of the arguments, before scaling"
+        f"no number of output channels matches layer {named(graph.layers[layer])} at all scales of {graph.file}; give "
+        "the number, before scaling, as the first argument"
     )
 
 
@@ -45,32 +45,31 @@ def check_fit(
     """Build both models at every scale and compare them layer by layer.
 
     Args:
-        before: The model YAML's content without the new rows.
-        after: Its content with them.
+        before: Content of the model YAML without the new rows.
+        after: Content with the new rows.
         moved: Layer number before -> after.
-        redirected: (reader, layer that it read), both before -> the new row that it reads, after.
-        took: (layer before, new row after) that has taken over readers of it, at first or for good.
-        base: Name of the file before, for messages.
-        name: Name of the file after, for messages.
-        block: The block that was put in.
+        redirected: (consumer, its input), both before -> the new row that it reads, after.
+        took: (layer before, new row after) for each new row that took over consumers of the layer.
+        base: File name before, for messages.
+        name: File name after, for messages.
+        block: The inserted block.
 
     Raises:
-        LayerError: If the new model cannot be built at a scale, or a new row puts out another map than the one whose
-            readers it has taken over.
+        LayerError: If the new model does not build at a scale, or the output of a new row differs from the map that
+            its consumers read before.
     """
-    from ..integration.queries import model_graph as graphs
+    from ..integration.queries import model_graph as graphs  # start-up time
 
     for scale in graphs.scales(before):
         old = graphs.build(before, scale, base)
-        new = None
         try:
             new = graphs.build(after, scale, name)
         except LayerError as error:
             for source, row in sorted(took, key=lambda pair: pair[1]):  # is a new row the reason?
-                part = _until(after, scale, name, row)
+                part = _built_until(after, scale, name, row)
                 if part is not None:
                     _same_map(part.layers[row], old.layers[source], scale, block)
-            at = f" (at scale {scale})" if scale else ""
+            at = f" at scale {scale}" if scale else ""
             raise LayerError(f"{block} does not fit there{at}: {error}") from error
         for source, row in took:
             _same_map(new.layers[row], old.layers[source], scale, block)
@@ -78,15 +77,16 @@ def check_fit(
             now = new.layers[moved[layer.index]]
             reads = tuple(redirected.get((layer.index, s), moved.get(s, s)) for s in layer.reads)
             same = (now.name, now.reads) == (layer.name, reads)
-            assert same, f"{name}: layer {now.index} ({now.name}) reads {now.reads}, not {reads}"
+            assert same, f"{name}: layer {named(now)} reads {now.reads}, not {reads}"
             if (now.channels, now.stride, now.maps) != (layer.channels, layer.stride, layer.maps):
-                what = f"{_of(layer)} before, {_of(now)} after"
-                raise LayerError(f"{block} changes layer {layer.index} ({layer.name}) of {base}: {what}")
+                raise LayerError(
+                    f"{block} changes layer {named(layer)} of {base}: {_output(layer)} before, {_output(now)} after"
+                )
 
 
-def _until(after: dict[str, Any], scale: str, name: str, row: int) -> Graph | None:
-    """Build the model up to one of the new rows; None if that fails."""
-    from ..integration.queries import model_graph as graphs
+def _built_until(after: dict[str, Any], scale: str, name: str, row: int) -> Graph | None:
+    """Build the model up to one of the new rows; return None if that fails."""
+    from ..integration.queries import model_graph as graphs  # start-up time
 
     try:
         return graphs.build(after, scale, name, until=row)
@@ -99,10 +99,10 @@ def _same_map(new: Layer, old: Layer, scale: str, block: str) -> None:
         return
     at = f" at scale {scale}" if scale else ""
     raise LayerError(
-        f"{block} does not fit there: it puts out {_of(new)}, but whoever reads layer {old.index} ({old.name}) needs "
-        f"{_of(old)}{at}; place it behind a layer of its output's size and channels, its last source for most"
+        f"{block} does not fit there{at}: its output has {_output(new)}, but the consumers of layer {named(old)} need "
+        f"{_output(old)}; place it after a layer with the channels and stride of its output"
     )
 
 
-def _of(layer: Layer) -> str:
-    return f"{layer.channels} channels at stride {layer.stride}" if layer.channels else "no single map"
+def _output(layer: Layer) -> str:
+    return f"{layer.channels} channels at stride {layer.stride}" if layer.channels else "several maps or none"
