@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import LayerError
+from ..integration.queries import model_graph as graphs
 from ..integration.queries import row_sources
+from ..integration.queries.layer_types import is_head
 from ..messages import joined
 from ..registry import BLOCKS
 from . import lint, yaml_text
@@ -55,8 +57,6 @@ def check(name: str | Path, scale: str = "") -> Report:
     Raises:
         LayerError: If the file does not exist, is no model YAML, or does not build at that scale or at any scale.
     """
-    from ..integration.queries import model_graph as graphs  # start-up time
-
     file = graphs.locate(name)
     content = graphs.load(name)
     text = file.read_text(encoding="utf-8", errors="ignore")
@@ -137,14 +137,12 @@ def _failed_scales(failed: Mapping[str, str]) -> list[Finding]:
 
 def _explained(message: str, content: dict[str, Any], scale: str, file: str) -> str:
     """Add the probable cause of a row's failure: inputs of different strides, or fixed channel counts."""
-    from ..integration.queries import model_graph as graphs  # start-up time
-
     match = _AT_LAYER.match(message)
     index = int(match[2]) if match else 0
     if not index:
         return message
     rows = [*content["backbone"], *content["head"]]
-    if index < len(rows) - 1 and lint.is_head(str(rows[index][2])):
+    if index < len(rows) - 1 and is_head(str(rows[index][2])):
         later = f"layer {index + 1} ({rows[index + 1][2]})"
         return f"{file}: layer {index} ({rows[index][2]}) is a head, but {later} follows it; move the head to the end"
     try:

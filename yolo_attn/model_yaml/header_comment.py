@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .. import docstrings
+from ..integration.queries import layer_types, model_graph
 from ..messages import joined
 from .yaml_text import one_line
 
@@ -27,8 +28,6 @@ def heading(base: Path, original: str, insertions: Sequence[Insertion], new: Ite
         new: Layer types of the new rows.
         output: File name of the result.
     """
-    from ..integration.queries import layer_types, model_graph  # start-up time
-
     shipped_by = model_graph.origin(base)
     lines = [
         f"# {base.stem} with {joined(dict.fromkeys(i.block for i in insertions), ' and ')}, made with",

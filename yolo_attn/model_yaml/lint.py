@@ -10,6 +10,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from ..integration.queries.layer_types import is_head
+from ..integration.queries.row_sources import is_list
 from ..messages import joined
 from ..registry import BLOCKS
 from .layer_text import all_named, named, shape
@@ -19,8 +21,6 @@ if TYPE_CHECKING:
     from ..integration.queries.model_graph import Graph, Layer
 
 SCALE_LETTERS = "nslmx"  # the letters that Ultralytics reads as a scale in a file name
-_DENSE_HEADS = ("detect", "segment", "pose", "obb", "rtdetr")  # parts of head names; these read one map per stride
-_HEADS = (*_DENSE_HEADS, "classify", "depth")
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,11 +36,6 @@ class Finding:
     text: str
     layer: int | None = None
     line: int | None = None
-
-
-def is_head(name: str, parts: Sequence[str] = _HEADS) -> bool:
-    """Say whether a layer type is a head. Ultralytics, too, recognises a head by its name."""
-    return any(part in name.lower() for part in parts)
 
 
 def replaced_input(layer: Layer, graph: Graph) -> Layer | None:
@@ -116,7 +111,7 @@ def inside_a_stage(graph: Graph, rows: Sequence[Sequence[Any]]) -> Iterator[Find
 def same_stride_twice(graph: Graph) -> Iterator[Finding]:
     """Find a head that reads two maps of one stride."""
     seen: dict[int, Layer] = {}
-    for x in graph.head.reads if is_head(graph.head.name, _DENSE_HEADS) else ():
+    for x in graph.head.reads if _has_classes(graph.head.name) else ():
         layer = graph.layers[x]
         if layer.stride in seen:
             yield Finding(
@@ -131,7 +126,7 @@ def same_stride_twice(graph: Graph) -> Iterator[Finding]:
 def fixed_class_count(rows: Sequence[Sequence[Any]]) -> Iterator[Finding]:
     """Find a head with a number in the place of ``nc``."""
     name, args = str(rows[-1][2]), rows[-1][3]
-    if is_head(name) and "depth" not in name.lower() and args and type(args[0]) is int:
+    if _has_classes(name) and args and type(args[0]) is int:
         yield Finding(
             f"has a fixed number of classes, {args[0]}. Write [nc{', ...' if len(args) > 1 else ''}], so that training "
             "uses the number of the data set",
@@ -190,6 +185,11 @@ def file_name(stem: str, scales: Sequence[str]) -> Iterator[Finding]:
         )
 
 
+def _has_classes(head: str) -> bool:
+    """Say whether a layer type is a head that finds objects of classes. Depth estimation has none."""
+    return is_head(head) and "depth" not in head.lower()
+
+
 def _bypassing(layer: Layer, source: Layer, graph: Graph) -> list[Layer]:
     """Return the later layers that read ``source`` where they could read ``layer``."""
     ends = {layer.index, _end_of_chain(layer, graph).index}
@@ -213,5 +213,5 @@ def _end_of_chain(layer: Layer, graph: Graph) -> Layer:
 
 def _change(row: Sequence[Any], old: int, new: int, index: int) -> str:
     """Return ``17 instead of 16``, or ``-2 instead of -3`` where the row has a relative number."""
-    f = row[0] if isinstance(row[0], list | tuple) else [row[0]]
+    f = row[0] if is_list(row[0]) else [row[0]]
     return f"{new} instead of {old}" if old in f else f"{new - index} instead of {old - index}"

@@ -11,6 +11,8 @@ import yaml
 
 from .. import atomic_files
 from ..errors import ArgumentError, LayerError
+from ..integration.queries import layer_types
+from ..integration.queries import model_graph as graphs
 from ..messages import joined, nearest
 from ..registry import BlockSpec
 from . import places, yaml_text
@@ -101,8 +103,6 @@ def place(
             model. Nothing is written then.
         ArgumentError: If the output exists or cannot be written.
     """
-    from ..integration.queries import model_graph  # start-up time
-
     if isinstance(block, str):
         insertions = [Insertion(block, _names(at), _names(sources), tuple(args), dict(options or {}), reroute)]
     else:
@@ -110,7 +110,7 @@ def place(
     if not insertions:
         raise ArgumentError("place: no block; name one, e.g. place('yolo11.yaml', 'EMA', at='neck.P3')")
     target = None if output is None else atomic_files.check(output, (".yaml", ".yml"), force=force)
-    file = model_graph.locate(base)
+    file = graphs.locate(base)
     original = _read(file)
     result, inserted = original, list[InsertedRow]()
     numbers: dict[int, int] = {}
@@ -158,8 +158,6 @@ def _insert(
     Returns:
         The text after, the new rows, and ``numbers`` after.
     """
-    from ..integration.queries import model_graph as graphs  # start-up time
-
     content = yaml.safe_load(before) if yaml_text.rows(before, base) else {}
     graph = graphs.build(content, file=base)
     numbers = numbers or {layer.index: layer.index for layer in graph.layers}
@@ -248,9 +246,6 @@ def _steps(graph: Graph, insertion: Insertion, content: dict[str, Any], numbers:
         LayerError: If the block, a place or a source does not exist, or they do not go together.
         ArgumentError: If ``reroute`` is unknown.
     """
-    from ..integration.queries import layer_types  # start-up time
-    from ..integration.queries import model_graph as graphs  # start-up time
-
     block, blocks, types = insertion.block, layer_types.installed(), graphs.types()
     spec = blocks.get(block)
     if spec is None and block not in types and not block.startswith(("nn.", "torchvision.ops.")):

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..errors import LayerError
+from ..integration.queries import model_graph as graphs
 from .layer_text import named
 
 if TYPE_CHECKING:
@@ -18,8 +19,6 @@ def outputs_argument(graph: Graph, layer: int, content: dict[str, Any]) -> int:
     Raises:
         LayerError: If there is none for all scales.
     """
-    from ..integration.queries import model_graph as graphs  # start-up time
-
     wanted = {s: graphs.build(content, s, graph.file).layers[layer].channels for s in graphs.scales(content)}
     first = [a for a in graph.layers[layer].args[:1] if type(a) is int and a > 0]
     for channels in (*first, *range(8, 4097, 8)):
@@ -58,8 +57,6 @@ def check_fit(
         LayerError: If the new model does not build at a scale, or the output of a new row differs from the map that
             its consumers read before.
     """
-    from ..integration.queries import model_graph as graphs  # start-up time
-
     for scale in graphs.scales(before):
         old = graphs.build(before, scale, base)
         try:
@@ -86,8 +83,6 @@ def check_fit(
 
 def _built_until(after: dict[str, Any], scale: str, name: str, row: int) -> Graph | None:
     """Build the model up to one of the new rows; return None if that fails."""
-    from ..integration.queries import model_graph as graphs  # start-up time
-
     try:
         return graphs.build(after, scale, name, until=row)
     except LayerError:
