@@ -211,8 +211,8 @@ def test_characters_outside_the_font(tmp_path, monkeypatch):
     file = tmp_path / "yolo11n-cls-模型Ω.yaml"
     shutil.copy(graphs.locate("yolo11n-cls.yaml"), file)
     graph = built(str(file))
-    fonts = {f.name: f for f in font_manager.fontManager.ttflist}
-    monkeypatch.setattr(font_manager.fontManager, "ttflist", [fonts["DejaVu Sans"], fonts["STIXGeneral"]])
+    fonts = [f for f in font_manager.fontManager.ttflist if f.name in ("DejaVu Sans", "STIXGeneral")]  # Matplotlib's
+    monkeypatch.setattr(font_manager.fontManager, "ttflist", fonts)
     warning = drawing.draw(graph, tmp_path / "a.png")
     assert re.search(r"型模;? .*a\.png", warning)
     assert drawing.draw(graph, tmp_path / "a.pdf")

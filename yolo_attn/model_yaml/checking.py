@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 from ..errors import LayerError
 from ..integration.queries import model_graph as graphs
 from ..integration.queries import row_sources
-from ..integration.queries.layer_types import is_head
 from ..messages import joined
 from ..registry import BLOCKS
 from . import lint, yaml_text
@@ -142,7 +141,7 @@ def _explained(message: str, content: dict[str, Any], scale: str, file: str) -> 
     if not index:
         return message
     rows = [*content["backbone"], *content["head"]]
-    if index < len(rows) - 1 and is_head(str(rows[index][2])):
+    if index < len(rows) - 1 and lint.is_head(str(rows[index][2])):
         later = f"layer {index + 1} ({rows[index + 1][2]})"
         return f"{file}: layer {index} ({rows[index][2]}) is a head, but {later} follows it; move the head to the end"
     try:

@@ -10,7 +10,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ..integration.queries.layer_types import is_head
 from ..integration.queries.row_sources import is_list
 from ..messages import joined
 from ..registry import BLOCKS
@@ -21,6 +20,7 @@ if TYPE_CHECKING:
     from ..integration.queries.model_graph import Graph, Layer
 
 SCALE_LETTERS = "nslmx"  # the letters that Ultralytics reads as a scale in a file name
+_HEADS = ("detect", "segment", "pose", "obb", "rtdetr", "classify", "depth")  # parts of the names of heads
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +36,11 @@ class Finding:
     text: str
     layer: int | None = None
     line: int | None = None
+
+
+def is_head(name: str) -> bool:
+    """Say whether a layer type is a head. Ultralytics, too, recognises a head by its name."""
+    return any(part in name.lower() for part in _HEADS)
 
 
 def replaced_input(layer: Layer, graph: Graph) -> Layer | None:
