@@ -7,6 +7,7 @@ import io
 import re
 import subprocess
 import sys
+from typing import get_args
 
 import made_up_experiment
 import numpy as np
@@ -17,7 +18,8 @@ from yolo_attn.cli import main
 from yolo_attn.comparison import child_processes
 from yolo_attn.experiment.results import MetricValues
 from yolo_attn.report import FILES, make_report, markdown_report, number_format
-from yolo_attn.statistics import Interval
+from yolo_attn.report.how_to_read import TERMS
+from yolo_attn.statistics import Interval, VerdictWord
 
 LONG = "yolo11n-with-a-name-that-takes-more-room-than-there-is-in-a-table.yaml"
 HOSTILE = ("<script>alert(1)</script>", "a|b", "=1+1", 'say "x", please', "line\nbreak", "*bold*")
@@ -217,3 +219,7 @@ def test_the_command_says_one_line(tmp_path, capsys, name):
     error = capsys.readouterr().err
     assert (name or "plan.json") in error
     assert error.count("\n") == 1
+
+
+def test_every_verdict_word_is_explained():
+    assert [word for word in get_args(VerdictWord) if word not in TERMS["Verdict"]] == []

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..errors import DataError
@@ -12,24 +12,8 @@ from .data_set import Pairing
 from .ground_truth_file import GroundTruth
 from .plan import Plan
 from .records import Record, RunError, read_record
+from .results import MissingRun
 from .storage import read
-
-
-@dataclass(frozen=True)
-class Missing:
-    """A run without a record.
-
-    Attributes:
-        run: Its name.
-        model: Name of the model.
-        seed: Its seed.
-        reason: Why its last attempt failed; None if it has not been performed yet.
-    """
-
-    run: str
-    model: str
-    seed: int
-    reason: str | None
 
 
 @dataclass(frozen=True)
@@ -47,10 +31,10 @@ class Experiment:
 
     plan: Plan
     records: dict[str, dict[int, Record]]
-    missing: list[Missing]
+    missing: list[MissingRun]
     truth: GroundTruth | None
     costs: Costs | None
-    pairing: Pairing = Pairing()
+    pairing: Pairing = field(default_factory=Pairing)
 
     @property
     def finished(self) -> list[Record]:
@@ -85,7 +69,7 @@ def collect(folder: str | Path, failed: Mapping[str, str] | None = None) -> Expe
             continue
         error = None if failed and run.name in failed else read(run.error, RunError)
         reason = (failed or {}).get(run.name) or (error.message if error else None)
-        missing.append(Missing(run.name, run.model, run.seed, reason))
+        missing.append(MissingRun(run.name, run.model, run.seed, reason))
     return Experiment(
         plan,
         records,

@@ -8,10 +8,8 @@ from typing import Any
 from ..statistics import Effect, MetricEffect
 from .costs import ModelCost, ThroughputTiming, Timing
 from .data_set import Pairing
-from .records import EvaluatedData, GitState, Hardware, PeakMemory
+from .records import EvaluatedData, GitState, Hardware
 from .storage import ControlKind, File, Part, Role
-
-NO_VALUES: tuple[float | None, ...] = ()
 
 
 class MetricValues(Part, frozen=True):
@@ -23,7 +21,7 @@ class MetricValues(Part, frozen=True):
         sd: Their standard deviation; null with one seed, or if a value is missing.
     """
 
-    values: tuple[float | None, ...] = NO_VALUES
+    values: tuple[float | None, ...] = ()
     mean: float | None = None
     sd: float | None = None
 
@@ -162,13 +160,9 @@ class RunResult(Part, frozen=True, kw_only=True):
         epochs: Number of epochs.
         best_epoch: The epoch whose checkpoint was evaluated; null if no epoch was validated.
         training_seconds: Duration of all sessions.
-        epoch_seconds: Median duration of an epoch; null with fewer than two epochs.
-        peak_memory: The most memory of any session.
         sessions: Number of processes that trained the run; above 1 if it was resumed.
         started: When the training started, ISO 8601.
-        ended: When the evaluation ended, ISO 8601.
         git: The repository around the working directory; null outside of one.
-        data_digest: Digest of the whole data set.
     """
 
     run: str
@@ -178,13 +172,9 @@ class RunResult(Part, frozen=True, kw_only=True):
     epochs: int
     best_epoch: int | None
     training_seconds: float
-    epoch_seconds: float | None
-    peak_memory: PeakMemory
     sessions: int
     started: str
-    ended: str
     git: GitState | None
-    data_digest: str
 
 
 class MissingRun(Part, frozen=True):

@@ -15,7 +15,6 @@ from ..experiment.results import (
     CostRatios,
     MeanErrors,
     MetricValues,
-    MissingRun,
     ModelResult,
     Results,
     RunResult,
@@ -76,7 +75,7 @@ def summarise(experiment: Experiment, progress: Progress | None = None) -> Resul
         ),
         models=tuple(models),
         runs=tuple(_run(record) for record in finished),
-        missing=tuple(MissingRun(run.run, run.model, run.seed, run.reason) for run in experiment.missing),
+        missing=tuple(experiment.missing),
         data=first.data if first else None,
         arguments=first.arguments if first else {},
         versions=first.versions if first else {},
@@ -255,13 +254,9 @@ def _run(record: Record) -> RunResult:
         epochs=len(record.epochs),
         best_epoch=record.best_epoch,
         training_seconds=record.training_seconds,
-        epoch_seconds=record.epoch_seconds,
-        peak_memory=record.peak_memory,
         sessions=record.sessions,
         started=record.started,
-        ended=record.ended,
         git=record.git,
-        data_digest=record.data.digest,
     )
 
 

@@ -11,14 +11,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from .seed_differences import LEVEL, SAME, Difference
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
+    from numpy.typing import ArrayLike, NDArray
 
 PRESENT = 0.95  # of the resampled sets must have an object
 
@@ -116,7 +116,9 @@ def image_noise(
     return ImageNoise(interval, shared)
 
 
-def half_width(se: Any, df: Any, shared: Any, images: Any, level: Any = LEVEL) -> Any:
+def half_width(
+    se: ArrayLike, df: ArrayLike, shared: ArrayLike, images: int, level: float = LEVEL
+) -> NDArray[np.float64]:
     """Return half the width of the interval over seeds and images; arrays of one shape, or numbers.
 
     The quantile lies between the t quantiles of the two sources alone: its inverse square is the mean of theirs,
@@ -133,11 +135,12 @@ def half_width(se: Any, df: Any, shared: Any, images: Any, level: Any = LEVEL) -
     """
     from scipy import stats  # type: ignore[import-untyped]
 
-    total = np.square(se) + shared
-    weight = np.divide(np.square(se), total, out=np.ones_like(np.asarray(total, dtype=float)), where=total > 0)
-    seeds, others = (stats.t.isf(np.asarray(level) / 2, k) for k in (df, np.maximum(images - 1, 1)))
+    se, shared = np.asarray(se, dtype=float), np.asarray(shared, dtype=float)
+    total = np.asarray(se**2 + shared)
+    weight = np.divide(se**2, total, out=np.ones_like(total), where=total > 0)
+    seeds, others = (stats.t.isf(level / 2, k) for k in (df, max(images - 1, 1)))
     quantile = (weight / seeds**2 + (1 - weight) / others**2) ** -0.5
-    return np.maximum(quantile * np.sqrt(total), seeds * se)
+    return np.asarray(np.maximum(quantile * np.sqrt(total), seeds * se))
 
 
 def p_value(difference: Difference, shared: float, images: int) -> float | None:

@@ -68,19 +68,13 @@ def paired_difference(differences: Sequence[float], *, exact_up_to: int = EXACT_
 
     values = np.asarray(differences, dtype=float)
     n, mean = len(values), float(values.mean())
-    if n == 1:
-        return Difference(1, (mean,), mean)
-    numbers = tuple(map(float, values))
     smallest = max(2.0 / 2.0**n, 0.0 if n <= exact_up_to else 2 / (PERMUTATIONS + 1))
-    if np.ptp(values) <= SAME:
-        if abs(mean) <= SAME:
-            return Difference(n, numbers, mean, 0.0, 0.0, 0.0, "t", 1.0, 1.0, smallest, 0.0, n - 1.0)
-        return Difference(n, numbers, mean, 0.0, p_smallest=smallest)
-    sd = float(values.std(ddof=1))
-    se = sd / math.sqrt(n)
+    if n == 1 or np.ptp(values) <= SAME:
+        return _without_spread(n, values, mean, "t", smallest)
+    t = stats.ttest_1samp(values, 0.0)
     method = "BCa" if n >= BCA_FROM else "t"
-    low, high = bca_interval(values) if method == "BCa" else stats.t.interval(1 - LEVEL, n - 1, mean, se)
-    test = stats.permutation_test(
+    low, high = map(float, bca_interval(values) if method == "BCa" else t.confidence_interval())
+    p = stats.permutation_test(
         (values,),
         np.mean,
         permutation_type="samples",
@@ -88,21 +82,20 @@ def paired_difference(differences: Sequence[float], *, exact_up_to: int = EXACT_
         n_resamples=2**n if n <= exact_up_to else PERMUTATIONS,
         batch=4096,
         **_generator(stats.permutation_test),
-    )
-    return Difference(
-        n,
-        numbers,
-        mean,
-        sd,
-        float(low),
-        float(high),
-        method,
-        float(2 * stats.t.sf(abs(mean) / se, n - 1)),
-        float(test.pvalue),
-        smallest,
-        se,
-        n - 1.0,
-    )
+    ).pvalue
+    sd, numbers = float(values.std(ddof=1)), tuple(map(float, values))
+    se, p_t = sd / math.sqrt(n), float(t.pvalue)
+    return Difference(n, numbers, mean, sd, low, high, method, p_t, float(p), smallest, se, n - 1.0)
+
+
+def _without_spread(n: int, values: np.ndarray, mean: float, method: str, smallest: float) -> Difference:
+    """Return the difference of one seed, or of seeds that all give the same."""
+    numbers = tuple(map(float, values))
+    if n == 1:
+        return Difference(1, numbers, mean)
+    if abs(mean) > SAME:
+        return Difference(n, numbers, mean, 0.0, p_smallest=smallest)
+    return Difference(n, numbers, mean, 0.0, 0.0, 0.0, method, 1.0, 1.0, smallest, 0.0, n - 1.0)
 
 
 def bca_interval(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -144,20 +137,14 @@ def unpaired_difference(variant: Sequence[float], base: Sequence[float]) -> Diff
     from scipy import stats
 
     ours, theirs = np.asarray(variant, dtype=float), np.asarray(base, dtype=float)
-    mean = float(ours.mean() - theirs.mean())
-    n, values = min(len(ours), len(theirs)), tuple(map(float, ours - theirs.mean()))
-    if n == 1:
-        return Difference(1, values, mean)
-    smallest = min(1.0, 2.0 / math.comb(len(ours) + len(theirs), len(ours)))
-    parts = [group.var(ddof=1) / len(group) for group in (ours, theirs)]
-    if np.ptp(ours) <= SAME and np.ptp(theirs) <= SAME:
-        if abs(mean) <= SAME:
-            return Difference(n, values, mean, 0.0, 0.0, 0.0, "Welch", 1.0, 1.0, smallest, 0.0, n - 1.0)
-        return Difference(n, values, mean, 0.0, p_smallest=smallest)
-    se = math.sqrt(sum(parts))
-    df = se**4 / sum(part**2 / (len(group) - 1) for part, group in zip(parts, (ours, theirs), strict=True))
-    low, high = stats.t.interval(1 - LEVEL, df, mean, se)
-    test = stats.permutation_test(
+    n, values, mean = min(len(ours), len(theirs)), ours - theirs.mean(), float(ours.mean() - theirs.mean())
+    patterns = math.comb(len(ours) + len(theirs), len(ours))
+    smallest = max(min(1.0, 2.0 / patterns), 0.0 if patterns <= PERMUTATIONS else 2 / (PERMUTATIONS + 1))
+    if n == 1 or (np.ptp(ours) <= SAME and np.ptp(theirs) <= SAME):
+        return _without_spread(n, values, mean, "Welch", smallest)
+    t = stats.ttest_ind(ours, theirs, equal_var=False)
+    low, high = map(float, t.confidence_interval())
+    p = stats.permutation_test(
         (ours, theirs),
         lambda a, b, axis: a.mean(axis=axis) - b.mean(axis=axis),
         permutation_type="independent",
@@ -165,21 +152,11 @@ def unpaired_difference(variant: Sequence[float], base: Sequence[float]) -> Diff
         n_resamples=PERMUTATIONS,
         batch=4096,
         **_generator(stats.permutation_test),
-    )
-    return Difference(
-        n,
-        values,
-        mean,
-        math.sqrt(ours.var(ddof=1) + theirs.var(ddof=1)),
-        float(low),
-        float(high),
-        "Welch",
-        float(2 * stats.t.sf(abs(mean) / se, df)),
-        float(test.pvalue),
-        max(smallest, 0.0 if math.comb(len(ours) + len(theirs), n) <= PERMUTATIONS else 2 / (PERMUTATIONS + 1)),
-        se,
-        float(df),
-    )
+    ).pvalue
+    variances = [group.var(ddof=1) for group in (ours, theirs)]
+    sd, se = math.sqrt(sum(variances)), math.sqrt(variances[0] / len(ours) + variances[1] / len(theirs))
+    numbers, p_t = tuple(map(float, values)), float(t.pvalue)
+    return Difference(n, numbers, mean, sd, low, high, "Welch", p_t, float(p), smallest, se, float(t.df))
 
 
 def _generator(function: object) -> dict[str, np.random.Generator]:
