@@ -12,9 +12,10 @@ from made_up_experiment import empty_record
 from support import write_json
 from torch import nn
 
-from yolo_attn.comparison import cost_measurement, environment
+from yolo_attn.comparison import cost_measurement, environment, latency_measurement
 from yolo_attn.errors import UserError
 from yolo_attn.experiment.plan import Plan
+from yolo_attn.integration.queries import operation_count
 
 
 @pytest.mark.parametrize("name", ["yolo11n.yaml", "yolov8n.yaml"])
@@ -24,7 +25,7 @@ def test_costs_agree_with_ultralytics(name):
     opened = YOLO(name)
     theirs = opened.info()[3]
     model = opened.model.eval()
-    ours = cost_measurement.gflops(model)
+    ours = operation_count.model_gflops(model)
     assert ours == pytest.approx(theirs, rel=0.04)  # thop counts the norms
     assert ours < theirs
 
@@ -44,37 +45,37 @@ class Spy(nn.Module):
 
 def test_models_are_timed_in_turn():
     order = []
-    found = cost_measurement.times({name: Spy(name, order) for name in "abc"}, 32, batch=2, rounds=(4, 4), seconds=0)
+    found = latency_measurement.times({name: Spy(name, order) for name in "abc"}, 32, batch=2, rounds=(4, 4), seconds=0)
     assert {name: len(values) for name, values in found.items()} == {"a": 4, "b": 4, "c": 4}
-    assert "".join(name for name, *_ in order[3 * cost_measurement.WARMUP :]) == "abccbaabccba"
+    assert "".join(name for name, *_ in order[3 * latency_measurement.WARMUP :]) == "abccbaabccba"
     assert {(shape, grad) for _, shape, grad in order} == {((2, 3, 32, 32), False)}
 
 
 def test_rounds_end_with_the_time(monkeypatch):
     order = []
-    assert len(cost_measurement.times({"a": Spy("a", order)}, 32, rounds=(3, 50), seconds=0)["a"]) == 3
-    assert len(cost_measurement.times({"a": Spy("a", order)}, 32, rounds=(3, 50), seconds=60)["a"]) == 50
+    assert len(latency_measurement.times({"a": Spy("a", order)}, 32, rounds=(3, 50), seconds=0)["a"]) == 3
+    assert len(latency_measurement.times({"a": Spy("a", order)}, 32, rounds=(3, 50), seconds=60)["a"]) == 50
     order.clear()
-    monkeypatch.setattr(cost_measurement, "WARMUP_SECONDS", 0.0)
-    cost_measurement.times({"a": Spy("a", order)}, 32, rounds=(1, 1), seconds=0)
+    monkeypatch.setattr(latency_measurement, "WARMUP_SECONDS", 0.0)
+    latency_measurement.times({"a": Spy("a", order)}, 32, rounds=(1, 1), seconds=0)
     assert len(order) == 2  # one to warm up
 
 
 def test_ratio_is_taken_round_by_round():
     base = [10.0, 10.0, 1000.0, 10.0, 10.0]  # the machine stalls in the third round, for both
     mine = [11.0, 11.0, 1100.0, 11.0, 11.0]
-    assert cost_measurement.ratios(mine, base).median == pytest.approx(1.1)
-    assert cost_measurement.ratios(mine, base).p90 == pytest.approx(1.1)
-    assert cost_measurement.spread([1.0, 2.0, 3.0]).median == 2
-    assert cost_measurement.rates([100.0, 200.0], 8) == [80, 40]
+    assert latency_measurement.ratios(mine, base).median == pytest.approx(1.1)
+    assert latency_measurement.ratios(mine, base).p90 == pytest.approx(1.1)
+    assert latency_measurement.spread([1.0, 2.0, 3.0]).median == 2
+    assert latency_measurement.rates([100.0, 200.0], 8) == [80, 40]
 
 
 def test_a_batch_that_takes_too_long_is_halved():
     order = []
     models = {"a": Spy("a", order)}
-    assert cost_measurement.batch_times(models, 32, 16, slowest=10.0)[1:] == (16, None)
-    assert cost_measurement.batch_times(models, 32, 16, slowest=200.0)[1:] == (4, "time")
-    assert cost_measurement.batch_times(models, 32, 16, slowest=60_000.0)[1:] == (1, "time")
+    assert latency_measurement.batch_times(models, 32, 16, slowest=10.0)[1:] == (16, None)
+    assert latency_measurement.batch_times(models, 32, 16, slowest=200.0)[1:] == (4, "time")
+    assert latency_measurement.batch_times(models, 32, 16, slowest=60_000.0)[1:] == (1, "time")
     assert {shape[0] for _, shape, _ in order} == {16, 4, 1}
 
 
@@ -93,7 +94,7 @@ def test_a_batch_that_does_not_fit_is_halved_for_all_models(error):
 
     order = []
     models = {"a": Spy("a", order), "b": Spy("b", order, full)}
-    found, batch, limit = cost_measurement.batch_times(models, 32, 16, slowest=1.0)
+    found, batch, limit = latency_measurement.batch_times(models, 32, 16, slowest=1.0)
     assert (batch, limit) == (2, "memory")
     assert set(found) == {"a", "b"}
     assert len(found["a"]) == len(found["b"])
@@ -104,13 +105,13 @@ def test_what_is_no_lack_of_memory_is_not_hidden():
         raise RuntimeError("shapes do not match")
 
     with pytest.raises(RuntimeError, match="shapes do not match"):
-        cost_measurement.batch_times({"a": Spy("a", [], broken)}, 32, 4, slowest=1.0)
+        latency_measurement.batch_times({"a": Spy("a", [], broken)}, 32, 4, slowest=1.0)
 
     def full(batch):
         raise torch.OutOfMemoryError("CUDA out of memory.")
 
     with pytest.raises(UserError, match="one image of 32 px with 1 models does not fit into memory"):
-        cost_measurement.batch_times({"a": Spy("a", [], full)}, 32, 4, slowest=1.0)
+        latency_measurement.batch_times({"a": Spy("a", [], full)}, 32, 4, slowest=1.0)
 
 
 def test_device_and_size_as_ultralytics_reads_them():
@@ -122,7 +123,7 @@ def test_device_and_size_as_ultralytics_reads_them():
         == "cuda:0"
     )
     assert cost_measurement.torch_device([1, 2]) == "cuda:1"
-    assert cost_measurement.largest([320, 640]) == cost_measurement.largest(640) == 640
+    assert cost_measurement.largest_side([320, 640]) == cost_measurement.largest_side(640) == 640
 
 
 @pytest.fixture
@@ -148,9 +149,9 @@ def test_each_model_is_measured_once(comparison, monkeypatch):
 
     from yolo_attn.integration.queries import validation
 
-    monkeypatch.setattr(cost_measurement, "SECONDS", 0.0)
-    monkeypatch.setattr(cost_measurement, "WARMUP_SECONDS", 0.0)
-    monkeypatch.setattr(cost_measurement, "FLOPS_IMGSZ", 64)
+    monkeypatch.setattr(latency_measurement, "SECONDS", 0.0)
+    monkeypatch.setattr(latency_measurement, "WARMUP_SECONDS", 0.0)
+    monkeypatch.setattr(operation_count, "IMGSZ", 64)
     monkeypatch.setattr(cost_measurement, "MAX_THREADS", 1)  # several on a busy core wait for each other
     built = []
     original = validation.build

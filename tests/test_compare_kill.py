@@ -28,12 +28,12 @@ from yolo_attn.comparison import training, worker
 import yolo_attn; yolo_attn.install()
 
 if moment == "second epoch":
-    original = training._Progress.batch
+    original = training._ProgressNotes.batch
     def batch(self, trainer):
         if trainer.epoch == 1:
             die()
         original(self, trainer)
-    training._Progress.batch = batch
+    training._ProgressNotes.batch = batch
 elif moment == "half a checkpoint":
     from ultralytics.engine.trainer import BaseTrainer
     original_save = BaseTrainer.save_model

@@ -8,8 +8,10 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
+from ultralytics import YOLO
 
 from yolo_attn.blocks import GlobalLocalAttention
+from yolo_attn.integration.queries import model_graph, model_sizes, operation_count
 from yolo_attn.integration.queries.operation_count import ATTENTION, operations
 
 
@@ -192,3 +194,26 @@ def test_beside_thop():
     convolutions = operations(block, x) - attention
     seen = attention if theirs > convolutions + attention / 2 else 0
     assert convolutions + seen < theirs < (convolutions + seen) * 1.05
+
+
+@pytest.mark.parametrize("name", ["yolo26n.yaml", "yolo11n-gla.yaml"])
+def test_capacity_controls_and_cost_table_count_alike(name):
+    """The shapes alone give the count of a forward pass with values: fused, and with one of yolo26's two heads."""
+    model = YOLO(name).model
+    before = {key: value.shape for key, value in model.state_dict().items()}
+    count = model_sizes.gflops(model_graph.load(name))
+    assert count == operation_count.model_gflops(model)
+    assert {key: value.shape for key, value in model.state_dict().items()} == before
+    assert count == operations(operation_count.fused(model), torch.zeros(1, 3, 640, 640)) / 1e9
+
+
+def test_a_model_by_hand():
+    """Two convolutions and Detect: a branch for boxes (64 channels), one for classes (16), and the distances."""
+    rows = {"backbone": [[-1, 1, "Conv", [8, 3, 8]]], "head": [[-1, 1, "Conv", [16, 1, 1]], [[1], 1, "Detect", [2]]]}
+    cells = 8 * 8
+    convolutions = 3 * 8 * 9 + 8 * 16
+    boxes = 16 * 64 * 9 + 64 * 64 * 9 + 64 * 64
+    classes = 16 * 16 * 9 + 16 * 16 * 9 + 16 * 2
+    distances = 4 * 16  # the expected distance of each side, a convolution over 16 bins
+    expected = 2 * cells * (convolutions + boxes + classes + distances) / 1e9
+    assert model_sizes.gflops({**rows, "nc": 2}, imgsz=64) == pytest.approx(expected, rel=1e-12)

@@ -151,7 +151,7 @@ def test_the_best_checkpoint_is_mended(tmp_path):
         torch.save(content, weights / name)
 
     def best():
-        training.mend_best(run, *training.find_checkpoint(run))
+        training.repair_best(run, *training.find_checkpoint(run))
         return torch.load(weights / "best.pt", weights_only=False)["epoch"]
 
     save("last.pt", 0, 0.1)
@@ -172,7 +172,7 @@ def test_the_best_checkpoint_is_mended(tmp_path):
     save("last.pt", -1, None, optimizer=False)  # the training has ended
     (weights / "best.pt").write_bytes(b"half")
     assert best() == 4
-    training._remove_spares(run)
+    training._remove_copies(run)
     assert sorted(path.name for path in weights.iterdir()) == ["best.pt", "last.pt"]
 
 

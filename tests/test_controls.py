@@ -67,7 +67,7 @@ def test_every_identity_is_read_where_the_variants_layer_is(tmp_path):
     assert rows[:3] == [[4, 1, "nn.Identity", []], [6, 1, "nn.Identity", []], [10, 1, "nn.Identity", []]]
     assert [row[0] for row in rows[4::3][:2]] == [[-1, 12], [-1, 11]]
     assert control.note == (
-        "yolo11n with nn.Identity as rows 11, 12, 13, where yolo11n-afpn has PyramidLevel: must give the numbers of "
+        "yolo11n with nn.Identity as rows 11, 12, 13, where yolo11n-afpn has PyramidLevel: must give the metrics of "
         "yolo11n"
     )
     assert control.model_yaml.startswith("# yolo11n-afpn-identity: yolo11n with nn.Identity as rows 11, 12, 13, where")
@@ -148,7 +148,7 @@ def test_capacity_comes_as_close_as_any_width_does(variant, measure, tmp_path):
         if chosen - 0.01 < other < chosen + 0.01:
             assert abs(measured(capacity_control.with_width(base, other)) - goal) >= off
     assert content["scales"] == {**base["scales"], "n": [0.5, chosen, 1024]}
-    assert f"at width {chosen:g} in place of 0.25" in control.note
+    assert f"at width {chosen:g} instead of 0.25" in control.note
     if measure == "parameters":
         assert sum(p.numel() for p in YOLO(file).model.parameters()) == measured(content)
         assert f"{measured(content):,} parameters where yolo11n-{variant} has {goal:,} parameters" in control.note
@@ -178,8 +178,8 @@ def test_a_base_that_has_the_size_already_gets_no_control(capsys):
     said = []
     assert controls.make_controls(["capacity"], "yolo11n.yaml", ["yolo11n-ema.yaml"], {}, said.append) == []
     assert said == [
-        "control=capacity: none for yolo11n-ema: yolo11n comes closest at its own width, 2,624,080 parameters where "
-        "yolo11n-ema has 2,624,976 parameters, within 0.04 %"
+        "control=capacity: none for yolo11n-ema: no other width brings yolo11n closer than its own, 2,624,080 "
+        "parameters where yolo11n-ema has 2,624,976 parameters, within 0.04 %"
     ]
     assert capsys.readouterr().err == ""
     controls.make_controls(["capacity"], "yolo11n.yaml", ["yolo11n-ema.yaml"], {})
@@ -211,12 +211,12 @@ def test_items():
 @pytest.mark.parametrize(
     ("item", "text"),
     [
-        ("identiy", r"control=identiy: no control 'identiy'. Did you mean 'identity'\? Controls: identity, capacity, "),
-        ("identity:", "nothing behind the colon; write control=identity, or identity:MODEL"),
-        ("identity:gflops", "'gflops' is no variant of this comparison. Behind identity: one of yolo11n-ema.yaml"),
-        ("capacity:gflop", r"'gflop' is no variant of this comparison. Did you mean 'gflops'\?"),
+        ("identiy", "control=identiy: .*'identiy'.*'identity'"),
+        ("identity:", "control=identity:MODEL"),
+        ("identity:gflops", "'gflops' .* yolo11n-ema.yaml"),
+        ("capacity:gflop", "'gflop' .*'gflops'"),
         ("identity:yolo11n-em.yaml", r"Did you mean 'yolo11n-ema.yaml'\?"),
-        ("repeat:3", "control=repeat:3: repeat is of the base and takes nothing behind a colon"),
+        ("repeat:3", "control=repeat:3: .* control=repeat"),
     ],
 )
 def test_items_that_cannot_be_read(item, text):
@@ -233,17 +233,13 @@ def test_no_variant_to_make_it_for():
 
 @pytest.mark.parametrize(("base", "model"), [("yolo11n.pt", "yolo11n-ema.yaml"), ("yolo11n.yaml", "best.pt")])
 def test_a_checkpoint_has_no_rows(base, model):
-    with pytest.raises(
-        ArgumentError, match=r"control=identity: \w+\.pt is no model YAML, .* the weights as pretrained="
-    ):
+    with pytest.raises(ArgumentError, match=r"control=identity: \w+\.pt .* pretrained="):
         controls.make_controls(["identity"], base, [model], {})
 
 
 @pytest.mark.parametrize("weights", ["yolo11n.pt", Path("w.pt")])
 def test_a_wider_model_cannot_take_weights(weights):
-    with pytest.raises(
-        ArgumentError, match=rf"cannot take the weights of pretrained={weights}, .*\(pretrained=False\)"
-    ):
+    with pytest.raises(ArgumentError, match=rf"pretrained={weights} .*pretrained=False"):
         controls.make_controls(["repeat", "capacity"], "yolo11n.yaml", ["yolo11n-pmfs.yaml"], {"pretrained": weights})
     assert controls.make_controls(["repeat"], "yolo11n.yaml", [], {"pretrained": weights})[0].name == "yolo11n-repeat"
 

@@ -1,4 +1,4 @@
-"""The processes of a comparison: starting them, and what they leave behind when they fail."""
+"""Start the child processes of an experiment, and read why they failed."""
 
 from __future__ import annotations
 
@@ -15,35 +15,35 @@ from ..experiment.records import RunError
 from ..experiment.storage import read
 
 INTERRUPTED = (130, -signal.SIGINT)
-# These concern every run; the others concern one model.
+# Errors that concern every run; the others concern one model.
 EVERY_RUN = ("DataError", "ArgumentError", "UnsupportedUltralyticsError", "DiskFullError")
 
 
-def command(module: str, *words: str | Path) -> list[str]:
+def command(module: str, *arguments: str | Path) -> list[str]:
     """Return the command line of a child process."""
-    return [sys.executable, "-m", module, *map(str, words)]
+    return [sys.executable, "-m", module, *map(str, arguments)]
 
 
 def start(
-    module: str, *words: str | Path, log: IO[bytes] | None = None, extra: dict[str, str] | None = None
+    module: str, *arguments: str | Path, log: IO[bytes] | None = None, extra: dict[str, str] | None = None
 ) -> subprocess.Popen[bytes]:
     """Start a child that ends when this process does.
 
     Args:
         module: A module of this package with a ``main``.
-        *words: Its arguments.
-        log: Where it writes; this process's terminal by default.
+        *arguments: Its arguments.
+        log: The file for its output; this process's terminal by default.
         extra: Environment variables for it.
     """
     output = subprocess.STDOUT if log else None
-    return subprocess.Popen(command(module, *words), env=environment(extra), stdout=log, stderr=output)
+    return subprocess.Popen(command(module, *arguments), env=environment(extra), stdout=log, stderr=output)
 
 
 def wait(process: subprocess.Popen[bytes], seconds: float | None = None) -> int | None:
-    """Return the exit status of ``process``, None if it still runs after ``seconds``.
+    """Return the exit status of ``process``; None if it still runs after ``seconds``.
 
     Raises:
-        KeyboardInterrupt: If the child or this process was interrupted; the child has ended then.
+        KeyboardInterrupt: If the child or this process was interrupted, after the child has ended.
     """
     try:
         status = process.wait(seconds)
@@ -58,7 +58,7 @@ def wait(process: subprocess.Popen[bytes], seconds: float | None = None) -> int 
 
 
 def end(process: subprocess.Popen[bytes]) -> None:
-    """End ``process``: gently for ten seconds, as after a Ctrl-C, which has reached it too; then by force."""
+    """Wait ten seconds for ``process`` to end, as Ctrl-C has reached it too; then kill it."""
     try:
         process.wait(timeout=10)
     except (subprocess.TimeoutExpired, KeyboardInterrupt):
@@ -67,7 +67,7 @@ def end(process: subprocess.Popen[bytes]) -> None:
 
 
 def environment(extra: dict[str, str] | None = None) -> dict[str, str]:
-    """Return the environment in which a child finds this very package, installed or not, and knows its parent."""
+    """Return the environment in which a child finds this copy of the package and knows its parent."""
     root = Path(__file__).resolve().parents[2]
     found = {**os.environ, **(extra or {}), "YOLO_ATTN_PARENT": str(os.getpid())}
     if root.name not in ("site-packages", "dist-packages"):
@@ -76,26 +76,26 @@ def environment(extra: dict[str, str] | None = None) -> dict[str, str]:
     return found
 
 
-def error_of(left: Path, status: int, log: Path | None = None) -> UserError:
-    """Return the error a child left in ``left``, of the class it had there if the user made the mistake.
+def error_of(path: Path, status: int, log: Path | None = None) -> UserError:
+    """Return the error that ended a child: of its own class if the input was invalid, else a ``UserError``.
 
     Args:
-        left: The child's ``error.json``.
+        path: The child's ``error.json``.
         status: Its exit status.
-        log: Where the child wrote, if not to the terminal.
+        log: The file with its output, if not the terminal.
     """
     where = f"in {log}" if log else "above"
-    kept = read(left, RunError)
+    kept = read(path, RunError)
     if kept is None:
         if status < 0:
             name = signal.Signals(-status).name
             hint = "; the system may have run out of memory" if name == "SIGKILL" else ""
             return UserError(f"its process was ended by {name}{hint}")
-        return UserError(f"its process ended with status {status} and no word; what it printed is {where}")
+        return UserError(f"its process ended with status {status} and no message; its output is {where}")
     kind = getattr(errors, kept.error or "", UserError)
     return kind(kept.message + ("" if kept.error else f" (in full {where})"))
 
 
 def concerns_every_run(error: UserError) -> bool:
-    """Return whether ``error`` would meet the other runs too, as missing data would."""
+    """Return whether ``error`` would stop the other runs too, as missing data would."""
     return type(error).__name__ in EVERY_RUN

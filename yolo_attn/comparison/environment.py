@@ -1,4 +1,4 @@
-"""With what a run was made: versions, hardware, memory, commit. Part of every record."""
+"""Versions, hardware, memory and commit, which are part of every record."""
 
 from __future__ import annotations
 
@@ -9,14 +9,13 @@ import subprocess
 import sys
 from pathlib import Path
 
-import yolo_attn
-
+from .. import __version__
 from ..experiment.records import GitState, Hardware, PeakMemory
 
 
 def versions() -> dict[str, str]:
-    """Return the versions of what computes: this package, Ultralytics, torch, numpy, faster-coco-eval, Python."""
-    found = {"yolo-attn": yolo_attn.__version__}
+    """Return the version of each package that computes, and of Python."""
+    found = {"yolo-attn": __version__}
     for package in ("ultralytics", "torch", "torchvision", "numpy", "opencv-python", "faster-coco-eval", "scipy"):
         try:
             found[package] = importlib.metadata.version(package)
@@ -24,13 +23,13 @@ def versions() -> dict[str, str]:
             continue
     if "torch" in sys.modules:  # with the build, as in 2.9.0+cu128
         found["torch"] = str(sys.modules["torch"].__version__)
-    if "ultralytics" in sys.modules:  # a copy on the path may stand before the installed one
+    if "ultralytics" in sys.modules:  # a copy on the path may precede the installed one
         found["ultralytics"] = str(sys.modules["ultralytics"].__version__)
     return {**found, "python": platform.python_version()}
 
 
 def cpu_name() -> str:
-    """Return the processor's name as its maker writes it, where the system tells."""
+    """Return the processor's name as its maker writes it, if the system knows it."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
@@ -57,14 +56,13 @@ def hardware() -> Hardware:
 
 
 def peak_memory() -> PeakMemory:
-    """Return the most memory that this process has held since it started, in bytes.
+    """Return the most memory that this process has held since it started.
 
-    ``resident_bytes`` is the main memory of this process with the libraries it shares, on Windows None. Workers that
-    load data are processes of their own and are not in it: they hold images, the same for every model.
-    ``gpu_bytes`` is what torch's tensors took on all GPUs together, each at its own peak; not the memory that torch
-    keeps in reserve, nor the CUDA context. A batch size that Ultralytics finds by itself (``batch=-1``) is found by
-    filling the memory, and the peak shows it. Of a training over several GPUs, which Ultralytics starts in processes
-    of their own, nothing is seen: ``gpu_bytes`` is None, ``resident_bytes`` that of the waiting process.
+    ``resident_bytes`` is the main memory of this process with its shared libraries, None on Windows. Data loaders are
+    processes of their own and not included: they hold images, the same for every model. ``gpu_bytes`` is the memory of
+    PyTorch's tensors on all GPUs, each at its own peak, without the reserve of PyTorch and the CUDA context. With
+    ``batch=-1`` Ultralytics fills the memory to find the batch size, and the peak includes that. Ultralytics trains on
+    several GPUs in processes of their own, which are not measured: ``gpu_bytes`` is None then.
     """
     torch = sys.modules.get("torch")
     gpu = None
@@ -74,7 +72,7 @@ def peak_memory() -> PeakMemory:
 
 
 def _peak_resident() -> int | None:
-    try:  # getrusage would on Linux also tell of the process that started this one, up to the start
+    try:  # on Linux, getrusage includes the process that started this one
         status = Path("/proc/self/status").read_text(encoding="ascii", errors="replace")
     except OSError:
         status = ""
@@ -90,11 +88,11 @@ def _peak_resident() -> int | None:
 
 
 def git_state() -> GitState | None:
-    """Return commit and ``dirty`` of the repository around the working directory; None outside of one."""
+    """Return the state of the repository around the working folder; None outside of one."""
 
-    def ask(*words: str) -> str | None:
+    def ask(*arguments: str) -> str | None:
         try:
-            done = subprocess.run(["git", *words], capture_output=True, text=True, timeout=20, check=True)
+            done = subprocess.run(["git", *arguments], capture_output=True, text=True, timeout=20, check=True)
         except (OSError, subprocess.SubprocessError):
             return None
         return done.stdout.strip()

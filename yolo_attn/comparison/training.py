@@ -1,4 +1,4 @@
-"""Train one run, from where it stopped: its checkpoints, its sessions, how far it is. In the run's own process."""
+"""Train one run, or resume its training: checkpoints, sessions and progress. Runs in the run's own process."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec.structs import replace
 
-from ..atomic_files import write_hint
+from ..atomic_files import write_bytes, write_hint
 from ..errors import UserError
 from ..experiment.epochs import Epoch, cut_epochs
 from ..experiment.plan import Plan, Run
@@ -25,48 +25,49 @@ from . import environment, tracker_names
 if TYPE_CHECKING:
     from ..integration.queries.validation import Stopped
 
-HINT = 1.0  # seconds between two notes on the progress within an epoch
+NOTE_SECONDS = 1.0  # between two notes on the progress within an epoch
 
 
 def train(plan: Plan, run: Run) -> None:
-    """Train ``run``, or go on where its last checkpoint stands, or return if nothing is left to train.
+    """Train ``run``, or resume after its last checkpoint, or return if nothing is left to train.
 
     Raises:
-        UserError: If the checkpoint would be continued in another folder, as this one has been moved.
+        UserError: If the training would resume in another folder, because this one has been moved.
     """
-    from ..integration.queries import seed_pairing, tracker_project, validation
-    from ..integration.weights import loading
+    from ..integration.queries import seed_pairing, tracker_project, validation  # start-up time
+    from ..integration.weights import loading  # start-up time
 
-    words: dict[str, Any]
     checkpoint, stopped = find_checkpoint(run)
     if stopped is not None:
-        mend_best(run, checkpoint, stopped)
+        repair_best(run, checkpoint, stopped)
     _close_session(run)
     if stopped is not None and stopped.finished:
-        _remove_spares(run)
+        _remove_copies(run)
         return
+    arguments: dict[str, Any]
     if stopped is not None:
         if Path(stopped.folder).resolve() != run.folder.resolve():
             raise UserError(
-                f"{run.folder}: the unfinished training belongs into {stopped.folder}; "
-                f"move the folder back, or delete {run.folder} to train it anew"
+                f"{run.folder}: its unfinished training belongs to {stopped.folder}; "
+                f"move the folder back, or delete {run.folder} to train again"
             )
         cut_epochs(run.folder / "results.csv", stopped.epoch)
-        model, words = validation.open_model(str(checkpoint)), {"resume": True}
+        model, arguments = validation.open_model(str(checkpoint)), {"resume": True}
     else:
         if (run.folder / "weights").exists():
-            sys.stderr.write(f"{run.folder}: no checkpoint can be read, the training starts anew\n")
+            sys.stderr.write(f"{run.folder}: no checkpoint can be read, so the training starts again\n")
         shutil.rmtree(run.folder / "weights", ignore_errors=True)
         for leftover in ("results.csv", "sessions.json", "transfer.json"):
             (run.folder / leftover).unlink(missing_ok=True)
-        model, words = validation.open_model(run.model_file), {"plots": False, **plan.arguments}
-        words |= {"data": absolute(plan.data), "seed": run.seed}
-        words |= {"project": str(run.folder.parent.resolve()), "name": run.name, "exist_ok": True}
+        model, arguments = validation.open_model(run.model_file), {"plots": False, **plan.arguments}
+        arguments |= {"data": absolute(plan.data), "seed": run.seed}
+        arguments |= {"project": str(run.folder.parent.resolve()), "name": run.name, "exist_ok": True}
     _open_session(run)
-    progress = _Progress(plan, run)
+    progress = _ProgressNotes(plan, run)
     with loading.watched() as loaded:
-        if "resume" not in words:  # by then the model has its weights
-            model.add_callback("on_train_start", lambda _: write(run.folder / "transfer.json", Transfer(loaded())))
+        if "resume" not in arguments:  # by then the model has its weights
+            path = run.folder / "transfer.json"
+            model.add_callback("on_train_start", lambda _: write(path, Transfer(loaded())))
         model.add_callback("on_pretrain_routine_start", seed_pairing.reseed)
         group = tracker_names.project_name(plan.folder.name)
         model.add_callback("on_pretrain_routine_start", lambda trainer: tracker_project.name_project(trainer, group))
@@ -76,13 +77,13 @@ def train(plan: Plan, run: Run) -> None:
         model.add_callback("on_train_epoch_end", lambda _: keep_previous(run))
         model.add_callback("on_fit_epoch_end", lambda trainer: keep_best(run, trainer))
         model.add_callback("on_fit_epoch_end", lambda _: _close_session(run, time.time()))
-        model.train(**words)
+        model.train(**arguments)
     _close_session(run, time.time())
-    _remove_spares(run)
+    _remove_copies(run)
 
 
 def best_checkpoint(run: Run) -> Path:
-    """Return the checkpoint whose epoch was chosen.
+    """Return the checkpoint of the chosen epoch.
 
     Raises:
         UserError: If the training left none.
@@ -95,18 +96,16 @@ def best_checkpoint(run: Run) -> Path:
 
 
 def find_checkpoint(run: Run) -> tuple[Path, Stopped | None]:
-    """Return the checkpoint to go on from, and where it stands (None: there is none).
+    """Return the checkpoint to resume from and where it stands; None if there is no readable checkpoint.
 
-    That is the one with the most epochs that can be read. A process that was killed while it wrote ``last.pt`` has
-    left a part of it: Ultralytics overwrites it in place; ``previous.pt`` is the one before, see
-    :func:`keep_previous`.
+    It is the readable one with the most epochs. Ultralytics overwrites ``last.pt`` in place, so a process that was
+    killed meanwhile has left a part of it; ``previous.pt`` is the one before, see :func:`keep_previous`.
     """
-    from ..integration.queries import validation
+    from ..integration.queries import validation  # start-up time
 
-    weights = run.folder / "weights"
-    last = weights / "last.pt"
+    last = run.folder / "weights" / "last.pt"
     found: tuple[Path, Stopped | None] = (last, validation.read_stop(last))
-    for path in (_previous(run), weights / "best.pt") if found[1] is None else ():
+    for path in (_previous(run), last.with_name("best.pt")) if found[1] is None else ():
         stopped = validation.read_stop(path)
         if stopped is not None and (found[1] is None or stopped.epoch > found[1].epoch):
             found = (path, stopped)
@@ -121,55 +120,52 @@ def keep_previous(run: Run) -> None:
 
 
 def keep_best(run: Run, trainer: Any) -> None:
-    """Keep a copy of ``best.pt`` after the last epoch: Ultralytics then writes it once more in place, stripped."""
+    """Copy ``best.pt`` after the last epoch: Ultralytics then strips it in place."""
     best = run.folder / "weights" / "best.pt"
-    if (trainer.stop or trainer.epoch + 1 >= trainer.epochs) and best.is_file() and not _spare(run).is_file():
-        part = best.with_name(".best.part")
-        shutil.copyfile(best, part)
-        part.replace(_spare(run))
+    if (trainer.stop or trainer.epoch + 1 >= trainer.epochs) and best.is_file() and not _copy(run).is_file():
+        write_bytes(_copy(run), best.read_bytes())
 
 
-def mend_best(run: Run, checkpoint: Path, stopped: Stopped) -> None:
-    """Put ``best.pt`` right where the process was killed before or while it was written.
+def repair_best(run: Run, checkpoint: Path, stopped: Stopped) -> None:
+    """Repair ``best.pt`` if the process was killed before or while it was written.
 
     Ultralytics writes ``last.pt`` first and, after the best epoch, the same into ``best.pt``. A process killed in
-    between has left none, a part of it, or that of an epoch before, and a resumed training would not write it again.
+    between has left no ``best.pt``, a part of it, or that of an earlier epoch, and a resumed training would not write
+    it again.
 
     Args:
         run: The run.
-        checkpoint: What :func:`find_checkpoint` returned.
-        stopped: Likewise.
+        checkpoint: As :func:`find_checkpoint` returned it.
+        stopped: As :func:`find_checkpoint` returned it.
     """
-    from ..integration.queries import validation
+    from ..integration.queries import validation  # start-up time
 
     best = run.folder / "weights" / "best.pt"
     if best == checkpoint:
         return
     found = validation.read_stop(best)
-    behind = found is not None and not stopped.finished and None not in (found.fitness, stopped.fitness)
-    if found is not None and not (behind and (found.fitness or 0.0) < (stopped.fitness or 0.0)):
+    comparable = found is not None and not stopped.finished and None not in (found.fitness, stopped.fitness)
+    if found is not None and not (comparable and (found.fitness or 0.0) < (stopped.fitness or 0.0)):
         return
-    source = _spare(run) if stopped.finished and _spare(run).is_file() else checkpoint
-    part = best.with_name(".best.part")
-    shutil.copyfile(source, part)
-    part.replace(best)
+    source = _copy(run) if stopped.finished and _copy(run).is_file() else checkpoint
+    write_bytes(best, source.read_bytes())
 
 
 def _previous(run: Run) -> Path:
     return run.folder / "weights" / "previous.pt"
 
 
-def _spare(run: Run) -> Path:
+def _copy(run: Run) -> Path:
     return run.folder / "weights" / "best_copy.pt"
 
 
-def _remove_spares(run: Run) -> None:
-    for path in (_previous(run), _spare(run)):
+def _remove_copies(run: Run) -> None:
+    for path in (_previous(run), _copy(run)):
         path.unlink(missing_ok=True)
 
 
-class _Progress:
-    """Notes how far the training is, for the process that shows it."""
+class _ProgressNotes:
+    """Writes ``progress.json`` for the process that shows the progress."""
 
     def __init__(self, plan: Plan, run: Run) -> None:
         self.plan = plan
@@ -182,7 +178,7 @@ class _Progress:
 
     def batch(self, trainer: Any) -> None:
         self.done += 1
-        if time.monotonic() - self.noted >= HINT:
+        if time.monotonic() - self.noted >= NOTE_SECONDS:
             self.note("training", int(trainer.epoch), self.done, len(trainer.train_loader))
 
     def epoch(self, trainer: Any) -> None:
@@ -200,7 +196,7 @@ def read_sessions(run: Run) -> tuple[Session, ...]:
 
 
 def peak_memory(sessions: Sequence[Session]) -> PeakMemory:
-    """Return the most memory that any of the sessions held, as :func:`environment.peak_memory` counts it."""
+    """Return the most memory of any session, as :func:`environment.peak_memory` measures it."""
     peaks = [session.peak_memory for session in sessions if session.peak_memory]
     return PeakMemory(
         max((peak.resident_bytes for peak in peaks if peak.resident_bytes is not None), default=None),
@@ -209,10 +205,10 @@ def peak_memory(sessions: Sequence[Session]) -> PeakMemory:
 
 
 def epoch_seconds(epochs: list[Epoch]) -> float | None:
-    """Return the median duration of an epoch with its validation, in seconds, from the rows of ``results.csv``.
+    """Return the median duration of an epoch with its validation in seconds, from the rows of ``results.csv``.
 
-    ``time`` there counts from the start of a session, so that it falls where the training was resumed. The first
-    epoch of a session is left out: it includes the start.
+    The ``time`` of a row counts from the start of its session, so it decreases where the training was resumed. The
+    first epoch of a session includes the start and is left out.
     """
     times = [row.get("time") for row in epochs]
     steps = [
@@ -235,7 +231,7 @@ def _open_session(run: Run) -> None:
 
 
 def _close_session(run: Run, now: float | None = None) -> None:
-    """Note the present end of the last session; without ``now``, close one that was cut off, at its last note."""
+    """Note ``now`` as the end of the last session; without ``now``, close a session that was cut off."""
     *earlier, last = read_sessions(run) or [None]
     if last is None or not last.open:
         return
@@ -247,6 +243,6 @@ def _close_session(run: Run, now: float | None = None) -> None:
 
 
 def absolute(data: str) -> str:
-    """Return a data set's path for the checkpoint, which may be resumed from another working directory."""
+    """Return a data YAML's absolute path: the training may resume from another working folder."""
     path = Path(data)
     return str(path.resolve()) if path.is_file() else data

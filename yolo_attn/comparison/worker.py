@@ -1,10 +1,10 @@
-"""The child process of a comparison: trains and validates one run, and writes its record.
+"""The child process that trains and validates one run, and writes its record.
 
     python -m yolo_attn.comparison.worker FOLDER RUN     train, validate, write RUN/record.json
     python -m yolo_attn.comparison.worker FOLDER         check that the data and every model can be used
 
-Exit status 0: done. 2: the user's mistake, one line in ``error.json``, no traceback. 1: anything else, its traceback
-on stderr and its last line in ``error.json``. 130: interrupted.
+Exit status 0: done. 2: invalid input; ``error.json`` has the message. 1: a fault; the traceback is on stderr and its
+last line in ``error.json``. 130: interrupted.
 """
 
 from __future__ import annotations
@@ -30,37 +30,38 @@ from ..experiment.ground_truth_file import GroundTruth, TruthInfo
 from ..experiment.plan import Plan, Run
 from ..experiment.records import EvaluatedData, Metrics, Record, RunError, Transfer
 from ..experiment.storage import json_values, read, write
+from ..integration import install
 from ..integration.strict_mode import strict
 from ..metrics import columns, compute_metrics
 from . import training
 
-PATIENCE = 5.0  # seconds that a run's folder may still be held by a process that is ending
-# Arguments that say where on this machine a run lay, not what it was.
+PATIENCE = 5.0  # seconds that an ending process may still hold a run's folder
+# Arguments with paths of this machine.
 PLACES = ("project", "name", "save_dir", "exist_ok", "resume")
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run the worker with ``[folder, run]`` or ``[folder]``; returns the exit status."""
-    words = sys.argv[1:] if argv is None else argv
+    """Run the worker with ``[folder, run]`` or ``[folder]``; return the exit status."""
+    given = sys.argv[1:] if argv is None else argv
     end_with_parent()
-    plan = Plan.load(words[0])
-    run = plan.run(words[1]) if len(words) > 1 else None
+    plan = Plan.load(given[0])
+    run = plan.run(given[1]) if len(given) > 1 else None
     report = run.error if run else plan.folder / "error.json"
     report.unlink(missing_ok=True)
     try:
-        announce_layers()
+        install()
         limit_threads()
         if run is None:
             check(plan)
         else:
-            with alone(run), bad_data_refused():
+            with alone(run), strict():
                 perform(plan, run)
     except KeyboardInterrupt:
         return 130
     except Exception as error:
         mistake = disk_full(error, plan.folder) or user_error_in(error)
         if mistake is not None:
-            write_mistake(report, mistake)
+            write_user_error(report, mistake)
             return 2
         first = (str(error).strip().splitlines() or [""])[0]
         write(report, RunError(f"{type(error).__name__}: {first}".rstrip(": ")))
@@ -69,9 +70,9 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def end_with_parent() -> None:
-    """End this process soon after the one that started it, however that ended: nobody would know of its run."""
+    """End this process soon after the process that started it: without that one, nobody waits for the run."""
     parent = os.environ.get("YOLO_ATTN_PARENT")
-    if parent is None or sys.platform == "win32":  # a virtual environment's python.exe stands between the two there
+    if parent is None or sys.platform == "win32":  # there, a virtual environment's python.exe stands between the two
         return
 
     def watch() -> None:
@@ -82,11 +83,8 @@ def end_with_parent() -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
-def write_mistake(path: Path, error: UserError) -> None:
-    """Leave a user's mistake where the parent finds it: its words, and which class of ``errors`` it is.
-
-    On a full disk even that may fail; the words then stand in the log.
-    """
+def write_user_error(path: Path, error: UserError) -> None:
+    """Write the message and class of ``error`` for the parent process; on a full disk, print the message instead."""
     kind = next(cls.__name__ for cls in type(error).__mro__ if cls.__module__ == UserError.__module__)
     try:
         write(path, RunError(" ".join(str(error).split()), kind))
@@ -96,60 +94,48 @@ def write_mistake(path: Path, error: UserError) -> None:
             raise
 
 
-def announce_layers() -> None:
-    """Make this package's layers known to Ultralytics in this process."""
-    import yolo_attn
-
-    yolo_attn.install()
-
-
 def limit_threads() -> None:
-    """Compute with no more threads than this run's share of the machine, where several run at once."""
-    from ..integration.queries import thread_limit
+    """Compute with at most this run's share of the threads, if several runs share the machine."""
+    from ..integration.queries import thread_limit  # start-up time
 
     thread_limit.limit()
 
 
-def bad_data_refused() -> contextlib.AbstractContextManager[None]:
-    """Refuse images and labels that Ultralytics would leave out, for the baseline as for the variants."""
-    return strict()
-
-
 def check(plan: Plan) -> None:
-    """Refuse what would fail only after hours: a misspelt word, missing or changed data, a model that is not there.
+    """Check what would fail only after hours: misspelt arguments, missing or changed data, missing models.
 
     Raises:
-        UserError: The first thing that is wrong.
+        UserError: The first error found.
     """
-    from ..integration.queries import seed_pairing, validation
+    from ..integration.queries import seed_pairing, validation  # start-up time
 
     validation.check_training_arguments(plan.arguments)
     data = validation.check_data(plan.data)
     if plan.split != "auto" and not data.get(plan.split):
-        raise UserError(f"data {plan.data} has no split {plan.split}; use split=auto or another")
+        raise UserError(f"data {plan.data} has no split {plan.split}; use split=auto or another split")
     check_unchanged(plan, data)
     write(plan.folder / "pairing.json", Pairing(seed_pairing.seeds_reach_workers(), seed_pairing.describe()))
-    for entry in plan.planned_models:
+    for model in plan.planned_models:
         try:
-            validation.open_model(entry.file)
+            validation.open_model(model.file)
         except UserError:
             raise
-        except Exception as error:  # a fault of the layer: its own run shows it in full, the others go on
-            why = f"{type(error).__name__}: {error}"
-            sys.stderr.write(f"{entry.file} cannot be built ({why}); its run will say more\n")
+        except Exception as error:  # a fault of the layer: its own run shows the traceback, the others continue
+            reason = f"{type(error).__name__}: {error}"
+            sys.stderr.write(f"{model.file} cannot be built ({reason}); the log of its run has the traceback\n")
 
 
 def check_unchanged(plan: Plan, data: dict[str, Any]) -> str:
-    """Return the digest of the data set, and refuse one that has changed since the comparison began.
+    """Return the digest of the data set after checking that it has not changed since the experiment began.
 
     Args:
-        plan: Its ``data.json`` holds the fingerprint of the beginning, and is written if there is none.
+        plan: The experiment; its ``data.json`` is written if there is none.
         data: The data YAML's content with absolute paths.
 
     Raises:
         DataError: If images or labels have changed; names the splits.
     """
-    from ..integration.queries import data_fingerprint
+    from ..integration.queries import data_fingerprint  # start-up time
 
     now = msgspec.convert(data_fingerprint.fingerprint(data), DataFingerprint)
     before = read(plan.folder / "data.json", DataFingerprint)
@@ -157,18 +143,18 @@ def check_unchanged(plan: Plan, data: dict[str, Any]) -> str:
         write(plan.folder / "data.json", now)
     elif before.digest != now.digest:
         raise DataError(
-            f"the data set {plan.data} has changed since the comparison in {plan.folder} began: "
-            f"{'; '.join(before.changes(now))}. Put it back, or use another folder="
+            f"the data set {plan.data} has changed since the experiment in {plan.folder} began: "
+            f"{'; '.join(before.changes(now))}. Restore it, or use another folder="
         )
     return now.digest
 
 
 @contextlib.contextmanager
 def alone(run: Run) -> Iterator[None]:
-    """Hold the run's folder against another process that trains the same run, as a second command would.
+    """Lock the run's folder against another process that trains the same run, such as a second command.
 
     Raises:
-        UserError: If one does.
+        UserError: If another process holds it.
     """
     run.folder.mkdir(parents=True, exist_ok=True)
     with (run.folder / ".lock").open("a+") as file:
@@ -178,7 +164,7 @@ def alone(run: Run) -> Iterator[None]:
             end = time.monotonic() + PATIENCE
             while True:
                 try:
-                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # ends with the process, however it ends
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # the system unlocks it when the process ends
                     break
                 except OSError:
                     if time.monotonic() > end:
@@ -193,8 +179,8 @@ def alone(run: Run) -> Iterator[None]:
 
 
 def perform(plan: Plan, run: Run) -> None:
-    """Train ``run`` (from where it stopped), validate its best checkpoint and write its record."""
-    from ..integration.queries import validation
+    """Train ``run`` (or resume its training), validate its best checkpoint and write its record."""
+    from ..integration.queries import validation  # start-up time
 
     validation.check_training_arguments(plan.arguments)
     digest = check_unchanged(plan, validation.check_data(plan.data))
@@ -204,11 +190,8 @@ def perform(plan: Plan, run: Run) -> None:
     data = training.absolute(plan.data)
     result = validation.evaluate(checkpoint, data, plan.arguments, plan.split, run.folder / "validation")
     predictions = columns(result.predictions)
-    truth = ground_truth_file.keep(
-        plan,
-        run.name,
-        GroundTruth(TruthInfo(result.split, result.image_folder, result.annotation_file), **result.truth),
-    )
+    info = TruthInfo(result.split, result.image_folder, result.annotation_file)
+    truth = ground_truth_file.keep(plan, run.name, GroundTruth(info, **result.truth))
     sessions = training.read_sessions(run)
     epochs = read_epochs(run.folder / "results.csv")
     transfer = read(run.folder / "transfer.json", Transfer)
@@ -252,17 +235,16 @@ def perform(plan: Plan, run: Run) -> None:
 
 
 def best_epoch(epochs: list[Epoch]) -> int | None:
-    """Return the number of the epoch with the highest mAP50-95 on val, of equal ones the last, as ``best.pt`` has it.
+    """Return the epoch with the highest mAP50-95 on val; of equal ones the last, whose weights ``best.pt`` has.
 
-    Early versions of Ultralytics choose by nine parts of mAP50-95 and one of mAP50.
+    Early versions of Ultralytics choose by nine parts of mAP50-95 and one part of mAP50.
     """
-    key = "metrics/mAP50-95(B)"
-    rated = [row for row in epochs if row.get(key) is not None]
-    return int(max(reversed(rated), key=lambda row: row[key])["epoch"]) if rated else None  # type: ignore[arg-type,return-value]
+    rated = [(value, row["epoch"]) for row in epochs if (value := row.get("metrics/mAP50-95(B)")) is not None]
+    return int(max(rated)[1] or 0) if rated else None
 
 
 def _arguments(plan: Plan, run: Run) -> dict[str, Any]:
-    """Return the arguments of the training as Ultralytics filled them in, without this machine's paths."""
+    """Return the arguments of the training as Ultralytics completed them, without paths of this machine."""
     import yaml
 
     path = run.folder / "args.yaml"

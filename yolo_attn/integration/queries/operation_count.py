@@ -1,22 +1,23 @@
-"""How many operations a forward pass takes, counted operator by operator as it runs, by torch's ``FlopCounterMode``.
+"""Count the operations of a forward pass, operator by operator, with PyTorch's ``FlopCounterMode``.
 
-An addition or multiplication is one operation, so a multiply-add is two. Counted are
+An addition or a multiplication is one operation, so a multiply-add is two. These are counted:
 
-- convolutions and transposed convolutions, without bias;
+- convolutions and transposed convolutions, without bias
 - matrix products, however they are written (``Linear``, ``matmul``, ``@``, ``einsum``, ``bmm``,
-  ``MultiheadAttention``);
-- ``scaled_dot_product_attention``: both products, ``2 L S (d + e)`` for each head with L queries of d channels and S
-  keys with values of e, whichever kernel runs and whatever the mask leaves out;
-- sampling between cells (``grid_sample`` and ``interpolate``): two for each neighbour of each output value;
-- Fourier transforms: ``5 n log2 n`` of n complex, half of that of n real values.
+  ``MultiheadAttention``)
+- both products of ``scaled_dot_product_attention``: ``2 L S (d + e)`` for each head with L queries of d channels and S
+  keys with values of e channels, for every kernel and mask
+- sampling between cells (``grid_sample`` and ``interpolate``): two for each neighbour of each output value
+- Fourier transforms: ``5 n log2 n`` for n complex values, half of that for n real values
 
-Not counted are norms, activations, softmax, pooling, sums, products element by element, as of a map with its gate, and
-what moves data only. Ultralytics prints thop's figure, which depends on its version: all count batch norms, and those
-before ultralytics-thop 2.2 leave out what a ``forward`` does by itself, as the products of most attention layers.
+These are not counted: norms, activations, softmax, pooling, sums, element-wise products, and operators that only move
+data. Ultralytics prints the count of thop, which depends on its version: all versions count batch norms, and those
+before ultralytics-thop 2.2 leave out what a ``forward`` computes itself, such as the products of attention layers.
 """
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -24,9 +25,12 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode
 
 Shape = Sequence[int]
+
+IMGSZ = 640  # pixels; the image size for which every YOLO table gives operations
 
 ATTENTION = (
     "_scaled_dot_product_flash_attention",
@@ -47,8 +51,33 @@ NEIGHBOURS = {
 }
 
 
+def model_gflops(model: nn.Module, imgsz: int = IMGSZ) -> float:
+    """Return the operations of one image in billions for a model as it is deployed: fused, in eval mode, with its head.
+
+    The model is not changed, and nothing is computed where PyTorch can derive the shapes.
+
+    Args:
+        model: A detection model of Ultralytics.
+        imgsz: Height and width of the image in pixels.
+    """
+    deployed = fused(copy.deepcopy(model).cpu())  # a GPU's kernels may fill up channels
+    image = torch.zeros(1, next(deployed.parameters()).shape[1], imgsz, imgsz)
+    try:
+        with FakeTensorMode(allow_non_fake_inputs=True):
+            return operations(deployed, image) / 1e9
+    except Exception:  # an operator whose shapes depend on values
+        return operations(deployed, image) / 1e9
+
+
+def fused(model: nn.Module) -> nn.Module:
+    """Return ``model`` as it is deployed: float32, eval mode, batch norms merged into convolutions; changes it."""
+    ready: Any = model.float().eval()
+    with torch.no_grad():  # up to Ultralytics 8.3 the merged weights would keep a graph
+        return ready.fuse(verbose=False) if hasattr(ready, "fuse") else ready
+
+
 def operations(model: nn.Module, *inputs: Any) -> int:
-    """Return the number of operations of ``model(*inputs)``; see the module's head for what is counted."""
+    """Return the number of operations of ``model(*inputs)``; the module's docstring says what is counted."""
     counter = FlopCounterMode(display=False, custom_mapping=_formulas())
     with torch.no_grad(), _frozen(model), _unfused_attention(), counter:
         model(*inputs)
@@ -57,7 +86,7 @@ def operations(model: nn.Module, *inputs: Any) -> int:
 
 @contextmanager
 def _frozen(model: nn.Module) -> Iterator[None]:
-    """Have no parameter need a gradient: the counter fails on a module that returns a view of one that does."""
+    """Turn gradients off for all parameters: the counter fails on a module that returns a view of one with gradients."""
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad and parameter.is_leaf]
     try:
         for parameter in trained:
@@ -70,7 +99,7 @@ def _frozen(model: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def _unfused_attention() -> Iterator[None]:
-    """Have ``nn.MultiheadAttention`` run its products one by one; in eval mode it is one operator without a formula."""
+    """Run the products of ``nn.MultiheadAttention`` one by one; in eval mode it is one operator without a formula."""
     before = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
     try:
@@ -80,7 +109,7 @@ def _unfused_attention() -> Iterator[None]:
 
 
 def _formulas() -> dict[Any, Callable[..., int]]:
-    """Return the count by operator, of those that this torch has; they are called with shapes in place of tensors."""
+    """Return the counting function of each operator that this PyTorch has; they get shapes in place of tensors."""
     wanted: dict[str, Callable[..., int]] = {
         "mv": lambda a, b, **_: 2 * math.prod(a),
         "dot": lambda a, b, **_: 2 * math.prod(a),
@@ -98,7 +127,7 @@ def _formulas() -> dict[Any, Callable[..., int]]:
 
 
 def _attention(q: Shape, k: Shape, v: Shape, *_: Any, **__: Any) -> int:
-    """Count by the queries' heads, of which several may share a key's."""
+    """Count by the heads of the queries; several may share a head of the keys."""
     return 2 * math.prod(q[:-1]) * k[-2] * (q[-1] + v[-1])
 
 
@@ -110,5 +139,5 @@ def _sampling(neighbours: int) -> Callable[..., int]:
 
 
 def _fft(x: Shape, dims: Sequence[int]) -> int:
-    """Count the transforms of ``x``, real or complex values before or after, over ``dims``."""
+    """Count the transforms of ``x`` over ``dims``."""
     return round(5 * math.prod(x) * math.log2(math.prod(x[dim] for dim in dims)))
