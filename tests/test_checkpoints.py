@@ -71,11 +71,8 @@ LOAD = f"""
 LOADED = "EMA yolo_attn.blocks.ema\nGSoP yolo_attn.blocks.gsop\nPMFS yolo_attn.blocks.pmfs\n"
 
 
-def test_reloaded_in_a_fresh_process(saved):
-    assert run(LOAD, saved) == LOADED
-
-
-def test_restricted_loading(saved):
+def test_restricted_loading_in_a_fresh_process(saved):
+    """Loading without the restriction: ``test_yolo_workflow.py``."""
     assert run(LOAD, saved, ULTRALYTICS_SAFE_LOAD="1") == LOADED
     error = run(LOAD, saved, fails=True, ULTRALYTICS_SAFE_LOAD="1", YOLO_ATTN_AUTOLOAD="0")
     assert "references types outside the supported Ultralytics checkpoint format" in error

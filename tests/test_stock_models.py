@@ -6,8 +6,6 @@ import io
 import logging
 import re
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -17,6 +15,7 @@ from ultralytics import YOLO
 from ultralytics.utils import LOGGER
 
 import yolo_attn
+from yolo_attn.cli.main import main
 from yolo_attn.errors import UserError
 from yolo_attn.integration.strict_mode import strict
 
@@ -178,10 +177,7 @@ def test_aligned_where_asked_for(place, monkeypatch):
             YOLO(f"yolo11n-{name}.yaml")
 
 
-def test_the_command_line_is_strict(place):
-    done = subprocess.run(
-        [sys.executable, "-m", "yolo_attn", "info", "model=yolo11n-unknown.yaml"],
-        cwd=place, capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert done.returncode == 2
-    assert re.search(r"layer 0 \(Cnov\): .*'Conv'", done.stderr)
+def test_the_command_line_is_strict(place, monkeypatch, capsys):
+    monkeypatch.chdir(place)
+    assert main(["info", "model=yolo11n-unknown.yaml"]) == 2
+    assert re.search(r"layer 0 \(Cnov\): .*'Conv'", capsys.readouterr().err)

@@ -1,8 +1,5 @@
 """``yolo-attn transfer``: an ordinary checkpoint that knows what in it is new; mistakes: one line, nothing written."""
 
-import subprocess
-import sys
-
 import pytest
 import torch
 from hand_made import inserted, shipped, write
@@ -73,16 +70,9 @@ def test_the_checkpoint(inside, capsys):
 
 def test_it_is_an_ordinary_checkpoint(inside):
     assert main(["transfer", "yolo11n.pt", "yolo11n-gsop.yaml", "--output", "gsop.pt"]) == 0
-    code = """
-import torch
-from ultralytics import YOLO
-model = YOLO("gsop.pt")
-print(type(model.model.model[11]).__name__, model.names[1])
-print(len(model.predict(torch.rand(1, 3, 64, 64), verbose=False)))
-"""
-    done = subprocess.run([sys.executable, "-W", "ignore", "-c", code], cwd=inside, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines()[-2:] == ["GSoP dog", "1"]
+    model = YOLO("gsop.pt")
+    assert (type(model.model.model[11]).__name__, model.names[1]) == ("GSoP", "dog")
+    assert len(model.predict(torch.rand(1, 3, 64, 64), verbose=False)) == 1
 
 
 @pytest.mark.slow
