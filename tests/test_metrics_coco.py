@@ -186,19 +186,5 @@ def test_classes_of_one_name_are_kept_apart():
 def test_predictions_of_unknown_images_are_refused():
     truth = boxes_to_coco([(1, "a.jpg", 99, 99)], [(1, 0, [5, 5, 50, 50])], ["x"])
     for function in (compute_metrics, compute_class_metrics):
-        with pytest.raises(DataError, match="1 image .*image 7"):
+        with pytest.raises(DataError, match=r"1 image .*image 7"):
             function(truth, [{"image_id": 7, "category_id": 0, "bbox": [0, 0, 1, 1], "score": 1.0}])
-
-
-def test_metrics_need_neither_torch_nor_ultralytics():
-    import subprocess
-    import sys
-
-    code = (
-        "import sys; sys.modules['torch'] = sys.modules['ultralytics'] = None\n"
-        "from yolo_attn.metrics import boxes_to_coco, compute_metrics, error_kinds\n"
-        "truth = boxes_to_coco([(1, 'a.jpg', 9, 9)], [(1, 0, [1, 1, 5, 5])], ['x'])\n"
-        "found = [{'image_id': 1, 'category_id': 0, 'bbox': [1, 1, 5, 5], 'score': 0.5}]\n"
-        "assert compute_metrics(truth, found)['AP50'] > 0.99 < error_kinds(truth, found).ap50\n"
-    )
-    subprocess.run([sys.executable, "-c", code], check=True)

@@ -11,6 +11,8 @@ from scenes import random_scene
 from yolo_attn.errors import DataError
 from yolo_attn.metrics import KINDS, boxes_to_coco, columns, compute_metrics, error_kinds
 
+pytestmark = pytest.mark.fast
+
 OBJECT = [100.0, 100.0, 100.0, 100.0]
 
 
@@ -163,5 +165,5 @@ def test_real_ground_truth_found_exactly_has_no_errors(shared):
 
 def test_predictions_of_unknown_images_are_refused():
     truth = boxes_to_coco([(1, "a.jpg", 99, 99)], [(1, 0, OBJECT)], ["x"])
-    with pytest.raises(DataError, match="1 image .*image 7"):
+    with pytest.raises(DataError, match=r"1 image .*image 7"):
         error_kinds(truth, [{"image_id": 7, "category_id": 0, "bbox": [0, 0, 1, 1], "score": 1.0}])

@@ -288,7 +288,7 @@ def test_the_forest_stands_alone(hostile):
 
 
 def test_many_variants_and_classes_stay_readable(tmp_path):
-    truth = made_up_experiment.truth(40, [f"class {i}" for i in range(80)])
+    truth = made_up_experiment.truth(20, [f"class {i}" for i in range(24)])
     plan = made_up_experiment.write(
         tmp_path / "e", models=[f"variant-{i}.yaml" for i in range(10)], seeds=(0,), controls=(), found=truth
     )

@@ -210,7 +210,7 @@ def test_input_is_not_changed():
 def test_bad_input():
     truth, predictions = random_scene(11)
     found = columns(predictions)
-    with pytest.raises(DataError, match="1 image .*image 99"):
+    with pytest.raises(DataError, match=r"1 image .*image 99"):
         ours(truth, {**found, "image_id": [99, *found["image_id"][1:]]})
     with pytest.raises(DataError, match="image_id 1,"):
         ours(truth, {**found, "image_id": [1]})
@@ -219,10 +219,10 @@ def test_bad_input():
     with pytest.raises(DataError, match="no images"):
         ours({**truth, "images": [], "annotations": []}, [])
     lost = [{**truth["annotations"][0], "image_id": 98}, *truth["annotations"][1:]]
-    with pytest.raises(DataError, match="annotation 1 .*image 98"):
+    with pytest.raises(DataError, match=r"annotation 1 .*image 98"):
         ours({**truth, "annotations": lost}, predictions)
     lost = [{**truth["annotations"][0], "category_id": 55}, *truth["annotations"][1:]]
-    with pytest.raises(DataError, match="annotation 1 .*category 55"):
+    with pytest.raises(DataError, match=r"annotation 1 .*category 55"):
         ours({**truth, "annotations": lost}, predictions)
 
 
