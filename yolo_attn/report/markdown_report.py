@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import re
 from collections.abc import Sequence
 
@@ -48,5 +49,4 @@ def _row(cells: Sequence[str], *, italic: bool = False) -> str:
 
 def escape(value: str) -> str:
     """Return text on one line that shows as it is, without markup or HTML."""
-    plain = SPECIAL.sub(r"\\\1", clean(value))
-    return plain.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return html.escape(SPECIAL.sub(r"\\\1", clean(value)), quote=False)

@@ -16,7 +16,7 @@ from .charts.forest_plot import forest
 from .csv_tables import by_seed_csv, summary_csv
 from .html_page import FOREST_METRICS, WIDE, page
 from .markdown_report import markdown
-from .summary import summarise
+from .results_computation import compute_results
 from .terminal_report import print_report
 
 FILES = ("results.json", "results.csv", "results_by_seed.csv", "results.md", "forest.svg", "report.html")
@@ -46,7 +46,7 @@ def make_report(
     console = console or Console()
     experiment = collect(folder, failed)
     with console.status("") as status:
-        results = summarise(experiment, lambda line: status.update(f"Report: {line}"))
+        results = compute_results(experiment, lambda line: status.update(f"Report: {line}"))
         status.update("Report: charts and page")
         compared = [model for model in results.models if model.change("AP")]
         texts = {

@@ -35,7 +35,7 @@ Progress = Callable[[str], None]
 Values = dict[str, dict[int, float | None]]  # by metric and seed
 
 
-def summarise(experiment: Experiment, progress: Progress | None = None) -> Results:
+def compute_results(experiment: Experiment, progress: Progress | None = None) -> Results:
     """Compute metrics, differences, verdicts and costs of the models.
 
     A seed counts for a variant if both its run and the baseline's are finished. The variant's metrics and differences
