@@ -1,50 +1,57 @@
-"""Train, validate and compare detectors with attention layers.
+"""Train and compare YOLO11n and its EMA attention variant on the embedded digits.
 
-    python train_detect.py             the main job: YOLO11n and its EMA attention variant on the embedded digits
-    python train_detect.py --quick     the same in three minutes, with less data and fewer epochs
-    python train_detect.py models=yolo11n-gsop.yaml epochs=60      the main job with other words
-    python train_detect.py train model=yolo11n-ema.yaml data=...   any command of yolo-attn
+    python train_detect.py                     both models, one seed, on a CPU
+    python train_detect.py --quick             less data and fewer epochs
+    python train_detect.py seeds=0-4 epochs=60
+                                               other arguments of `compare`
+    python train_detect.py train model=yolo11n-ema.yaml data=digits.yaml
+                                               any command of `yolo-attn`
 
-The main job stops and goes on: run it again after an interruption.
+The recipe is at the top of this file; command-line values take precedence.
+If interrupted, rerun the command to resume. All arguments:
+    python train_detect.py compare --help
 """
 
 import os
 import sys
 from collections.abc import Sequence
 
-from yolo_attn.cli.main import guarded, main
+from yolo_attn.cli.main import call_of, guarded, main
 
 RECIPE = {
     "base": "yolo11n.yaml",  # from scratch: there is nothing to download
     "models": "yolo11n-ema.yaml",
-    "data": "digits.yaml",  # 800 training images, made from scikit-learn's handwritten digits on first use
+    "data": "digits.yaml",  # 800 training images of handwritten digits, generated on first use
     "imgsz": 128,  # the images' size; 1/25 of the work of 640
     "epochs": 25,  # about 13 minutes for both models on two cores
     "batch": 16,
     "optimizer": "AdamW",  # named, so that Ultralytics does not choose by the number of iterations
     "lr0": 0.002,
     "fliplr": 0.0,  # a mirrored 2 is not a 2
-    "seeds": "0",  # one, to be done soon: no verdict; seeds=0-4 for one
-    "workers": 1,  # one process reads ahead, the other core trains
+    "seeds": "0",  # one seed is fast but allows no verdict; seeds=0-4 does
+    "workers": 1,  # one process loads data while the other core trains
     "device": "cpu",  # the same job everywhere; device=0 for a GPU
 }
 QUICK = {**RECIPE, "epochs": 8, "fraction": 0.4}
 
 
-def main_job(words: Sequence[str]) -> int:
-    """Compare the recipe's models; ``words`` replace the recipe's, ``--quick`` chooses the short one."""
-    from yolo_attn.cli.compare import run
-
-    recipe = QUICK if "--quick" in words else RECIPE
+def main_job(given: Sequence[str]) -> int:
+    """Compare the models of the recipe, or of the quick recipe, with the arguments that were given instead."""
     os.environ.setdefault("YOLO_OFFLINE", "1")  # nothing is downloaded, so nothing needs to be looked for
-    return run([w for w in words if w != "--quick"], defaults=recipe)
+    recipe = QUICK if "--quick" in given else RECIPE
+    compare = call_of(["compare", *(argument for argument in given if argument != "--quick")])
+    return compare.func(*compare.args, **{**recipe, **compare.keywords})
+
+
+def run(given: Sequence[str]) -> int:
+    """Run the main job, or the command that is named; return the exit status."""
+    if given and given[0] in ("-h", "--help"):
+        print(__doc__)
+        return 0
+    if given and "=" not in given[0] and not given[0].startswith("-"):
+        return main(given)
+    return guarded(lambda: main_job(given))
 
 
 if __name__ == "__main__":
-    given = sys.argv[1:]
-    if given and given[0] in ("-h", "--help"):
-        print(__doc__)
-    elif given and "=" not in given[0] and not given[0].startswith("--"):
-        sys.exit(main(given))
-    else:
-        sys.exit(guarded(lambda: main_job(given)))
+    sys.exit(run(sys.argv[1:]))

@@ -11,11 +11,12 @@ import pytest
 from rich.console import Console
 from support import ROOT
 
-from yolo_attn.cli.compare import ENGINE_WORDS, OWN_WORDS
+from yolo_attn.cli.compare import EXPERIMENT_ARGUMENTS
 from yolo_attn.experiment import experiment_file
 from yolo_attn.experiment.plan import Plan, read_seeds
 from yolo_attn.experiment.results import Results
 from yolo_attn.experiment.storage import read
+from yolo_attn.integration.queries import ultralytics_arguments
 from yolo_attn.metrics import compute_metrics
 from yolo_attn.report import FILES, make_report
 
@@ -78,17 +79,11 @@ def test_the_predictions_kept_give_the_figures_kept():
 
 
 def test_the_experiment_file_is_the_plan():
-    words = experiment_file.read(FOLDER / "experiment.yaml", [*OWN_WORDS, *ENGINE_WORDS, *_train_words()])
+    words = experiment_file.read(FOLDER / "experiment.yaml", [*EXPERIMENT_ARGUMENTS, *ultralytics_arguments.read()])
     plan = Plan.load(FOLDER)
     assert (words["base"], tuple(words["models"]), words["data"]) == (plan.base, plan.models, plan.data)
     assert read_seeds(words["seeds"]) == plan.seeds
-    assert {key: value for key, value in words.items() if key not in OWN_WORDS} == plan.arguments
-
-
-def _train_words():
-    from yolo_attn.integration.queries import yolo_command
-
-    return yolo_command.words()
+    assert {key: value for key, value in words.items() if key not in EXPERIMENT_ARGUMENTS} == plan.arguments
 
 
 def test_nothing_of_the_machine_is_in_them():

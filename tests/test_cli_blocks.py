@@ -1,12 +1,19 @@
-"""``yolo-attn blocks``: the table, a layer's page, the Markdown."""
+"""``yolo-attn blocks``: the table, the page of a layer type, the Markdown."""
 
 import re
+import shlex
 
 import pytest
+import yaml
+from ultralytics import YOLO
 
+import yolo_attn
 from yolo_attn import docstrings
 from yolo_attn.cli import blocks, main
 from yolo_attn.integration.queries import layer_types
+
+pytestmark = pytest.mark.fast
+NAMES = sorted(layer_types.installed())
 
 
 class Sample:
@@ -32,57 +39,84 @@ class Sample:
 
 def test_sections_of_a_docstring():
     parts = docstrings.sections(Sample)
-    assert list(parts) == [
-        "",
-        "Args",
-        "Deviations from the paper",
-        "Deviations from the authors' code (someone/repository@abcdef)",
-        "Limits",
-    ]
+    code = "Deviations from the authors' code (someone/repository@abcdef)"
+    assert list(parts) == ["", "Args", "Deviations from the paper", code, "Limits"]
     assert "``yolo_attn.Other``" in parts[""]
     assert parts["Deviations from the paper"] == "none."
-    assert docstrings.points(parts["Deviations from the authors' code (someone/repository@abcdef)"]) == [
-        "One thing, continued.",
-        "Another.",
-    ]
+    assert docstrings.points(parts[code]) == ["One thing, continued.", "Another."]
     assert docstrings.points(parts["Limits"]) == ["those of ``a.b.Other``."]
     assert docstrings.arguments(Sample) == {"channels": "C.", "factor": "G, over two lines."}
 
 
-@pytest.mark.parametrize("columns", ["80", "200"])
-def test_every_layer_is_in_the_table_with_its_limits(capsys, monkeypatch, columns):
-    monkeypatch.setenv("COLUMNS", columns)
+def test_the_table_has_one_line_for_each_layer_type(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
     assert main(["blocks"]) == 0
-    table, limits = re.sub(r"[ \n]+", " ", capsys.readouterr().out).split(" Limits ")
-    for name, spec in layer_types.installed().items():
-        assert f" {name} {blocks.options(spec)[0]} {blocks.parameters(spec)[0]} {blocks.READS[spec.inputs]} " in table
-        assert all(option in table for option in blocks.options(spec))
-        for limit in docstrings.points(docstrings.sections(spec.cls)["Limits"]):
-            assert re.sub(r"\s+", " ", blocks.plain(limit)) in limits
-    assert "…" not in table
-    assert "authors, loop" in table
-    assert "arXiv:2305.13563" in table
+    _, *lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= 80
+    assert [line.split()[0] for line in lines[: len(NAMES)]] == NAMES
+    for name, line in zip(NAMES, lines[: len(NAMES)], strict=True):
+        spec = layer_types.installed()[name]
+        assert spec.summary in line
+        assert spec.paper.rpartition("/")[2] in line
+        made = {file.removesuffix(".yaml").partition("-")[2] for file in blocks.ready_made(name)}
+        assert all(line.split()[-1] == f"-{ending}" for ending in made)
+    assert len([file for name in NAMES for file in blocks.ready_made(name)]) == 21
 
 
-def test_the_page_of_one_layer(capsys, monkeypatch):
-    monkeypatch.setenv("COLUMNS", "200")
-    assert main(["blocks", "EMA"]) == 0
-    said = capsys.readouterr().out
-    for part in ("yolo_attn.blocks.ema.EMA", "factor: 32  G of the paper", "Deviations from the paper", "Limits"):
-        assert part in said
-    assert "GSoP" not in said
+@pytest.mark.parametrize("name", NAMES)
+def test_the_page_of_a_layer_type(name, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    assert main(["blocks", name]) == 0
+    page = capsys.readouterr().out
+    text = re.sub(r"\s+", " ", page)
+    spec = layer_types.installed()[name]
+    for option, parameter in spec.options().items():
+        assert f" {option} {parameter.annotation} ".replace(" | None", "") in text or len(str(parameter.annotation)) > 8
+        assert blocks.yaml_value(parameter.default) in text
+    assert blocks.example_row(spec) in text
+    assert f"docs/layers.md#{name.lower()}" in text
+    for limit in docstrings.points(docstrings.sections(spec.cls)["Limits"]):
+        assert re.sub(r"\s+", " ", blocks.plain(limit)) in text
+    other = next(n for n in NAMES if n not in text)
+    assert main(["blocks", name, other]) == 0
+    assert capsys.readouterr().out.startswith(page)
 
 
-@pytest.mark.parametrize(
-    ("word", "match"),
-    [
-        ("EMMA", r"^yolo-attn: unknown layer 'EMMA'\. Did you mean 'EMA'\? Layers: .*GSoP"),
-        ("--html", r"^yolo-attn: unknown layer '--html'\..*; --markdown for the pages of all$"),
-    ],
-)
-def test_unknown_words(capsys, word, match):
-    assert main(["blocks", word]) == 2
-    assert re.search(match, capsys.readouterr().err.strip())
+def test_the_place_command_of_each_layer_type_runs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in NAMES:
+        spec = layer_types.installed()[name]
+        command = shlex.split(blocks.place_command(spec).replace("\\\n", " "))
+        assert main([*command[1:], "--force"]) == 0
+        rows = yaml.safe_load((tmp_path / "yolo11-mine.yaml").read_text(encoding="utf-8"))
+        assert name in [row[2] for row in rows["backbone"] + rows["head"]]
+
+
+def test_example_rows_build(tmp_path):
+    """All in one model; a pyramid is read by the rows after it."""
+    yolo_attn.install()
+    rows = [[-1, 1, "Conv", [256 * 2**k, 3, 2]] for k in range(3) for _ in "ab"]
+    head = []
+    for name in sorted(NAMES, key=lambda n: layer_types.installed()[n].inputs == "pyramid"):
+        (row,) = yaml.safe_load(f"- {blocks.example_row(layer_types.installed()[name])}")
+        if isinstance(row[0], list):
+            row[0] = [1, 3, 5]
+        elif name == "PyramidLevel":
+            row[0] = 6 + next(k for k, r in enumerate(head) if r[2] == "AttentionFPN")
+        else:
+            row[0] = 1
+        head.append(row)
+    head.append([[1, 3, 5], 1, "Detect", ["nc"]])
+    file = tmp_path / "yolo11-all.yaml"
+    content = {"nc": 2, "scales": {"n": [0.5, 0.25, 1024]}, "backbone": rows, "head": head}
+    file.write_text(yaml.safe_dump(content), encoding="utf-8")
+    built = YOLO(str(tmp_path / "yolo11n-all.yaml")).model.model
+    assert sorted(layer_types.spec_of(type(m)).name for m in built if layer_types.spec_of(type(m))) == NAMES
+
+
+def test_an_unknown_layer_type(capsys):
+    assert main(["blocks", "EMMA"]) == 2
+    assert re.search(r"'EMMA'.*'EMA'.*GSoP", capsys.readouterr().err)
 
 
 def test_markdown_escapes_what_would_end_a_cell(capsys):

@@ -10,10 +10,8 @@ from ultralytics import YOLO
 
 import yolo_attn
 from yolo_attn import docstrings, registry
-from yolo_attn.cli import blocks, compare, main, words
-from yolo_attn.cli.main import COMMANDS as OWN_COMMANDS
-from yolo_attn.cli.main import PASSED_THROUGH
-from yolo_attn.experiment import experiment_file
+from yolo_attn.cli import blocks, main
+from yolo_attn.cli.main import call_of
 from yolo_attn.integration.queries import layer_types, yolo_command
 
 ROOT = Path(__file__).parents[1]
@@ -120,13 +118,7 @@ def test_the_projects_facts_agree():
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_the_arguments_of_every_command_are_known(command):
-    _, mode, *rest = shlex.split(command)
-    assert mode in (*OWN_COMMANDS, *PASSED_THROUGH)
-    known = [*compare.OWN_WORDS, *compare.ENGINE_WORDS, *yolo_command.words()]
-    if mode == "compare" and rest[0].endswith(".yaml"):
-        assert experiment_file.read(ROOT / rest.pop(0), known)
-    if mode in ("train", "val", "compare"):
-        words.parse(rest, known)
+    assert call_of(shlex.split(command)[1:])
 
 
 @pytest.mark.parametrize("page", ["README.md", "docs/models.md"])
@@ -200,13 +192,3 @@ def test_every_option_has_a_meaning_on_its_page():
         for option in blocks.options(spec):
             if option != "none":
                 assert len(meaning[option.partition(":")[0]]) > 15, f"{name}: {option}"
-
-
-def test_help_ends_with_commands_that_exist(capsys):
-    assert main(["--help"]) == 0
-    examples = capsys.readouterr().out.split("examples")[1].splitlines()[1:]
-    assert len(examples) >= 5
-    for line in examples:
-        program, command, *_ = shlex.split(line)
-        assert program == "yolo-attn"
-        assert command in (*OWN_COMMANDS, *PASSED_THROUGH)

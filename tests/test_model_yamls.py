@@ -13,7 +13,7 @@ from ultralytics import YOLO
 
 import yolo_attn
 from yolo_attn import place
-from yolo_attn.cli.place import parse
+from yolo_attn.cli.main import call_of
 from yolo_attn.integration.queries import layer_types
 from yolo_attn.model_yaml.header_comment import fingerprint
 
@@ -144,8 +144,9 @@ def test_index_comments_are_right(file):
 def test_the_command_in_the_head_makes_the_file(file):
     text = file.read_text(encoding="utf-8")
     command = re.search(r"^#   (yolo-attn place .*)$", text, re.MULTILINE)[1]
-    base, insertions, words = parse(shlex.split(command)[2:])
-    assert words == {"output": file.name}
+    call = call_of(shlex.split(command)[1:])
+    base, insertions = call.args
+    assert call.keywords == {"output": file.name}
     made = place(base, insertions, output=None).text
     assert yaml.safe_load(made) == yaml.safe_load(text)
     original = (Path(ultralytics.__file__).parent / "cfg" / "models").rglob(base)

@@ -14,7 +14,7 @@ from ultralytics.utils import DEFAULT_CFG_DICT, SETTINGS
 import yolo_attn
 from yolo_attn.cli.main import main
 from yolo_attn.errors import ArgumentError
-from yolo_attn.integration.queries import training_arguments, validation, yolo_command
+from yolo_attn.integration.queries import training_arguments, validation
 from yolo_attn.integration.weights import learning_rates, provenance
 
 yolo_attn.install()
@@ -103,7 +103,6 @@ def test_needs_a_source(place):
 
 def test_words_of_a_training_only(place, capsys):
     validation.check_training_arguments({"new_lr_mult": 10, "partial": True, "freeze": "backbone"})
-    assert {"new_lr_mult", "partial"} <= set(yolo_command.words())
     assert not {"new_lr_mult", "partial"} & {*DEFAULT_CFG_DICT}
     with pytest.raises(ArgumentError, match="partial=maybe must be True or False"):
         training_arguments.check_values({"partial": "maybe"})
@@ -112,7 +111,7 @@ def test_words_of_a_training_only(place, capsys):
         "\x1b[31m\x1b[1m", ""
     ).replace("\x1b[0m", "")
     assert main(["train", "model=yolo11n-ema.yaml", "new_lr_mul=10"]) == 2
-    assert "Did you mean 'new_lr_mult'" in capsys.readouterr().err
+    assert "'--new_lr_mult'" in capsys.readouterr().err
     with pytest.raises((KeyError, SyntaxError)):
         SETTINGS.update({"new_lr_mult": 10})
 

@@ -1,9 +1,9 @@
-"""``yolo-attn blocks``: the layers that a model YAML can use."""
+"""``yolo-attn blocks``: the layer types that a model YAML can use."""
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Sequence
+import re
 from typing import Any
 
 from rich import box
@@ -14,12 +14,13 @@ from rich.text import Text
 
 from .. import docstrings
 from ..errors import ArgumentError
-from ..messages import nearest
+from ..messages import joined, nearest
 from ..registry import BROKEN_ENTRY_POINTS, BlockSpec
 
 # Channels of P3, P4 and P5 in a model of scale n (YOLOv8, YOLO11 and YOLO26 alike).
 CHANNELS_AT_N = (64, 128, 256)
 READS = {"one": "one map", "list": "a list of maps", "pyramid": "a pyramid"}
+ROW_STARTS = {"one": "-1, 1", "list": "[4, 6, 10], 1", "pyramid": "-1, 1"}  # from and repeats of the example rows
 PARAMS = (
     "Params at n: with default options on 64, 128 and 256 channels, those of P3, P4 and P5 at scale n, or on the list "
     "of the three."
@@ -31,23 +32,31 @@ CHECKED = (
 ROWS = "In a model YAML options go by name and channels are filled in: [-1, 1, EMA, [{factor: 8}]]"
 
 
-def run(given: Sequence[str]) -> int:
-    """Print the table, the pages of the layers that are named, or (``--markdown``) the pages of all as Markdown."""
-    from ..integration.queries import layer_types
+def run(*names: str, markdown: bool = False) -> int:
+    """List the layer types that a model YAML can use, or describe the named ones.
+
+    Args:
+        names: Layer types to describe: options, an example row, the command that inserts them, limits.
+        markdown: Print the pages of all layer types of this project as Markdown, for docs/layers.md.
+
+    Examples:
+        yolo-attn blocks
+        yolo-attn blocks EMA GSoP
+    """
+    from ..integration.queries import layer_types  # start-up time
 
     known = dict(sorted(layer_types.installed().items()))
-    if list(given) == ["--markdown"]:
-        ours = {k: s for k, s in known.items() if s.cls.__module__.startswith("yolo_attn.blocks.")}
-        print(markdown(ours), end="")
-        return 0
-    for name in given:
+    for name in names:
         if name not in known:
-            what = f"unknown layer {name!r}.{nearest(name, known)} Layers: {', '.join(known)}"
-            raise ArgumentError(f"{what}; --markdown for the pages of all" if name.startswith("-") else what)
+            raise ArgumentError(f"unknown layer type {name!r}.{nearest(name, known)} Layer types: {joined(known)}")
+    if markdown:
+        ours = {k: s for k, s in known.items() if s.cls.__module__.startswith("yolo_attn.blocks.")}
+        print(markdown_pages(ours), end="")
+        return 0
     console = Console()
-    for name in given:
+    for name in names:
         _page(console, known[name])
-    if not given:
+    if not names:
         _table(console, known)
     for entry, why in BROKEN_ENTRY_POINTS.items():
         console.print(f"did not load: {entry}: {why}", highlight=False)
@@ -55,52 +64,84 @@ def run(given: Sequence[str]) -> int:
 
 
 def _table(console: Console, known: dict[str, BlockSpec]) -> None:
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)  # 80 columns wide: that is what a pipe gets
-    table.add_column("layer, what it reads,\nchecked against, paper", no_wrap=True)
-    table.add_column("options", no_wrap=True)
-    table.add_column("params\nat n", justify="right", no_wrap=True)
+    """Print one line for each layer type; 80 columns are enough for ours."""
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for column in ("layer type", "what it does", "arXiv", "YAML"):
+        table.add_column(column, no_wrap=column != "what it does")
     for name, spec in known.items():
-        paper = spec.paper.split("://")[-1].replace("arxiv.org/abs/", "arXiv:")
-        facts = [READS[spec.inputs], ", ".join(spec.checked) or "-", paper]
-        about = Text("\n  ").join([Text(name, style="bold"), *map(Text, filter(None, facts))])
-        table.add_row(about, "\n".join(options(spec)), "\n".join(parameters(spec)))
-        table.add_section()
+        summary = spec.summary or plain(docstrings.summary(spec.cls))
+        endings = {file.removesuffix(".yaml").partition("-")[2] for file in ready_made(name)}
+        table.add_row(name, summary, spec.paper.rpartition("/")[2], joined(f"-{e}" for e in sorted(endings)))
     console.print(table)
-    console.print("Limits", style="bold")
-    for name, spec in known.items():
-        limits = docstrings.points(docstrings.sections(spec.cls).get("Limits", ""))
-        if limits:
-            console.print(Text(name, style="bold"))
-        console.print(Padding(_list(limits), (0, 0, 0, 2)), end="")
-    console.print()
-    for line in (PARAMS, CHECKED, ROWS, "yolo-attn blocks NAME says what a layer does and what each option means."):
-        console.print(line, highlight=False, markup=False)
+    console.print("YAML: ready-made model YAMLs, such as yolo11n-ema.yaml.", highlight=False)
+    console.print("Details of one layer type: yolo-attn blocks NAME", highlight=False)
 
 
-def _list(texts: list[str]) -> Table:
-    grid = Table.grid(padding=(0, 1))
-    for text in texts:
-        grid.add_row("-", Text(plain(text)))
-    return grid
+def ready_made(block: str) -> dict[str, str]:
+    """Return the shipped model YAMLs made with a block, and the arguments of `place` that made each."""
+    from ..integration.queries import yaml_files  # start-up time
+
+    found = {}
+    for file in sorted(yaml_files.folder("model_yamls").glob("*.yaml")):
+        made = re.search(rf"^# +yolo-attn place (\S+ {block} .*) -o", file.read_text(encoding="utf-8"), re.MULTILINE)
+        if made:
+            found[file.name] = made[1]
+    return found
 
 
 def _page(console: Console, spec: BlockSpec) -> None:
-    """Print what there is to know about one layer."""
-    parts = docstrings.sections(spec.cls)
-    console.print(Text(f"{spec.name} ({spec.import_path})", style="bold"))
-    console.print(Padding(Text(plain(parts.pop(""))), (0, 0, 1, 2)))
-    facts = f"reads {READS[spec.inputs]}; params at n: {' / '.join(parameters(spec))}"
-    facts += f"; checked: {', '.join(spec.checked) or '-'}{f'; {spec.paper}' if spec.paper else ''}"
-    console.print(Padding(Text(facts), (0, 0, 1, 2)))
-    console.print(Text("  Options in a row"))
+    """Print everything about one layer type."""
+    sections = docstrings.sections(spec.cls)
     meaning = docstrings.arguments(spec.cls)
-    for option in options(spec):
-        name = option.partition(":")[0]
-        console.print(Padding(Text(f"{option}  {plain(meaning.get(name, ''))}"), (0, 0, 0, 4)))
-    for title, text in parts.items():
+    facts = f"Inputs: {READS[spec.inputs]}. Parameters at scale n: {' / '.join(parameters(spec))}."
+    facts += f" Checked against: {joined(spec.checked) or '-'}."
+    console.print(Text(f"{spec.name} ({spec.import_path})", style="bold"))
+    for paragraph in plain(sections.pop("")).split("\n\n"):
+        _section(console, "", " ".join(paragraph.split()))
+    _section(console, "", facts)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for column in ("option", "type", "default", "meaning"):
+        table.add_column(column, no_wrap=column in ("option", "default"))
+    for name, option in spec.options().items():
+        kind = str(option.annotation).replace(" | None", "")
+        default = "required" if option.default is option.empty else yaml_value(option.default)
+        table.add_row(name, kind, default, Text(plain(meaning.get(name, ""))))
+    console.print(table if table.row_count else "  No options.")
+    files = ready_made(spec.name)
+    _section(console, "Row in a model YAML", example_row(spec))
+    _section(console, "Insert it into a model", place_command(spec))
+    if files:
+        _section(console, "Ready-made model YAMLs", joined(files))
+    for title, text in sections.items():
         if title not in ("Args", "Raises"):
-            console.print(Padding(Text(f"\n{title}\n{plain(text)}"), (0, 0, 0, 2)))
-    console.print()
+            points = _points(title, text)
+            _section(console, title, plain("\n".join(f"- {p}" for p in points) if len(points) > 1 else points[0]))
+    if spec.cls.__module__.startswith("yolo_attn.blocks."):
+        _section(console, "Page", f"docs/layers.md#{spec.name.lower()}")
+
+
+def _section(console: Console, title: str, text: str) -> None:
+    if title:
+        console.print(Text(title, style="bold"))
+    console.print(Padding(Text(text), (0, 0, 1, 2)))
+
+
+def example_row(spec: BlockSpec) -> str:
+    """Return a row of a model YAML with the layer type, with an option at its default."""
+    arguments = ["256"] if spec.output == "argument" else []
+    arguments += [yaml_value(spec.options()[name].default) for name in spec.positional]
+    named = [f"{name}: {yaml_value(p.default)}" for name, p in spec.options().items() if p.default is not None]
+    if not spec.positional and named:
+        arguments.append(f"{{{named[0]}}}")
+    return f"[{ROW_STARTS[spec.inputs]}, {spec.name}, [{', '.join(arguments)}]]"
+
+
+def place_command(spec: BlockSpec) -> str:
+    """Return a command that inserts the layer type into a model."""
+    made = ready_made("AttentionFPN" if spec.inputs == "pyramid" else spec.name)  # place adds the PyramidLevel rows
+    first = made.get("yolo11-" + next(iter(made)).partition("-")[2]) if made else None
+    arguments = first or f"yolo11.yaml {spec.name} --at neck.P3"
+    return f"yolo-attn place {arguments} \\\n    -o yolo11-mine.yaml".replace(" --from", " \\\n    --from")
 
 
 def overview(known: dict[str, BlockSpec], page: str = "") -> str:
@@ -113,8 +154,8 @@ def overview(known: dict[str, BlockSpec], page: str = "") -> str:
     return "\n".join(lines) + "\n"
 
 
-def markdown(known: dict[str, BlockSpec]) -> str:
-    """Return a page about each layer, made of its docstring."""
+def markdown_pages(known: dict[str, BlockSpec]) -> str:
+    """Return a page about each layer type, made from its docstring."""
     lines = [
         "# The layers",
         "",
@@ -136,20 +177,15 @@ def markdown(known: dict[str, BlockSpec]) -> str:
         for title, text in parts.items():
             if title in ("", "Args", "Raises"):
                 continue
-            body = docstrings.points(text) if title != "Shape" else text.splitlines()
-            lines += ["", f"**{title}**", "", *(f"- {_md(p)}" for p in _joined(body))]
+            lines += ["", f"**{title}**", "", *(f"- {_md(p)}" for p in _points(title, text))]
     return "\n".join(lines) + "\n"
 
 
-def _joined(lines: list[str]) -> list[str]:
-    """Put lines that are indented behind the one before them."""
-    out: list[str] = []
-    for line in lines:
-        if out and line.startswith(" "):
-            out[-1] += " " + line.strip()
-        elif line.strip():
-            out.append(line)
-    return out
+def _points(title: str, text: str) -> list[str]:
+    """Return the points of a docstring's section, each on one line; in ``Shape`` each tensor is one."""
+    if title != "Shape":
+        return docstrings.points(text)
+    return re.sub(r"\n[ \n]+", " ", text).splitlines()
 
 
 def _md(text: str) -> str:
@@ -157,11 +193,11 @@ def _md(text: str) -> str:
 
 
 def plain(text: str) -> str:
-    """Take the backquotes away."""
+    """Remove the backquotes."""
     return text.replace("``", "")
 
 
-def written(value: Any) -> str:
+def yaml_value(value: Any) -> str:
     """Return an option's value as a model YAML writes it."""
     if value is None:
         return "null"
@@ -178,7 +214,7 @@ def options(spec: BlockSpec) -> list[str]:
     for name, parameter in spec.options().items():
         if name not in CHANNEL_OPTIONS:
             default = parameter.default
-            shown.append(name if default is inspect.Parameter.empty else f"{name}: {written(default)}")
+            shown.append(name if default is inspect.Parameter.empty else f"{name}: {yaml_value(default)}")
     return shown or ["none"]
 
 

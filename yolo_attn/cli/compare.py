@@ -1,91 +1,121 @@
-"""``yolo-attn compare``: a base model and its variants, trained with one recipe over several seeds, and a verdict."""
+"""``yolo-attn compare``: train a baseline and its variants with several seeds, and report the differences."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Annotated, Any
+
+from cyclopts import Parameter
+from rich.console import Console
 
 from .. import install
 from ..errors import ArgumentError
-from . import words
+from ..messages import joined
+from .parsing import with_training_arguments
 
-OWN_WORDS = ("base", "models", "data", "seeds", "control", "split", "folder")
-ENGINE_WORDS = ("engine", "gpus_per_run", "cpus_per_run", "address")  # who performs it, not what is compared
-HELP = """\
-yolo-attn compare: does it help, and what does it cost?
-
-usage: yolo-attn compare --base MODEL --models MODEL ... --data DATA [--seeds 0-4] [word=value ...]
-       yolo-attn compare experiment.yaml [word=value ...]      the same words in a file; those given here count
-
-  base      model YAML of the baseline            data      data YAML, COCO-style detection
-  models    model YAMLs of the variants           seeds     0-4 or 0,1,2; each model is trained with each (0-2)
-  split     auto, test or val: gives the figures (auto: test, if the data has one with labels)
-  control   identity   the base with a layer that does nothing at a variant's places: must give the base's numbers
-            capacity   the base widened to a variant's parameters (capacity:gflops: to its operations)
-            repeat     the base again with other seeds: what differs there is noise
-            several joined by commas; identity:MODEL and capacity:MODEL for one variant
-  folder    where everything goes (runs/compare/...); the same command goes on there, more seeds or models add to it
-  engine    ray: as Ray tasks, with gpus_per_run=0.5, cpus_per_run=2, address=auto; without: one after the other
-  and every word of `yolo train`: epochs=100 imgsz=640 pretrained=yolo11n.pt ... the same for every run
-
-examples:
-  yolo-attn compare --base yolo11n.yaml --models yolo11n-ema.yaml yolo11n-gsop.yaml --data bccd.yaml --seeds 0-4 \\
-      --epochs 100 --imgsz 320 --pretrained yolo11n.pt
-  yolo-attn compare experiment.yaml seeds=0-9          # five more seeds of a comparison that had five
-  yolo-attn report runs/compare/...                    # the report again, without torch
-"""
+# The arguments of `compare` beside those of a training, in an experiment file too.
+EXPERIMENT_ARGUMENTS = ("base", "models", "data", "seeds", "control", "split", "folder")
+ENGINE_ARGUMENTS = ("engine", "gpus_per_run", "cpus_per_run", "address")  # how to run it, not what is compared
 
 
-def run(given: Sequence[str], defaults: Mapping[str, object] | None = None) -> int:
-    """Compare models.
+@with_training_arguments(shown=(), panels={})
+def run(
+    experiment: str | None = None,
+    *,
+    base: str | None = None,
+    models: Annotated[list[str] | None, Parameter(consume_multiple=True)] = None,
+    data: str | None = None,
+    seeds: str | None = None,
+    control: str | None = None,
+    split: str | None = None,
+    folder: str | None = None,
+    engine: str | None = None,
+    gpus_per_run: float | None = None,
+    cpus_per_run: float | None = None,
+    address: str | None = None,
+    **training: Any,
+) -> int:
+    r"""Train a baseline and its variants with one recipe over several seeds, and report the differences.
+
+    All arguments of `yolo-attn train` are accepted too, such as epochs=100 imgsz=640 pretrained=yolo11n.pt. They are
+    the same for every run. If interrupted, rerun the command to resume. Rerun it with more seeds or models to extend
+    the experiment.
 
     Args:
-        given: An experiment file, or ``base``, ``models``, ``data`` and so on, and the words of ``yolo train``, which
-            are the recipe of every run. Words given beside a file count before it.
-        defaults: Values for words that are given in neither.
+        experiment: YAML file with the arguments of this command. Command-line values take precedence.
+        base: Model YAML of the baseline.
+        models: Model YAMLs of the variants.
+        data: Data set YAML with boxes.
+        seeds: Seeds, such as 0-4 or 0,1,2. Every model is trained once per seed. [default: 0-2]
+        control: Control models, joined by commas. identity: the baseline with an inserted layer that does nothing,
+            which must reproduce the baseline's metrics. capacity: the baseline widened to a variant's parameters, or
+            with capacity:gflops to its operations. repeat: the baseline with other seeds, which shows the noise.
+            identity:MODEL and capacity:MODEL concern one variant.
+        split: Images for the metrics: test, val, or auto, which is test if the data set has one with labels.
+            [default: auto]
+        folder: Output folder. [default: runs/compare/..., named after the experiment]
+        engine: one-by-one, or ray to run several trainings at once. [default: one-by-one]
+        gpus_per_run: GPUs for each run, with engine=ray.
+        cpus_per_run: CPU cores for each run, with engine=ray.
+        address: Address of a Ray cluster, or auto, with engine=ray.
+        **training: Arguments of `yolo-attn train`.
+
+    Examples:
+        yolo-attn compare base=yolo11n.yaml models=yolo11n-ema.yaml \
+            data=digits.yaml imgsz=128 epochs=2 seeds=0-1
+        yolo-attn compare --base yolo11n.yaml --data bccd.yaml --seeds 0-4 \
+            --models yolo11n-ema.yaml yolo11n-gsop.yaml --pretrained yolo11n.pt
+        yolo-attn compare experiment.yaml seeds=0-9
+    """
+    given = {name: value for name, value in locals().items() if name not in ("experiment", "training") and value}
+    return compare(experiment, given | training)
+
+
+def compare(experiment: str | None, given: dict[str, Any]) -> int:
+    """Run the experiment and make its report.
+
+    Args:
+        experiment: An experiment file.
+        given: Arguments, which take precedence over those of the file.
 
     Returns:
         0, or 1 if a run failed.
     """
-    if any(word in ("-h", "--help") for word in given):
-        print(HELP, end="")
-        return 0
     install()
-    from ..integration.queries import yolo_command
-    from ..report import compare_models
+    from ..experiment import experiment_file  # start-up time
+    from ..integration.queries import ultralytics_arguments, yolo_command  # start-up time
+    from ..report import compare_models  # start-up time
 
-    own_words = [*OWN_WORDS, *ENGINE_WORDS]
-    known = [*own_words, *yolo_command.words()]
-    files = [word for word in given[:1] if "=" not in word and word.endswith((".yaml", ".yml"))]
-    pairs = words.parse(given[len(files) :], [*known, "seed"], flags=yolo_command.flags())
-    if "seed" in pairs:
-        raise ArgumentError(f"compare: write seeds={pairs['seed']} for seed={pairs['seed']}; several: seeds=0-4")
-    chosen: dict[str, Any] = dict(defaults or {})
-    if files:
-        from ..experiment import experiment_file
+    if "seed" in given:
+        raise ArgumentError(f"compare: write seeds={given['seed']} instead of seed={given['seed']}")
+    own = (*EXPERIMENT_ARGUMENTS, *ENGINE_ARGUMENTS)
+    values = {
+        name: yolo_command.value(value) if isinstance(value, str) and name not in own else value
+        for name, value in given.items()
+    }
+    if experiment:
+        in_file = experiment_file.read(experiment, [*own, *ultralytics_arguments.read()])
+        changed = [f"{name}={given[name]} ({in_file[name]})" for name in given if name in in_file]
+        if changed:
+            Console().print(f"Command-line values take precedence over {experiment}: {joined(changed)}", markup=False)
+        values = in_file | values
+    chosen = {name: values.pop(name) for name in own if name in values}
 
-        chosen |= experiment_file.read(files[0], known)
-    chosen |= {word: text if word in own_words else yolo_command.value(text) for word, text in pairs.items()}
-    own = {word: chosen.pop(word) for word in own_words if word in chosen}
-
-    missing = [word for word in ("base", "models", "data") if not own.get(word)]
-    if "models" in missing and own.get("control"):
+    missing = [name for name in ("base", "models", "data") if not chosen.get(name)]
+    if "models" in missing and chosen.get("control"):
         missing.remove("models")
     if missing:
         raise ArgumentError(
-            f"compare needs {' and '.join(f'{word}=' for word in missing)}, e.g. yolo-attn compare base=yolo11n.yaml "
-            "models=yolo11n-ema.yaml data=digits.yaml seeds=0-2 imgsz=128 epochs=30"
+            f"compare needs {joined((f'{name}=' for name in missing), ' and ')}, e.g. yolo-attn compare "
+            "base=yolo11n.yaml models=yolo11n-ema.yaml data=digits.yaml seeds=0-2 imgsz=128 epochs=30"
         )
-    base, models = str(own["base"]), _several(own.get("models", ()))
-    kinds = _several(own["control"]) if own.get("control") else []
-    rest = {name: value for name, value in own.items() if name not in ("base", "models", "control")}
-    rest["data"] = str(rest["data"])
-    results = compare_models.compare(base, models, control=kinds, **rest, **chosen)
+    data = str(chosen.pop("data"))
+    kinds = _several(chosen.pop("control", ()))
+    models = _several(chosen.pop("models", ()))
+    results = compare_models.compare(str(chosen.pop("base")), models, data, control=kinds, **chosen, **values)
     return 1 if results.failed else 0
 
 
 def _several(value: Any) -> list[str]:
-    """Return the parts of ``a,b``, of a YAML list, or of one word."""
-    if isinstance(value, (list, tuple)):
-        return [str(part) for part in value]
-    return [part.strip() for part in str(value).strip("[]()").split(",") if part.strip()]
+    """Return the parts of ``a,b``, of a YAML list, or of one value."""
+    texts = value if isinstance(value, (list, tuple)) else [str(value).strip("[]()")]
+    return [part.strip() for text in texts for part in str(text).split(",") if part.strip()]

@@ -1,31 +1,28 @@
-"""``yolo-attn data from-coco``: a data set with COCO JSON labels to one that YOLO trains on."""
+"""``yolo-attn data from-coco``: convert a data set with COCO JSON labels for YOLO."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
 
-from ..errors import ArgumentError
-from ..messages import nearest
-from . import words
 
-USAGE = "yolo-attn data from-coco instances.json images/ out/ [split=train]"
+def run(instances: Path, images: Path, out: Path, *, split: str = "train") -> int:
+    """Convert a data set with COCO JSON labels to the format that YOLO trains on.
 
+    Prints a table of what was converted and of the boxes that were left out, with the reason.
 
-def run(given: Sequence[str]) -> int:
-    """Convert, and print what was found; status 0 also where boxes had to be left out, which the table lists."""
-    if not given or given[0] != "from-coco":
-        what = f"unknown data command {given[0]!r}.{nearest(given[0], ['from-coco'])}" if given else "which one?"
-        raise ArgumentError(f"{what} Write {USAGE}")
-    from ..data.coco_conversion import from_coco, summary
+    Args:
+        instances: COCO JSON file with the labels.
+        images: Folder with the images.
+        out: Folder to write.
+        split: Name of the split: train, val or test. Run once per split with the same output folder.
 
-    rest = list(given[1:])
-    end = next((k for k, w in enumerate(rest) if w.startswith(("--", "split="))), len(rest))
-    paths, pairs = rest[:end], words.parse(rest[end:], ["split"])
-    if len(paths) != 3:
-        raise ArgumentError(f"data from-coco takes three paths, then the split; got {len(paths)} paths. Write {USAGE}")
-    instances, images, out = map(Path, paths)
-    Console().print(summary(from_coco(instances, images, out, split=pairs.get("split", "train"))))
+    Examples:
+        yolo-attn data from-coco instances.json images/ out/
+        yolo-attn data from-coco instances_val.json images_val/ out/ --split val
+    """
+    from ..data.coco_conversion import from_coco, summary  # start-up time
+
+    Console().print(summary(from_coco(instances, images, out, split=split)))
     return 0

@@ -1,53 +1,48 @@
-"""``yolo-attn diagram``: a model drawn as its graph."""
+"""``yolo-attn diagram``: draw a model as a graph."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from typing import Annotated
+
+from cyclopts import Parameter
 
 from .. import atomic_files, install
 from ..errors import ArgumentError
-from . import model_words
-
-USAGE = "yolo-attn diagram yolo11n-ema.yaml -o yolo11n-ema.svg"
-HELP = f"""\
-yolo-attn diagram: a model drawn as its graph, attention highlighted
-
-usage: yolo-attn diagram MODEL -o OUT [--scale LETTER] [--imgsz 640] [--force]
-
-  MODEL             a model YAML: a path, or a name that Ultralytics or this project ships
-  -o OUT            the file to write: .svg, .png, .pdf, .dot (Graphviz) or .mmd (Mermaid)
-  --scale LETTER    the scale to draw; by default that of the name's letter, else the smallest
-  --imgsz PIXELS    side of the image, for the sizes of the maps
-  --force           write over a file that exists
-
-examples:
-  {USAGE}
-  yolo-attn diagram yolo26-afpn.yaml -o afpn.png --scale m --imgsz 1280
-"""
 
 
-def run(given: Sequence[str]) -> int:
-    """Draw the model, and print what was written."""
-    if not given or given[0] in ("-h", "--help", "help"):
-        print(HELP, end="")
-        return 0
+def run(
+    model: str,
+    *,
+    output: Annotated[str, Parameter(alias="-o")],
+    scale: str = "",
+    imgsz: int = 640,
+    force: bool = False,
+) -> int:
+    """Draw a model as a graph, with its attention layers highlighted.
+
+    Args:
+        model: Model YAML: a path, or a name that Ultralytics or this project ships.
+        output: File to write: .svg, .png, .pdf, .dot (Graphviz) or .mmd (Mermaid).
+        scale: Scale to draw. Default: the letter in the name, else the smallest scale.
+        imgsz: Image size in pixels, for the sizes of the maps.
+        force: Overwrite an existing file.
+
+    Examples:
+        yolo-attn diagram yolo11n-ema.yaml -o yolo11n-ema.svg
+        yolo-attn diagram yolo26-afpn.yaml -o afpn.png --scale m --imgsz 1280
+        yolo-attn diagram yolo11n-ema.yaml -o yolo11n-ema.mmd
+    """
+    if imgsz <= 0:
+        raise ArgumentError(f"imgsz={imgsz} must be a number of pixels, e.g. 640")
     install()
-    known = ["output", "scale", "imgsz", "force"]
-    model, pairs = model_words.parse(given, known, flags=["force"], usage=USAGE)
-    if "output" not in pairs:
-        raise ArgumentError(f"where to? write e.g. {USAGE}")
-    imgsz = pairs.get("imgsz", "640")
-    if not imgsz.isdecimal() or not int(imgsz):
-        raise ArgumentError(f"imgsz={imgsz!r} must be a number of pixels, e.g. 640")
-    from ..integration.queries import model_graph as graphs
-    from ..model_yaml.diagram import drawing
+    from ..integration.queries import model_graph  # start-up time
+    from ..model_yaml.diagram import drawing  # start-up time
 
-    force = pairs.get("force") == "True"
-    atomic_files.check(pairs["output"], drawing.SUFFIXES, force=force)  # before the model is built
-    graph = graphs.build(graphs.load(model), pairs.get("scale", ""))
-    warning = drawing.draw(graph, pairs["output"], imgsz=int(imgsz), force=force)
-    print(f"Written: {pairs['output']} ({graph.file}{f', scale {graph.scale}' if graph.scale else ''})")
+    atomic_files.check(output, drawing.SUFFIXES, force=force)  # before the model is built
+    graph = model_graph.build(model_graph.load(model), scale)
+    warning = drawing.draw(graph, output, imgsz=imgsz, force=force)
+    print(f"Written: {output} ({graph.file}{f', scale {graph.scale}' if graph.scale else ''})")
     if warning:
         print(f"warning: {warning}", file=sys.stderr)
     return 0

@@ -1,58 +1,51 @@
-"""``yolo-attn info model=...``: a model's layers, and what its attention layers read and cost."""
+"""``yolo-attn info``: a model's layers, and the inputs, consumers and parameters of its attention layers."""
 
 from __future__ import annotations
-
-from collections.abc import Sequence
 
 from rich import box
 from rich.console import Console
 from rich.table import Table
 
 from .. import install
-from ..errors import ArgumentError
-from . import words
+from ..messages import joined
 
 
-def run(given: Sequence[str]) -> int:
-    """Print Ultralytics' layer table and summary, then one row for each attention layer."""
+def run(model: str, *, task: str | None = None) -> int:
+    """List a model's layers, and the inputs, consumers and parameters of its attention layers.
+
+    Args:
+        model: Model YAML or checkpoint: a path, or a name that Ultralytics or this project ships.
+        task: Task of the model: detect, segment, classify, pose or obb. Default: read from the model.
+
+    Examples:
+        yolo-attn info yolo11n-ema.yaml
+    """
     install()
-    pairs = words.parse(given, ["model", "task"])
-    if "model" not in pairs:
-        raise ArgumentError("which model? write e.g. yolo-attn info model=yolo11n-ema.yaml")
-    from ..integration.queries import layer_types, yolo_command
+    from ..integration.queries import layer_types, yolo_command  # start-up time
 
-    is_yaml = pairs["model"].endswith((".yaml", ".yml"))
-    model = yolo_command.open_model(
-        pairs["model"], pairs.get("task"), verbose=is_yaml
-    )  # building a YAML prints the table
+    is_yaml = model.endswith((".yaml", ".yml"))
+    built = yolo_command.open_model(model, task, verbose=is_yaml)  # building from a YAML prints the table
     if not is_yaml:
-        model.info(detailed=False)
-    total = sum(p.numel() for p in model.model.parameters())
-    sources = {m.i: _sources(m.f, m.i) for m in model.model.model}
-    readers = {i: [k for k, read in sources.items() if i in read] for i in sources}
+        built.info(detailed=False)
+    total = sum(p.numel() for p in built.model.parameters())
+    inputs = {m.i: _inputs(m.f, m.i) for m in built.model.model}
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for column, justify in (("layer", "right"), ("type", "left"), ("reads", "left"), ("read by", "left")):
-        table.add_column(column, justify=justify)  # type: ignore[arg-type]
-    table.add_column("params", justify="right")
-    table.add_column("of the model", justify="right")
-    for layer in model.model.model:
+    for column in ("layer", "type", "inputs", "consumers", "params", "of the model"):
+        table.add_column(column, justify="left" if column in ("type", "inputs", "consumers") else "right")
+    for layer in built.model.model:
         parts = list(layer) if type(layer).__name__ == "Sequential" else [layer]
         spec = layer_types.spec_of(type(parts[0])) if parts else None
         if spec is None:
             continue
         name = spec.name if len(parts) == 1 else f"{spec.name} x {len(parts)}"
-        by = ", ".join(map(str, readers[layer.i])) or "nobody"
+        consumers = joined(index for index, read in inputs.items() if layer.i in read) or "none"
         count = sum(p.numel() for p in layer.parameters())
-        reads = ", ".join(map(str, sources[layer.i]))
-        table.add_row(str(layer.i), name, reads, by, f"{count:,}", f"{100 * count / total:.2f} %")
-    console = Console()
-    if table.row_count:
-        console.print(table)
-    else:
-        console.print("No layer of yolo-attn in this model.", highlight=False)
+        share = f"{100 * count / total:.2f} %"
+        table.add_row(str(layer.i), name, joined(inputs[layer.i]), consumers, f"{count:,}", share)
+    Console().print(table if table.row_count else "No layer of yolo-attn in this model.", highlight=False)
     return 0
 
 
-def _sources(f: int | list[int], index: int) -> list[int]:
-    """Return the numbers of the layers that layer ``index`` reads; -1 for the image."""
+def _inputs(f: int | list[int], index: int) -> list[int]:
+    """Return the indices of the layers that layer ``index`` reads; -1 for the image."""
     return [x + index if x < 0 and index else x for x in (f if isinstance(f, list) else [f])]

@@ -1,77 +1,146 @@
-"""Which command is meant, and what happens to errors."""
+"""The commands of ``yolo-attn``, and what happens to errors."""
 
 from __future__ import annotations
 
+import functools
 import importlib
+import inspect
 import os
+import platform
 import sys
+import textwrap
+import traceback
 from collections.abc import Callable, Sequence
+from importlib.metadata import PackageNotFoundError, version
+from typing import Literal
+
+from cyclopts import App, Group, Parameter
 
 from .. import __version__
 from ..errors import ArgumentError, user_error_in
 from ..integration.strict_mode import strict
-from ..messages import nearest
+from ..messages import joined, nearest
+from . import parsing, ultralytics_commands
 
-HELP = f"""\
-yolo-attn {__version__}: attention layers for Ultralytics YOLO, and what they are worth
-
-usage: yolo-attn COMMAND [word=value ...]
-
-  blocks    the layers that a model YAML can use: options, parameters, limits; blocks NAME: all about one
-  info      a model's layers, and what its attention layers read and cost
-  place     put blocks into a model YAML by the names of places; place MODEL.yaml: its places
-  diagram   a model drawn as its graph, attention highlighted
-  check     what a model's attention layers read and who reads them, and slips
-  transfer  the weights of a checkpoint in another model, each layer's in that layer wherever it is now
-  compare   does it help? a base model and variants with one recipe over several seeds, and a verdict; compare --help
-  report    the report of a comparison, made again from its records
-  data      from-coco: a data set with COCO JSON labels to one that YOLO trains on
-  train val predict export track benchmark
-            Ultralytics' own, with its own words, knowing the layers even where the start-up hook is off
-
-Words are those of yolo: imgsz=320 epochs=100. Model and data set YAMLs of the project go by bare name.
-
-with files of your own:
-  yolo-attn predict model=best.pt source=image.png
-  yolo-attn data from-coco instances.json images/ out/
-  yolo-attn transfer yolo11n.pt yolo11n-ema.yaml -o yolo11n-ema.pt
-
-examples that run as they stand, on a CPU:
-  yolo-attn blocks
-  yolo-attn info model=yolo11n-ema.yaml
-  yolo-attn place yolo11.yaml EMA --at neck.P3,neck.P4 -o yolo11-mine.yaml
-  yolo-attn diagram yolo11n-ema.yaml -o yolo11n-ema.svg
-  yolo-attn check yolo11n-ema.yaml
-  yolo-attn train model=yolo11n-ema.yaml data=digits.yaml imgsz=128 epochs=1 fraction=0.1
-  yolo-attn val model=yolo11n-ema.yaml data=digits.yaml imgsz=128
-  yolo-attn export model=yolo11n-ema.yaml imgsz=128
-  yolo-attn compare base=yolo11n.yaml models=yolo11n-ema.yaml data=digits.yaml imgsz=128 epochs=2 seeds=0-1
-"""
-
-
-# Each command is the module of its name beside this one, which has run(words).
+# The module beside this one that defines the command as ``run``; that of data is from-coco.
 COMMANDS = ("blocks", "info", "place", "diagram", "check", "transfer", "compare", "report", "data")
-PASSED_THROUGH = ("train", "val", "predict", "export", "track", "benchmark")
+ULTRALYTICS_COMMANDS = tuple(ultralytics_commands.SUMMARIES)
+ALL_COMMANDS = (*COMMANDS, "completion", *ULTRALYTICS_COMMANDS)
+ABOUT = """Attention layers for Ultralytics YOLO, and fair comparisons with the baseline.
+
+Write an argument as `--imgsz 320`, `--imgsz=320` or `imgsz=320`. The model and data YAMLs of this project are found by
+name. `YOLO_ATTN_DEBUG=1` prints the traceback of every error."""
+EXAMPLES = """
+    yolo-attn blocks
+    yolo-attn info yolo11n-ema.yaml
+    yolo-attn place yolo11.yaml EMA --at neck.P3,neck.P4 -o yolo11-mine.yaml
+    yolo-attn check yolo11-mine.yaml
+    yolo-attn train model=yolo11n-ema.yaml data=digits.yaml imgsz=128 epochs=1
+    yolo-attn compare --help"""
+
+
+def command_line(only: str = "") -> App:
+    """Return the command line; with ``only``, that command alone, which starts faster."""
+    declared = Parameter(name_transform=str, negative="", show_default=lambda value: value or None)
+    ours, theirs = Group("Commands", sort_key=0), Group("Commands of Ultralytics", sort_key=1)
+    app = App("yolo-attn", help=ABOUT, version=__version__, help_format="markdown", group_commands=ours)
+    app["--help"].group = app["--version"].group = Group("Options", sort_key=2)
+    for order, name in enumerate(ALL_COMMANDS):
+        if only not in ("", name):
+            continue
+        if name == "completion":
+            command: parsing.Command = _completion
+        elif name in COMMANDS:
+            command = importlib.import_module(f".{name}", __package__).run
+        else:
+            command = ultralytics_commands.command(name)
+        group = theirs if name in ULTRALYTICS_COMMANDS else ours
+        if name == "data":
+            data = App(name, help="Convert data sets for YOLO.", group=group, sort_key=order)
+            data.command(command, name="from-coco", default_parameter=declared)
+            app.command(data)
+        else:
+            app.command(command, name=name, group=group, sort_key=order, default_parameter=declared)
+    return app
+
+
+def _completion(shell: Literal["bash", "zsh", "fish"]) -> int:
+    """Print a completion script for a shell.
+
+    Args:
+        shell: The shell.
+
+    Examples:
+        yolo-attn completion bash > ~/.bash_completion
+    """
+    print(command_line().generate_completion(shell=shell))
+    return 0
+
+
+def _print_help(app: App, command: list[str]) -> int:
+    """Print a help page, with the examples of the command's docstring at its end."""
+    app.help_print(command)
+    for part in command:
+        app = app[part]
+    if app.default_command is None and command:
+        return 0
+    text = inspect.cleandoc(app.default_command.__doc__ or "").partition("Examples:\n")[2] if command else EXAMPLES
+    print(f"Examples:\n{textwrap.indent(textwrap.dedent(text).strip(), '  ')}")
+    return 0
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command.
 
     Args:
-        argv: The words behind the program's name; those of this process by default.
+        argv: The arguments after the program's name; those of this process by default.
 
     Returns:
-        The exit status: 0; 2 for a mistake in what was asked for, told in one line; 1 for a run that failed.
+        The exit status: 0; 2 for a user's mistake, reported in one line; 1 for a failed run or a fault of the program.
     """
-    words = list(sys.argv[1:] if argv is None else argv)
-    return guarded(lambda: _dispatch(words))
+    given = list(sys.argv[1:] if argv is None else argv)
+    return guarded(lambda: call_of(given)())
+
+
+def call_of(given: Sequence[str]) -> functools.partial[int]:
+    """Return the call that the arguments describe.
+
+    Raises:
+        ArgumentError: If there is no such command, or its arguments are wrong.
+    """
+    given = [*given] or ["--help"]
+    if given[0] == "help":
+        given = [*given[1:], "--help"]
+    name = given[0]
+    if name not in ALL_COMMANDS and not name.startswith("-"):
+        raise ArgumentError(f"unknown command {name!r}.{nearest(name, ALL_COMMANDS)} Commands: {joined(ALL_COMMANDS)}")
+    root = command_line(name if name in ALL_COMMANDS else "")
+    commands = [token for token in given if token not in ("-h", "--help")]
+    if len(commands) < len(given):
+        return functools.partial(_print_help, root, commands[: 2 if name == "data" else 1])
+    if name not in ALL_COMMANDS:
+        return parsing.bind(root, "", given)
+    app, rest = root[name], given[1:]
+    if name == "data":
+        if not rest or rest[0] not in app:
+            raise ArgumentError(f"unknown data command {' '.join(rest[:1])!r}. Write yolo-attn data from-coco --help")
+        app, rest, name = app[rest[0]], rest[1:], f"data {rest[0]}"
+    if name == "place":
+        from . import place  # start-up time
+
+        return place.call_of(app, rest)
+    return parsing.bind(app, name, rest)
 
 
 def guarded(job: Callable[[], int]) -> int:
-    """Run ``job``; a user's mistake becomes one line on stderr and status 2. ``YOLO_ATTN_DEBUG=1`` keeps tracebacks."""
+    """Run ``job`` and return its exit status.
+
+    A user's mistake becomes one line on stderr and status 2. A fault of the program keeps its traceback and becomes
+    status 1. ``YOLO_ATTN_DEBUG=1`` prints the traceback of mistakes, too.
+    """
     try:
         with strict():
-            return job()
+            return job() or 0
     except KeyboardInterrupt:
         print("yolo-attn: interrupted", file=sys.stderr)
         return 130
@@ -80,27 +149,20 @@ def guarded(job: Callable[[], int]) -> int:
         return 0
     except Exception as error:
         mistake = user_error_in(error)
-        line = None if mistake is None else " ".join(str(mistake).split())
-        if line is None or os.environ.get("YOLO_ATTN_DEBUG"):
-            raise
-        print(f"yolo-attn: {line}", file=sys.stderr)
+        if mistake is None or os.environ.get("YOLO_ATTN_DEBUG"):
+            traceback.print_exc()
+        if mistake is None:
+            print(f"yolo-attn: internal error; report it with the traceback above and: {_versions()}", file=sys.stderr)
+            return 1
+        print(f"yolo-attn: {' '.join(str(mistake).split())}", file=sys.stderr)
         return 2
 
 
-def _dispatch(words: list[str]) -> int:
-    if not words or words[0] in ("-h", "--help", "help"):
-        print(HELP, end="")
-        return 0
-    command, *rest = words
-    if command in ("--version", "version"):
-        print(__version__)
-        return 0
-    if command in COMMANDS:
-        run: Callable[[Sequence[str]], int] = importlib.import_module(f"{__package__}.{command}").run
-        return run(rest)
-    if command in PASSED_THROUGH:
-        from . import ultralytics_commands
-
-        return ultralytics_commands.run(command, rest)
-    known = [*COMMANDS, *PASSED_THROUGH]
-    raise ArgumentError(f"unknown command {command!r}.{nearest(command, known)} Commands: {', '.join(known)}")
+def _versions() -> str:
+    parts = [f"yolo-attn {__version__}", f"Python {platform.python_version()}", platform.platform()]
+    for package in ("ultralytics", "torch"):
+        try:
+            parts.append(f"{package} {version(package)}")
+        except PackageNotFoundError:
+            parts.append(f"no {package}")
+    return ", ".join(parts)

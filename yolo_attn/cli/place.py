@@ -1,63 +1,117 @@
-"""``yolo-attn place``: put blocks into a model YAML by the names of places."""
+"""``yolo-attn place``: insert blocks into a model YAML."""
 
 from __future__ import annotations
 
+import functools
 import re
 import sys
 from collections.abc import Sequence
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import yaml
+from cyclopts import App, Group, Parameter
 from rich import box
 from rich.console import Console
 from rich.table import Table
 
 from .. import install
 from ..errors import ArgumentError
-from ..messages import nearest
+from ..messages import joined
 from ..model_yaml import places
-from ..model_yaml.placing import REROUTES, Insertion, PlacedModel, place
+from ..model_yaml.placing import Insertion, PlacedModel, place
+from . import parsing
 
-USAGE = "yolo-attn place yolo11.yaml EMA --at neck.P3,neck.P4,neck.P5 -o yolo11-ema.yaml"
-HELP = f"""\
-yolo-attn place: put blocks into a model YAML, and write an ordinary model YAML
-
-usage: yolo-attn place BASE                                  the places that BASE has
-       yolo-attn place BASE BLOCK --at PLACES [BLOCK ...] [-o OUT] [--force]
-
-  BASE              a model YAML: a path, or a name that Ultralytics or this project ships
-  BLOCK             a layer type (yolo-attn blocks); several, each with its own words behind it
-  --at PLACES       names joined by commas: backbone.P3, backbone.end, neck.P3, before_neck, before_head, layer:10,
-                    each:C3k2, backbone.each:C3k2, neck.each:C3k2
-  --from PLACES     for a block that reads a list of maps: which, in order
-  --args A,B=C      the row's arguments: factor=8,residual=true
-  --reroute WHO     who reads the new map: all that read the old one (default), detect (the head alone), path (all
-                    but the head)
-  -o OUT            the file to write; without it the YAML is printed
-  --force           write over a file that exists
-
-examples:
-  {USAGE}
-  yolo-attn place yolo11.yaml PMFS --from backbone.P3,backbone.P4,backbone.P5 --at before_neck -o yolo11-pmfs.yaml
-  yolo-attn place yolov8-seg.yaml EMA --at neck.P3 --args factor=8 GSoP --at backbone.end -o yolov8-seg-mine.yaml
-"""
-_OF_BLOCK = ("at", "from", "args", "reroute")
-_OF_ALL = ("output", "force")
+OF_BLOCK = Group("Options of a block, after its name", sort_key=1)
 
 
-def run(given: Sequence[str]) -> int:
-    """Place the blocks, or list the model's places where no block is given."""
-    if not given or given[0] in ("-h", "--help", "help"):
-        print(HELP, end="")
-        return 0
+def run(
+    model: str,
+    block: str | None = None,
+    *,
+    at: Annotated[str, Parameter(group=OF_BLOCK)] = "",
+    from_: Annotated[str, Parameter(name="--from", group=OF_BLOCK)] = "",
+    args: Annotated[str, Parameter(group=OF_BLOCK)] = "",
+    reroute: Annotated[Literal["all", "detect", "path"], Parameter(group=OF_BLOCK)] = "all",
+    output: Annotated[str, Parameter(alias="-o")] = "",
+    force: bool = False,
+) -> int:
+    r"""Insert blocks into a model YAML and write an ordinary model YAML, or list a model's places.
+
+    Without a block: lists the places of the model. Several blocks: give each its own options after its name.
+
+    Args:
+        model: Model YAML: a path, or a name that Ultralytics or this project ships.
+        block: Layer type to insert, see `yolo-attn blocks`.
+        at: Places, joined by commas: neck.P3, backbone.end, before_neck, before_head, layer:10, each:C3k2,
+            neck.each:C3k2. The block is inserted after the layer at each place.
+        from_: Places of the inputs, in order, for a block that reads a list of maps.
+        args: Arguments of the row, such as factor=8,residual=true.
+        reroute: Consumers that read the new map: all of the old map, detect (the head alone), or path (all but the
+            head).
+        output: File to write. Default: print the YAML.
+        force: Overwrite an existing file.
+
+    Examples:
+        yolo-attn place yolo11.yaml
+        yolo-attn place yolo11.yaml EMA --at neck.P3,neck.P4 -o yolo11-mine.yaml
+        yolo-attn place yolo11.yaml PMFS --at before_neck \
+            --from backbone.P3,backbone.P4,backbone.P5 -o yolo11-pmfs.yaml
+        yolo-attn place yolov8-seg.yaml EMA --at neck.P3 --args factor=8 \
+            GSoP --at backbone.end -o yolov8-seg-mine.yaml
+    """
+    return _place(model, [_insertion(block, at, from_, args, reroute)] if block else [], output, force)
+
+
+def call_of(app: App, given: Sequence[str]) -> functools.partial[int]:
+    """Return the call that the arguments describe: each block with the options after its name.
+
+    Raises:
+        ArgumentError: For the mistakes of :func:`yolo_attn.cli.parsing.bind`, in any of the blocks.
+    """
+    insertions = []
+    for_all: dict[str, Any] = {}
+    for part in _by_block(parsing.spelled(app, given)):
+        call = parsing.bind(app, "place", part)
+        options = call.keywords
+        for name in {"output", "force"} & set(options):
+            if name in for_all:
+                raise ArgumentError(f"place: --{name} is given twice")
+            for_all[name] = options.pop(name)
+        model, *block = call.args
+        insertions += [_insertion(*block, **options)] if block else []
+        if options and not block:
+            raise ArgumentError(f"place: --{next(iter(options)).strip('_')} needs the name of a block, such as EMA")
+    return functools.partial(_place, model, insertions, **for_all)
+
+
+def _by_block(tokens: Sequence[str]) -> list[list[str]]:
+    """Return the tokens of each block, every time with the model; options before the first block belong to it."""
+    tokens = list(tokens)
+    model = next((t for t in tokens if t.startswith("--model=") or not t.startswith("-")), None)
+    if model is None:
+        return [tokens]
+    tokens.remove(model)
+    parts: list[list[str]] = [[model.removeprefix("--model=")]]
+    named = False
+    for token in tokens:
+        if not token.startswith("-"):
+            if named:
+                parts.append(parts[0][:1])
+            named = True
+            parts[-1].insert(1, token)
+        else:
+            parts[-1].append(token)
+    return parts
+
+
+def _place(model: str, insertions: Sequence[Insertion], output: str = "", force: bool = False) -> int:
+    """Insert the blocks, or list the model's places if there are none."""
     install()
-    base, blocks, words = parse(given)
-    if not blocks:
-        _list(base)
+    if not insertions:
+        _list(model)
         return 0
-    output = words.get("output")
-    placed = place(base, blocks, output=output, force="force" in words)
-    if output is None:
+    placed = place(model, insertions, output=output or None, force=force)
+    if not output:
         sys.stdout.write(placed.text)
         return 0
     console = Console()
@@ -66,103 +120,51 @@ def run(given: Sequence[str]) -> int:
     return 0
 
 
-def parse(given: Sequence[str]) -> tuple[str, list[Insertion], dict[str, str]]:
-    """Split the words into the base, the blocks with their words, and the words for all.
+def _insertion(block: str, at: str = "", from_: str = "", args: str = "", reroute: str = "all") -> Insertion:
+    if not at:
+        raise ArgumentError(f"{block}: give its place, such as --at neck.P3. List the places: yolo-attn place MODEL")
+    positional, options = arguments(args, block)
+    at_places, inputs = (tuple(n.strip() for n in names.split(",") if n.strip()) for names in (at, from_))
+    return Insertion(block, at_places, inputs, tuple(positional), options, reroute)  # type: ignore[arg-type]
+
+
+def arguments(text: str, block: str) -> tuple[list[Any], dict[str, Any]]:
+    """Read ``1024,heads=4,kernel_sizes=[3,5]`` as positional arguments and options, with YAML values.
 
     Raises:
-        ArgumentError: For an unknown word, one without a value, one given twice, or one before the block it is about.
-    """
-    bare: list[str] = []
-    blocks: list[tuple[str, dict[str, str]]] = []
-    for_all: dict[str, str] = {}
-    queue = list(given)
-    while queue:
-        word = queue.pop(0)
-        match = re.match(r"(?:--?)?([a-z]+)=(.*)", word, re.DOTALL)
-        if match and match[1] in (*_OF_BLOCK, *_OF_ALL, "o"):
-            name, value = match[1], match[2]
-        elif word.startswith("-"):
-            name = word.lstrip("-")
-            value = "" if name == "force" else (queue.pop(0) if queue else "")
-        elif not bare:
-            bare.append(word)
-            continue
-        elif "=" in word:
-            raise ArgumentError(
-                f"{word!r} is no word of place.{nearest(word.partition('=')[0], [*_OF_BLOCK, *_OF_ALL])}"
-            )
-        else:
-            blocks.append((word, {}))
-            continue
-        name = "output" if name == "o" else name
-        if name not in (*_OF_BLOCK, *_OF_ALL):
-            hint = nearest(name, [*_OF_BLOCK, *_OF_ALL]) or " Words: --at, --from, --args, --reroute, -o, --force"
-            raise ArgumentError(f"unknown word {word!r}.{hint}")
-        if name != "force" and not value:
-            raise ArgumentError(f"word {word!r} has no value; e.g. {USAGE}")
-        if name in _OF_BLOCK and not blocks:
-            raise ArgumentError(f"{word!r} stands before the block that it is about; e.g. {USAGE}")
-        holder = for_all if name in _OF_ALL else blocks[-1][1]
-        if name in holder:
-            raise ArgumentError(f"word {word!r} is given twice{'' if name in _OF_ALL else f' for {blocks[-1][0]}'}")
-        holder[name] = value
-    if not bare:
-        raise ArgumentError(f"which model? e.g. {USAGE}")
-    return bare[0], [_insertion(block, words) for block, words in blocks], for_all
-
-
-def _insertion(block: str, words: dict[str, str]) -> Insertion:
-    args, options = arguments(words.get("args", ""), block)
-    reroute: Any = words.get("reroute", "all")
-    if reroute not in REROUTES:
-        raise ArgumentError(f"reroute={reroute!r} must be one of {', '.join(REROUTES)}.{nearest(reroute, REROUTES)}")
-    split = [tuple(n.strip() for n in words.get(w, "").split(",") if n.strip()) for w in ("at", "from")]
-    if not split[0]:
-        raise ArgumentError(f"{block}: no place; give --at, e.g. {USAGE}. A model's places: yolo-attn place MODEL.yaml")
-    return Insertion(block, split[0], split[1], tuple(args), options, reroute)
-
-
-def arguments(words: str, block: str) -> tuple[list[Any], dict[str, Any]]:
-    """Return ``1024,heads=4,kernel_sizes=[3,5]`` as positional arguments and options, values read as YAML.
-
-    Raises:
-        ArgumentError: If that is no list of values.
+        ArgumentError: If a part is no value, or a positional argument follows an option.
     """
     args: list[Any] = []
     options: dict[str, Any] = {}
-    for part in re.split(r",(?![^\[]*\])", words) if words else []:
-        name, equals, written = part.strip().partition("=")
+    for part in re.split(r",(?![^\[]*\])", text) if text else []:
+        name, equals, given = part.strip().partition("=")
         try:
-            value = yaml.safe_load(written if equals else name)
+            value = yaml.safe_load(given if equals else name)
         except yaml.YAMLError:
-            raise ArgumentError(
-                f"{block}: --args {part!r} has no value that YAML can read; write e.g. factor=8"
-            ) from None
+            raise ArgumentError(f"{block}: --args {part!r} is not YAML; write for example factor=8") from None
         if not equals:
             if options:
-                raise ArgumentError(
-                    f"{block}: --args {part!r} stands behind an option; positional arguments come first"
-                )
+                raise ArgumentError(f"{block}: --args {part!r} follows an option; positional arguments come first")
             args.append(value)
         elif not name.isidentifier() or name in options:
-            raise ArgumentError(f"{block}: --args {part!r}: {'twice' if name in options else 'no option name'}")
+            raise ArgumentError(f"{block}: --args {part!r}: {'given twice' if name in options else 'no option name'}")
         else:
             options[name] = value
     return args, options
 
 
-def _list(base: str) -> None:
+def _list(model: str) -> None:
     """Print the places of a model."""
-    from ..integration.queries import model_graph as graphs
+    from ..integration.queries import model_graph  # start-up time
 
-    graph = graphs.build(graphs.load(base))
+    graph = model_graph.build(model_graph.load(model))
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for column in ("place", "behind layer", "type", "stride", "channels", "read by"):
-        table.add_column(column, justify="right" if column in ("behind layer", "stride", "channels") else "left")
+    for column in ("place", "after layer", "type", "stride", "channels", "consumers"):
+        table.add_column(column, justify="right" if column in ("after layer", "stride", "channels") else "left")
     for name, found in places.named(graph).items():
         for place_ in found:
             layer = graph.layers[place_.layer]
-            by = ", ".join(f"{r.index} {r.name}" for r in graph.readers(layer.index) if r.index > place_.after)
+            by = joined(f"{r.index} {r.name}" for r in graph.readers(layer.index) if r.index > place_.after)
             table.add_row(name, str(layer.index), layer.name, str(layer.stride), str(layer.channels), by)
     console = Console()
     console.print(table)
@@ -171,16 +173,15 @@ def _list(base: str) -> None:
 
 
 def _table(placed: PlacedModel, output: str) -> Table:
-    from ..integration.queries import model_graph as graphs
+    from ..integration.queries import model_graph  # start-up time
 
-    graph = graphs.build(yaml.safe_load(placed.text), file=output)
+    graph = model_graph.build(yaml.safe_load(placed.text), file=output)
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for column, justify in (("layer", "right"), ("type", "left"), ("place", "left"), ("reads", "left")):
-        table.add_column(column, justify=justify)  # type: ignore[arg-type]
-    table.add_column("read by", justify="left")
+    for column in ("layer", "type", "place", "inputs", "consumers"):
+        table.add_column(column, justify="right" if column == "layer" else "left")
     for row in placed.inserted:
         layer = graph.layers[row.index]
-        reads = ", ".join(f"{r} {graph.layers[r].name}" for r in layer.reads)
-        by = ", ".join(f"{r.index} {r.name}" for r in graph.readers(row.index))
-        table.add_row(str(row.index), row.block, row.comment.partition(" on ")[2], reads, by)
+        inputs = joined(f"{r} {graph.layers[r].name}" for r in layer.reads)
+        consumers = joined(f"{r.index} {r.name}" for r in graph.readers(row.index))
+        table.add_row(str(row.index), row.block, row.comment.partition(" on ")[2], inputs, consumers)
     return table

@@ -1,25 +1,54 @@
-"""``train``, ``val``, ``predict``, ``export``, ...: Ultralytics' commands with its own words, knowing the layers."""
+"""``train``, ``val``, ``predict``, ``export``, ``track`` and ``benchmark``: Ultralytics' commands, with our layers."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from .. import install
-from . import words
+from ..integration.queries import ultralytics_arguments
+from .parsing import Command, with_training_arguments
+
+SUMMARIES = {
+    "train": "Train a model on a data set.",
+    "val": "Validate a model on a data set.",
+    "predict": "Run a model on images or videos.",
+    "export": "Export a model to another format, such as ONNX.",
+    "track": "Track objects in videos.",
+    "benchmark": "Compare the speed and accuracy of export formats.",
+}
+EXAMPLES = {
+    "train": "model=yolo11n-ema.yaml data=digits.yaml imgsz=128 epochs=1",
+    "val": "model=yolo11n-ema.yaml data=digits.yaml imgsz=128",
+    "predict": "model=best.pt source=image.png",
+    "export": "model=yolo11n-ema.yaml imgsz=128",
+    "track": "model=best.pt source=video.mp4",
+    "benchmark": "model=best.pt data=digits.yaml imgsz=128",
+}
 
 
-def run(mode: str, given: Sequence[str]) -> int:
-    """Hand the words to Ultralytics, after checking them and what they name."""
-    install()
-    from ..integration.queries import data_sets, yolo_command
+def command(mode: str) -> Command:
+    """Return the command that calls ``yolo MODE`` after checking the model, data and source that it names."""
 
-    tasks = [w for w in given if w in yolo_command.TASKS]
-    pairs = words.parse([w for w in given if w not in tasks], yolo_command.words(), flags=yolo_command.flags())
-    if "model" in pairs:
-        yolo_command.check_model(pairs["model"])
-    if "data" in pairs:
-        data_sets.check_exists(pairs["data"])
-    if "source" in pairs:
-        yolo_command.check_source(pairs["source"])
-    yolo_command.call([*tasks, mode, *(f"{k}={v}" for k, v in pairs.items())])
-    return 0
+    def run(task: str | None = None, **arguments: str) -> int:
+        install()
+        from ..integration.queries import data_sets, yolo_command  # start-up time
+
+        for name, check in (
+            ("model", yolo_command.check_model),
+            ("data", data_sets.check_exists),
+            ("source", yolo_command.check_source),
+        ):
+            if name in arguments:
+                check(arguments[name])
+        yolo_command.call([*filter(None, [task]), mode, *(f"{name}={value}" for name, value in arguments.items())])
+        return 0
+
+    run.__doc__ = f"""{SUMMARIES[mode]}
+
+    The arguments are those of `yolo {mode}`, for every model with or without our layers.
+
+    Args:
+        task: Task: detect, segment, classify, pose or obb. Default: read from the model.
+
+    Examples:
+        yolo-attn {mode} {EXAMPLES[mode]}
+    """
+    return with_training_arguments(ultralytics_arguments.COMMON, ultralytics_arguments.PANELS[mode])(run)

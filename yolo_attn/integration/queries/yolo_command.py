@@ -11,25 +11,6 @@ from typing import Any
 from ...errors import CheckpointError, DataError, LayerError
 from ...messages import nearest
 from . import yaml_files
-from .training_arguments import ADDED
-
-TASKS = ("detect", "segment", "classify", "pose", "obb")
-
-
-def words() -> list[str]:
-    """Return the arguments of ``yolo``."""
-    from ultralytics.utils import DEFAULT_CFG_DICT
-
-    return sorted({*DEFAULT_CFG_DICT, *ADDED, "end2end"} - {"mode"})  # the mode is the command
-
-
-def flags() -> list[str]:
-    """Return the arguments that need no value (``half`` for ``half=True``)."""
-    from ultralytics.utils import DEFAULT_CFG_DICT
-
-    return sorted(
-        {k for k, v in DEFAULT_CFG_DICT.items() if isinstance(v, bool)} | {"end2end", "half", "int8", "nms", "partial"}
-    )
 
 
 def value(text: str) -> Any:

@@ -1,0 +1,211 @@
+"""The command line as a whole: help pages, spellings, mistakes, exit statuses, start-up time. In this process."""
+
+import re
+import shlex
+import subprocess
+import sys
+
+import pytest
+from support import ROOT, run
+from ultralytics.utils import DEFAULT_CFG_DICT
+
+from yolo_attn.cli import main
+from yolo_attn.cli.main import COMMANDS, ULTRALYTICS_COMMANDS, call_of, command_line, guarded
+from yolo_attn.errors import ArgumentError
+from yolo_attn.integration.queries import ultralytics_arguments
+from yolo_attn.integration.queries.training_arguments import ADDED
+
+pytestmark = pytest.mark.fast
+
+# Every command: what it must be given, an option with a value, and a flag.
+GOOD = {
+    "blocks": (["EMA"], None, "markdown"),
+    "info": (["yolo11n.yaml"], ("task", "detect"), None),
+    "place": (["yolo11.yaml", "EMA", "at=neck.P3"], ("args", "factor=8"), "force"),
+    "diagram": (["yolo11n.yaml", "-o", "a.svg"], ("imgsz", "320"), "force"),
+    "check": (["yolo11n.yaml"], ("scale", "n"), "strict"),
+    "transfer": (["a.pt", "yolo11n.yaml", "-o", "b.pt"], ("map", "6=7"), "partial"),
+    "compare": (["experiment.yaml"], ("gpus_per_run", "0.5"), None),
+    "report": (["runs/x"], None, None),
+    "data from-coco": (["a.json", "images", "out"], ("split", "val"), None),
+    "completion": (["bash"], None, None),
+    **{name: (["model=yolo11n.yaml"], ("imgsz", "320"), None) for name in ULTRALYTICS_COMMANDS},
+}
+WITH_VALUE = {name: given for name, given in GOOD.items() if given[1]}
+every_command = pytest.mark.parametrize("command", GOOD)
+
+
+def parsed(command, *given):
+    call = call_of([*command.split(), *given])
+    return call.args, call.keywords
+
+
+def error_of(capsys, *given):
+    assert main(given) == 2
+    out, err = capsys.readouterr()
+    assert (out, err.count("\n")) == ("", 1)
+    assert err.startswith("yolo-attn: ")
+    return err
+
+
+def test_every_command_is_here():
+    assert {name.split()[0] for name in GOOD} == {*COMMANDS, *ULTRALYTICS_COMMANDS, "completion"}
+
+
+@pytest.mark.parametrize("width", [80, 140])
+@pytest.mark.parametrize("command", ["", "data", *GOOD])
+def test_help_breaks_no_word(command, width, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "2000")
+    assert main([*command.split(), "--help"]) == 0
+    words = set(re.findall(r"[^\s│╭╮╰╯─\\]+", capsys.readouterr().out))
+    monkeypatch.setenv("COLUMNS", str(width))
+    assert main([*command.split(), "-h"]) == 0
+    text = capsys.readouterr().out
+    assert set(re.findall(r"[^\s│╭╮╰╯─\\]+", text)) == words
+    assert max(map(len, text.splitlines())) <= width
+    assert main(["help", *command.split()]) == 0
+    assert capsys.readouterr().out == text
+
+
+@every_command
+def test_examples_of_the_help_are_accepted(command, capsys):
+    assert main([*command.split(), "--help"]) == 0
+    text = capsys.readouterr().out.partition("Examples:\n")[2].replace("\\\n", " ")
+    lines = [shlex.split(line, comments=True) for line in text.splitlines()]
+    assert lines
+    for program, *given in lines:
+        assert program == "yolo-attn"
+        assert call_of(given[: given.index(">")] if ">" in given else given)
+
+
+@pytest.mark.parametrize("command", WITH_VALUE)
+def test_three_spellings_are_one(command):
+    given, (name, value), flag = GOOD[command]
+    wanted = parsed(command, *given, f"--{name}", value)
+    assert wanted != parsed(command, *given)
+    assert parsed(command, *given, f"--{name}={value}") == wanted
+    assert parsed(command, *given, f"{name}={value}") == wanted
+    assert parsed(command, *given, f"--{name.replace('_', '-')}", value) == wanted
+    if flag:
+        spellings = [f"--{flag}", f"--{flag}=True", f"{flag}=True"]
+        assert len({str(parsed(command, *given, f"{name}={value}", s)) for s in spellings}) == 1
+
+
+@pytest.mark.parametrize("command", WITH_VALUE)
+def test_mistakes_with_an_option(command, capsys):
+    given, (name, value), flag = GOOD[command]
+    before = [*command.split(), *given]
+    assert f"--{name}x" in (line := error_of(capsys, *before, f"--{name}x", value))
+    assert f"'--{name}'?" in line
+    assert f"--{name}x" in error_of(capsys, *before, f"{name}x={value}")
+    for wrong in ([f"--{name}"], [f"--{name}", f"--{flag or 'model'}"], [f"{name}="]):
+        assert f"--{name} has no value" in error_of(capsys, *before, *wrong)
+    twice = error_of(capsys, *before, f"--{name}", value, f"{name}={value}")
+    assert f"--{name} is given twice" in twice
+
+
+@every_command
+def test_mistakes_of_every_command(command, capsys):
+    given = GOOD[command][0]
+    assert "--nonsense" in error_of(capsys, *command.split(), *given, "--nonsense")
+    if command not in ("blocks", "place"):
+        too_many = [*command.split(), *given, *["one"] * (command in ULTRALYTICS_COMMANDS), "two"]
+        assert "unexpected argument 'two'" in error_of(capsys, *too_many)
+
+
+@pytest.mark.parametrize(
+    ("given", "parts"),
+    [
+        (["chek"], ["'chek'", "'check'"]),
+        (["data", "from-cocoa"], ["'from-cocoa'", "from-coco"]),
+        (["check"], ["--model", "check --help"]),
+        (["diagram", "yolo11n.yaml"], ["--output"]),
+        (["diagram", "yolo11n.yaml", "-o", "a.svg", "imgsz=large"], ["--imgsz", "large"]),
+        (["compare", "--models", "a.yaml", "models=b.yaml"], ["--models is given twice"]),
+        (["place", "yolo11.yaml", "EMA", "--at", "neck.P3", "-o", "a", "GSoP", "--output", "b"], ["--output", "twice"]),
+        (["place", "yolo11.yaml", "--at", "neck.P3"], ["--at", "EMA"]),
+        (["train", "model=yolo11n.yaml", "epoch=3"], ["epoch", "--epochs"]),
+        (["check", "a.yaml", "b.yaml"], ["'b.yaml'"]),
+    ],
+)
+def test_mistakes(given, parts, capsys):
+    line = error_of(capsys, *given)
+    assert all(part in line for part in parts), line
+
+
+@pytest.mark.parametrize("command", ["info", "check", "place", "diagram"])
+def test_the_model_is_taken_in_three_ways(command):
+    rest = ["-o", "a.svg"] if command == "diagram" else []
+    ways = [["m.yaml"], ["model=m.yaml"], ["--model", "m.yaml"], ["--model=m.yaml"]]
+    assert len({str(parsed(command, *way, *rest)) for way in ways}) == 1
+
+
+def test_arguments_of_ultralytics():
+    _, options = parsed(
+        "train", "detect", "half", "--save", "--imgsz", "320", "640", "batch=-1", "--lr0", "-0.5", "val"
+    )
+    assert options == {
+        "half": "True",
+        "save": "True",
+        "imgsz": ["320", "640"],
+        "batch": "-1",
+        "lr0": "-0.5",
+        "val": "True",
+    }
+    known = ultralytics_arguments.read()
+    assert {*DEFAULT_CFG_DICT, "half", "int8"} - {"mode"} <= set(known)
+    assert set(ADDED) == {argument.name for argument in ultralytics_arguments.OWN}
+    assert (known["epochs"].type, known["epochs"].default, known["imgsz"].section) == ("int", "100", "Train")
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "said"),
+    [
+        (ArgumentError("a=1 must\n be 2"), 2, "yolo-attn: a=1 must be 2\n"),
+        (KeyboardInterrupt(), 130, "yolo-attn: interrupted\n"),
+        (ZeroDivisionError("ours"), 1, "ZeroDivisionError: ours\nyolo-attn: internal error"),
+    ],
+)
+def test_exit_statuses(error, status, said, capsys, monkeypatch):
+    def job():
+        raise error
+
+    assert guarded(job) == status
+    assert said in (err := capsys.readouterr().err)
+    assert ("Traceback" in err) == (status == 1)
+    monkeypatch.setenv("YOLO_ATTN_DEBUG", "1")
+    assert guarded(job) == status
+    assert ("Traceback" in capsys.readouterr().err) == (status != 130)
+
+
+def test_completion(capsys, tmp_path):
+    assert main(["completion", "bash"]) == 0
+    script = tmp_path / "completion"
+    script.write_text(capsys.readouterr().out, encoding="utf-8")
+    assert subprocess.run(["bash", "-n", script]).returncode == 0
+    assert all(part in script.read_text(encoding="utf-8") for part in (*COMMANDS, "from-coco", "--reroute", "--epochs"))
+
+
+def test_start_up_needs_no_torch(tmp_path):
+    """CPU time, as the machine may be busy; the first line of the process is the interpreter's own share."""
+    code = """
+        import sys, time
+        start = time.process_time()
+        from yolo_attn.cli import main
+        for arguments in (["--help"], ["train", "--help"], ["report", "nowhere"]):
+            main(arguments)
+            if arguments == ["--help"]:
+                took = time.process_time() - start
+        print(took, sorted({"torch", "ultralytics", "numpy.random"} & set(sys.modules)))
+    """
+    took, _, modules = run(code, tmp_path).splitlines()[-1].partition(" ")
+    assert modules == "[]"
+    assert float(took) < 0.3
+
+
+def test_the_module_and_the_script_are_the_command():
+    for command in (["-m", "yolo_attn"], [str(ROOT / "train_detect.py"), "blocks"]):
+        done = subprocess.run([sys.executable, *command, "--help"], capture_output=True, text=True, timeout=60)
+        assert done.returncode == 0
+        assert "Usage: yolo-attn" in done.stdout
+    assert {name for name in command_line() if not name.startswith("-")} >= set(COMMANDS)
