@@ -132,7 +132,7 @@ def test_a_run_killed_again_and_again_arrives_where_it_would_have(tmp_path, rect
     assert [len(rows) for rows in epochs] == [1, 2, 3, 4, 4, 4]
     assert epochs[5][0] == epochs[0][0]  # its time too: the first epoch was trained once
     assert epochs[3] == epochs[5]  # nothing was trained again once the training had ended
-    assert list(run.folder.glob(".record.json.*.part"))  # the half record that the last kill left
+    assert list(run.folder.glob(".record.json-*.part"))  # the half record that the last kill left
 
     reason, watch = attempt(None)
     assert reason is None

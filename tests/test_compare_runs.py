@@ -16,7 +16,7 @@ from made_up_experiment import empty_record
 from support import read_json
 
 from yolo_attn import atomic_files
-from yolo_attn.atomic_files import write_hint
+from yolo_attn.atomic_files import write_note
 from yolo_attn.comparison import child_processes, engines, worker
 from yolo_attn.comparison.running import run_experiment
 from yolo_attn.errors import ArgumentError, DataError, DiskFullError, disk_full
@@ -240,7 +240,7 @@ def test_progress_is_what_the_process_and_the_table_say(tmp_path):
     run.folder.mkdir(parents=True)
     (run.folder / "results.csv").write_text("epoch,time\n1,5\n2,9\n")  # all that a training on several GPUs leaves
     assert engines.read_progress(plan, run) == Progress("training", 2, 4)
-    write_hint(run.progress, storage.encode(Progress("training", 2, 4, 5, 10)))
+    write_note(run.progress, storage.encode(Progress("training", 2, 4, 5, 10)))
     told = engines.read_progress(plan, run)
     assert told == Progress("training", 2, 4, 5, 10)
     run.progress.write_text("{")
@@ -260,7 +260,7 @@ def test_a_full_disk_is_one_line_and_what_was_written_is_whole(tmp_path, monkeyp
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(atomic_files.os, "fsync", full)
-    with pytest.raises(OSError, match="No space left") as caught:
+    with pytest.raises(DiskFullError) as caught:
         storage.write(path, RunError("bad"))
     assert storage.read(path, RunError) == good
     assert [entry.name for entry in tmp_path.iterdir()] == ["record.json"]

@@ -14,7 +14,7 @@ import yolo_attn
 from yolo_attn import Insertion, place
 from yolo_attn.cli.main import call_of, main
 from yolo_attn.cli.place import arguments
-from yolo_attn.errors import ArgumentError, LayerError, UserError
+from yolo_attn.errors import ArgumentError, DiskFullError, LayerError, UserError
 from yolo_attn.integration.queries import layer_types, model_graph
 from yolo_attn.model_yaml import places
 
@@ -299,13 +299,12 @@ def test_outputs_are_checked_and_written_whole_or_not_at_all(tmp_path, monkeypat
         with pytest.raises(ArgumentError, match=message):
             place("yolo11.yaml", "EMA", at="neck.P3", output=tmp_path / name)
 
-    def full(path, content):
-        path.write_text(content[:100])
+    def full(_):
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr("yolo_attn.model_yaml.placing._save", full)
-        with pytest.raises(UserError, match=r"(?i)no space left"):
+        patch.setattr("yolo_attn.atomic_files.os.fsync", full)
+        with pytest.raises(DiskFullError):
             place("yolo11.yaml", "EMA", at="neck.P3", output=file, force=True)
     assert file.read_text() == "mine"
     assert list(tmp_path.iterdir()) == [file]

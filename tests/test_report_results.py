@@ -284,9 +284,9 @@ def test_a_folder_without_an_experiment_is_refused(tmp_path, folder):
 def test_a_full_disk_is_one_line(tmp_path, monkeypatch):
     plan = made_up_experiment.write(tmp_path / "e", seeds=(0,), controls=())
 
-    def full(path, text):
+    def full(_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("yolo_attn.report.report_files.write_text", full)
+    monkeypatch.setattr("yolo_attn.atomic_files.os.fsync", full)
     with pytest.raises(DiskFullError, match=plan.folder.name):
         make(plan.folder)

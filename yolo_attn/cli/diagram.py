@@ -39,7 +39,7 @@ def run(
     from ..integration.queries import model_graph  # start-up time
     from ..model_yaml.diagram import drawing  # start-up time
 
-    atomic_files.check(output, drawing.SUFFIXES, force=force)  # before the model is built
+    atomic_files.check_output(output, drawing.SUFFIXES, force=force)  # before the model is built
     graph = model_graph.build(model_graph.load(model), scale)
     warning = drawing.draw(graph, output, imgsz=imgsz, force=force)
     print(f"Written: {output} ({graph.file}{f', scale {graph.scale}' if graph.scale else ''})")

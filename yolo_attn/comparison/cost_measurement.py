@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import UserError, disk_full, user_error_in
+from ..errors import UserError, user_error_in
 from ..experiment.costs import Costs, ModelCost, ThroughputTiming, Timing
 from ..experiment.plan import Plan, Run
 from ..experiment.records import read_record
@@ -148,7 +148,7 @@ def main(argv: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         return 130
     except Exception as error:
-        mistake = disk_full(error, folder) or user_error_in(error)
+        mistake = user_error_in(error, folder)
         if mistake is None:
             raise
         write_user_error(folder / "error.json", mistake)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec.structs import replace
 
-from ..atomic_files import write_bytes, write_hint
+from ..atomic_files import write_bytes, write_note
 from ..errors import UserError
 from ..experiment.epochs import Epoch, cut_epochs
 from ..experiment.plan import Plan, Run
@@ -187,7 +187,7 @@ class _ProgressNotes:
 
     def note(self, phase: str, epoch: int, batch: int, batches: int) -> None:
         self.noted = time.monotonic()
-        write_hint(self.run.progress, encode(Progress(phase, epoch, self.plan.epochs, batch, batches)))
+        write_note(self.run.progress, encode(Progress(phase, epoch, self.plan.epochs, batch, batches)))
 
 
 def read_sessions(run: Run) -> tuple[Session, ...]:

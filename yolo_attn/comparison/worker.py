@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import contextlib
 import datetime
-import errno
 import os
 import sys
 import threading
@@ -22,7 +21,7 @@ from typing import Any
 
 import msgspec
 
-from ..errors import DataError, UserError, disk_full, user_error_in
+from ..errors import DataError, DiskFullError, UserError, user_error_in
 from ..experiment import ground_truth_file
 from ..experiment.data_set import DataFingerprint, Pairing
 from ..experiment.epochs import Epoch, read_epochs
@@ -59,7 +58,7 @@ def main(argv: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         return 130
     except Exception as error:
-        mistake = disk_full(error, plan.folder) or user_error_in(error)
+        mistake = user_error_in(error, plan.folder)
         if mistake is not None:
             write_user_error(report, mistake)
             return 2
@@ -88,10 +87,8 @@ def write_user_error(path: Path, error: UserError) -> None:
     kind = next(cls.__name__ for cls in type(error).__mro__ if cls.__module__ == UserError.__module__)
     try:
         write(path, RunError(" ".join(str(error).split()), kind))
-    except OSError as fault:
+    except DiskFullError:
         sys.stderr.write(f"{error}\n")
-        if fault.errno != errno.ENOSPC:
-            raise
 
 
 def limit_threads() -> None:

@@ -109,7 +109,7 @@ def place(
         insertions = list(block)
     if not insertions:
         raise ArgumentError("place: no block; name one, e.g. place('yolo11.yaml', 'EMA', at='neck.P3')")
-    target = None if output is None else atomic_files.check(output, (".yaml", ".yml"), force=force)
+    target = None if output is None else atomic_files.check_output(output, (".yaml", ".yml"), force=force)
     file = graphs.locate(base)
     original = _read(file)
     result, inserted = original, list[InsertedRow]()
@@ -123,7 +123,7 @@ def place(
     head = heading(file, original, insertions, (row.block for row in inserted), name)
     result = (head.replace("\n", "\r\n") if "\r\n" in original else head) + result
     if target is not None:
-        atomic_files.write(target, lambda path: _save(path, result))
+        atomic_files.write_text(target, result)
     return PlacedModel(result, tuple(inserted))
 
 
@@ -133,10 +133,6 @@ def _read(file: Path) -> str:
             return opened.read()
     except (OSError, UnicodeDecodeError) as error:
         raise LayerError(f"{file}: cannot be read: {error}") from error
-
-
-def _save(path: Path, content: str) -> None:
-    path.write_text(content, encoding="utf-8", newline="")
 
 
 def _names(value: str | Sequence[str]) -> tuple[str, ...]:

@@ -8,7 +8,6 @@ from pathlib import Path
 from rich.console import Console
 
 from ..atomic_files import write_text
-from ..errors import DataError, disk_full
 from ..experiment.folder_contents import collect
 from ..experiment.results import Results
 from ..experiment.storage import write
@@ -57,15 +56,12 @@ def make_report(
             "report.html": page(experiment, results),
         }
     target = experiment.plan.folder
-    try:
-        write(target / "results.json", results)
-        for name, text in texts.items():
-            if text is None:
-                (target / name).unlink(missing_ok=True)  # from an earlier report
-            else:
-                write_text(target / name, text)
-    except OSError as error:
-        raise disk_full(error, target) or DataError(f"{target}: the report cannot be written ({error})") from error
+    write(target / "results.json", results)
+    for name, text in texts.items():
+        if text is None:
+            (target / name).unlink(missing_ok=True)  # from an earlier report
+        else:
+            write_text(target / name, text)
     print_report(results, console)
     console.print(f"\nReport: {target / 'report.html'}", style="bold", highlight=False, soft_wrap=True, markup=False)
     return results

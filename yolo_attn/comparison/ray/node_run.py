@@ -198,7 +198,9 @@ def left_behind(run: Run, *, checkpoint: bool) -> dict[str, bytes]:
     """
     weights = run.folder / "weights"
     found = [path for path in run.folder.rglob("*") if path.is_file() and weights not in path.parents]
-    found = [path for path in found if not path.name.startswith(".") and path != run.progress]
+    found = [
+        path for path in found if path != run.progress and "/." not in f"/{path.relative_to(run.folder).as_posix()}"
+    ]
     if checkpoint:
         found += [path for path in (weights / "best.pt", weights / "last.pt") if path.is_file()][:1]
     return {path.relative_to(run.folder).as_posix(): path.read_bytes() for path in found}

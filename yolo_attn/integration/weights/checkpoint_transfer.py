@@ -48,7 +48,7 @@ def transfer(
         ArgumentError: If ``out`` cannot be written.
     """
     install()
-    written = atomic_files.check(out, [".pt"], force=force)
+    output = atomic_files.check_output(out, [".pt"], force=force)
     if Path(model).suffix not in (".yaml", ".yml"):
         raise LayerError(f"model {str(model)!r} must be a model YAML: the weights are loaded into a new model")
     with strict(), loading.options(partial=partial, partial_argument="--partial", pins=layers):
@@ -56,7 +56,8 @@ def transfer(
         half = _fits_half(trained)
         target = _build(str(model), trained)
         outcome = loading.load_quietly(target, trained)
-    atomic_files.write(written, lambda file: _write(target, arguments, file, half))
+    with atomic_files.whole_file(output) as part:
+        _write(target, arguments, part, half)
     return line(outcome)
 
 

@@ -31,7 +31,7 @@ def draw(graph: Graph, path: str | Path, *, imgsz: int = 640, force: bool = Fals
     Raises:
         ArgumentError: If the file cannot be written, or ``imgsz`` does not fit the model's strides.
     """
-    target = atomic_files.check(path, SUFFIXES, force=force)
+    target = atomic_files.check_output(path, SUFFIXES, force=force)
     largest = round(max(stride for layer in graph.layers for stride in graph_layout.strides(layer, graph)))
     if imgsz < largest or imgsz % largest:
         near = max(round(imgsz / largest), 1) * largest
@@ -40,14 +40,11 @@ def draw(graph: Graph, path: str | Path, *, imgsz: int = 640, force: bool = Fals
         )
     suffix = target.suffix.lower()
     if suffix in TEXT_FORMATS:
-        atomic_files.write(target, lambda file: _save_text(file, TEXT_FORMATS[suffix](graph, imgsz)))
+        atomic_files.write_text(target, TEXT_FORMATS[suffix](graph, imgsz))
         return ""
     figure, missing = matplotlib_figure.drawn(graph, imgsz)
-    atomic_files.write(target, lambda file: matplotlib_figure.save(figure, file, suffix.removeprefix(".")))
+    with atomic_files.whole_file(target) as part:
+        matplotlib_figure.save(figure, part, suffix.removeprefix("."))
     if not missing or suffix == ".svg":  # a viewer of SVG has its own fonts
         return ""
     return f"no installed font has {missing}; {target.name} shows boxes there. Install a font, or write .svg"
-
-
-def _save_text(file: Path, text: str) -> None:
-    file.write_text(text, encoding="utf-8", newline="\n")
