@@ -12,7 +12,7 @@ from scipy import stats
 
 from yolo_attn.statistics import seed_differences as over_seeds
 from yolo_attn.statistics.image_bootstrap import draw_images
-from yolo_attn.statistics.intervals import combined_interval, half_width, image_noise, shared_variance
+from yolo_attn.statistics.intervals import combined_interval, half_width, image_interval, shared_variance
 from yolo_attn.statistics.power_analysis import detectable_difference, power, seeds_for
 from yolo_attn.statistics.seed_differences import LEVEL, bca_interval, paired_difference
 
@@ -116,8 +116,8 @@ def test_image_interval_and_combined_interval_by_resampling():
     for k in range(SIMULATIONS):
         own = difference + rng.normal(size=(n, 1)) * seeds
         images = own + (rng.normal(size=IMAGES) * shared + rng.normal(size=(n, IMAGES)) * rest) * np.sqrt(IMAGES)
-        noise = image_noise(images @ weights, zero, IMAGES, paired=True)
-        covered[k, 0] = noise.interval.low <= own.mean() <= noise.interval.high  # these models, other images
+        noise = image_interval(images @ weights, zero, IMAGES, paired=True)
+        covered[k, 0] = noise.low <= own.mean() <= noise.high  # these models, other images
         values = images.mean(axis=1)
         both = half_width(values.std(ddof=1) / np.sqrt(n), n - 1, noise.shared, IMAGES)
         covered[k, 1] = abs(values.mean() - difference) <= both
@@ -146,9 +146,9 @@ def test_power_is_the_rate_at_which_the_difference_is_found(name, n, level):
 def test_what_images_share_in_two_groups_that_are_not_paired():
     rng = np.random.default_rng(12)
     common, ours, theirs = (rng.normal(size=(k, 50_000)) for k in (1, 3, 4))
-    noise = image_noise(common + ours + 0.5 * rng.normal(size=(1, 50_000)), common + theirs, IMAGES, paired=False)
+    noise = image_interval(common + ours + 0.5 * rng.normal(size=(1, 50_000)), common + theirs, IMAGES, paired=False)
     assert noise.shared == pytest.approx(0.25, abs=0.05)  # what all runs share cancels
-    assert noise.interval.se == pytest.approx(np.sqrt(0.25 + 1 / 3 + 1 / 4), rel=0.02)
+    assert noise.se == pytest.approx(np.sqrt(0.25 + 1 / 3 + 1 / 4), rel=0.02)
 
 
 def test_power_with_a_little_of_the_images_is_that_of_the_noncentral_t():

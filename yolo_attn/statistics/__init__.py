@@ -9,8 +9,8 @@ The results are frozen dataclasses of numbers and text; ``dataclasses.asdict`` c
 package imports neither torch nor Ultralytics.
 """
 
-from .analysis import Effect, Group, MetricEffect, analyse
-from .intervals import ImageInterval, Interval
+from .analysis import Effect, Group, analyse
+from .intervals import ImageInterval, Interval, MetricEffect
 from .seed_differences import Difference
 from .verdicts import Verdict, VerdictWord
 

@@ -13,9 +13,9 @@ from ..messages import joined, nearest
 from ..metrics import Dataset, Predictions
 from ..metrics.matching import Objects, match, read_objects
 from . import image_bootstrap
-from .intervals import ImageInterval, ImageNoise, Interval, combined_interval, image_noise, p_value
-from .seed_differences import EXACT_UP_TO, Difference, paired_difference, unpaired_difference
-from .verdicts import Evidence, Verdict, holm, judge
+from .intervals import MetricEffect, combined_interval, image_interval
+from .seed_differences import EXACT_UP_TO, paired_difference, unpaired_difference
+from .verdicts import Verdict, holm, judge
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -38,26 +38,6 @@ class Group:
     name: str
     values: Mapping[str, Sequence[float | None]]
     predictions: Sequence[Predictions | None] = field(default_factory=tuple)
-
-
-@dataclass(frozen=True)
-class MetricEffect:
-    """The change of one metric by a variant, in points.
-
-    Attributes:
-        seeds: Over the seeds, on these test images.
-        images: Over test images, with these trained models; None without predictions.
-        combined: Over both; None without predictions or with one seed.
-    """
-
-    seeds: Difference
-    images: ImageInterval | None
-    combined: Interval | None
-
-    @property
-    def interval(self) -> Difference | Interval:
-        """The widest interval known: over seeds and test images, else over seeds."""
-        return self.combined or self.seeds
 
 
 @dataclass(frozen=True)
@@ -111,12 +91,16 @@ def analyse(
     _check(base, variants, primary, images, resamples, paired)
     noise = _Resampling(base, variants, truth, images, resamples, seed, progress)
     found = [_metric_effects(base, variant, noise, primary, paired=paired) for variant in variants]
-    evidence = [_evidence(primary, effects, noise.size, paired) for effects in found]
-    corrected = holm([item.p for item in evidence])
-    tests = sum(item.p is not None for item in evidence)
+    decided = [effects.get(primary) for effects in found]
+    p = [effect.p if effect else None for effect in decided]
+    tests = sum(value is not None for value in p)
+    verdicts = [
+        judge(primary, effect, value, corrected, tests, paired=paired)
+        for effect, value, corrected in zip(decided, p, holm(p), strict=True)
+    ]
     return [
-        Effect(variant.name, {name: effect for name, (effect, _) in effects.items()}, judge(item, p, tests))
-        for variant, effects, item, p in zip(variants, found, evidence, corrected, strict=True)
+        Effect(variant.name, metrics, verdict)
+        for variant, metrics, verdict in zip(variants, found, verdicts, strict=True)
     ]
 
 
@@ -204,7 +188,7 @@ class _Resampling:
 
 def _metric_effects(
     base: Group, variant: Group, noise: _Resampling, primary: str, *, paired: bool
-) -> dict[str, tuple[MetricEffect, ImageNoise | None]]:
+) -> dict[str, MetricEffect]:
     """Return the effect in every metric that both models have."""
     found = {}
     for metric, theirs in base.values.items():
@@ -222,20 +206,9 @@ def _metric_effects(
         else:
             difference = unpaired_difference(a.tolist(), b.tolist())
         rows, base_rows = noise.runs(variant, metric, mine), noise.runs(base, metric, its)
-        extra = None
+        over_images = None
         if rows is not None and base_rows is not None:
-            extra = image_noise(rows, base_rows, noise.size, paired=paired)
-        both = combined_interval(difference, extra.shared, noise.size) if extra else None
-        found[metric] = MetricEffect(difference, extra.interval if extra else None, both), extra
+            over_images = image_interval(rows, base_rows, noise.size, paired=paired)
+        both = combined_interval(difference, over_images.shared, noise.size) if over_images else None
+        found[metric] = MetricEffect(difference, over_images, both)
     return found
-
-
-def _evidence(
-    primary: str, found: Mapping[str, tuple[MetricEffect, ImageNoise | None]], images: int, paired: bool
-) -> Evidence:
-    if primary not in found:
-        return Evidence(primary, None, None, None, 0.0, None, paired)
-    effect, extra = found[primary]
-    shared = extra.shared if extra is not None and extra.shared is not None else 0.0
-    p = p_value(effect.seeds, shared, images) if effect.seeds.n > 1 else None
-    return Evidence(primary, effect.seeds, effect.images, effect.combined, shared, p, paired)

@@ -33,6 +33,7 @@ class ImageInterval:
         se: Standard deviation of the mean difference over the sets.
         low: Lower end of the 95 % interval.
         high: Upper end.
+        shared: Variance of the difference that all seeds share, in points squared; None with one seed.
     """
 
     resamples: int
@@ -40,6 +41,7 @@ class ImageInterval:
     se: float
     low: float
     high: float
+    shared: float | None
 
 
 @dataclass(frozen=True)
@@ -60,16 +62,35 @@ class Interval:
 
 
 @dataclass(frozen=True)
-class ImageNoise:
-    """The variation from test images, see :func:`image_noise`.
+class MetricEffect:
+    """The change of one metric by a variant, in points.
 
     Attributes:
-        interval: The interval with these trained models.
-        shared: Variance that all seeds share, in points squared; None with one seed.
+        seeds: Over the seeds, on these test images.
+        images: Over test images, with these trained models; None without predictions.
+        combined: Over both; None without predictions or with one seed.
     """
 
-    interval: ImageInterval
-    shared: float | None
+    seeds: Difference
+    images: ImageInterval | None
+    combined: Interval | None
+
+    @property
+    def interval(self) -> Difference | Interval:
+        """The widest interval known: over seeds and test images, else over seeds."""
+        return self.combined or self.seeds
+
+    @property
+    def p(self) -> float | None:
+        """The p value of the widest interval; None with one seed."""
+        if self.seeds.n == 1:
+            return None
+        return p_value(self.seeds, self.shared, self.images.images if self.images else 0)
+
+    @property
+    def shared(self) -> float:
+        """The variance from the images, in points squared; 0 if it is not known."""
+        return (self.images and self.images.shared) or 0.0
 
 
 def shared_variance(covariance: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -83,9 +104,9 @@ def shared_variance(covariance: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.maximum((total - diagonal) / (n * (n - 1)), 0.0)
 
 
-def image_noise(
+def image_interval(
     variant: NDArray[np.float64], base: NDArray[np.float64], images: int, *, paired: bool
-) -> ImageNoise | None:
+) -> ImageInterval | None:
     """Measure how the mean difference varies over resampled sets of images, the same sets for every run.
 
     Args:
@@ -103,7 +124,6 @@ def image_noise(
     ours, theirs = variant[:, present], base[:, present]
     means = ours.mean(axis=0) - theirs.mean(axis=0)
     low, high = np.percentile(means, [100 * LEVEL / 2, 100 * (1 - LEVEL / 2)])
-    interval = ImageInterval(int(present.sum()), images, float(means.std(ddof=1)), float(low), float(high))
     shared = None
     if len(ours) > 1 and len(theirs) > 1:
         if paired:
@@ -113,7 +133,7 @@ def image_noise(
             k = len(ours)
             within = [block[~np.eye(len(block), dtype=bool)].mean() for block in (both[:k, :k], both[k:, k:])]
             shared = max(float(sum(within) - 2 * both[:k, k:].mean()), 0.0)
-    return ImageNoise(interval, shared)
+    return ImageInterval(int(present.sum()), images, float(means.std(ddof=1)), float(low), float(high), shared)
 
 
 def half_width(
@@ -177,7 +197,7 @@ def combined_interval(difference: Difference, shared: float | None, images: int)
 
     Args:
         difference: The difference over the seeds.
-        shared: Variance from the images, as :func:`image_noise` returns it.
+        shared: Variance from the images, as in :class:`ImageInterval`.
         images: Number of images.
     """
     from scipy import optimize, stats

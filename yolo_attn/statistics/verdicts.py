@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from . import power_analysis
-from .intervals import ImageInterval, Interval
+from .intervals import MetricEffect
 from .seed_differences import LEVEL, SAME, Difference
 
 VerdictWord = Literal["better", "worse", "no evidence", "identical", "one seed", "no common seed"]
@@ -41,29 +41,6 @@ class Verdict:
     level: float = LEVEL
 
 
-@dataclass(frozen=True)
-class Evidence:
-    """What a verdict is based on.
-
-    Attributes:
-        metric: Name of the metric, such as ``AP``.
-        seeds: The difference over the seeds; None if the two models have no seed with this metric in common.
-        images: The interval over test images, with these trained models.
-        combined: The interval over both.
-        shared: Variance from the images, points squared; 0 without predictions.
-        p: p value of the test.
-        paired: Whether the seeds are paired.
-    """
-
-    metric: str
-    seeds: Difference | None
-    images: ImageInterval | None
-    combined: Interval | None
-    shared: float
-    p: float | None
-    paired: bool
-
-
 def holm(p: Sequence[float | None]) -> list[float | None]:
     """Correct p values for their number, so that at most 5 of 100 experiments claim any effect that is not there.
 
@@ -81,39 +58,44 @@ def holm(p: Sequence[float | None]) -> list[float | None]:
     return corrected
 
 
-def judge(evidence: Evidence, p_holm: float | None, tests: int) -> Verdict:
+def judge(
+    metric: str, effect: MetricEffect | None, p: float | None, p_holm: float | None, tests: int, *, paired: bool
+) -> Verdict:
     """Give the verdict on one variant.
 
     Args:
-        evidence: What it is based on.
+        metric: Name of the metric, such as ``AP``.
+        effect: Its change; None if the two models have no seed with this metric in common.
+        p: Its p value; None if there was no test.
         p_holm: Its p value after Holm's correction.
         tests: Number of variants that are tested together.
+        paired: Whether the seeds are paired.
     """
-    seeds, metric = evidence.seeds, evidence.metric
     level = LEVEL / max(tests, 1)
-    if seeds is None:
+    if effect is None:
         text = f"No seed has {metric} for both models. Train the missing runs, or use test images with objects."
         return Verdict("no common seed", text, level=level)
+    seeds = effect.seeds
     if max(abs(value) for value in seeds.values) <= SAME:
         which = "The only seed gives" if seeds.n == 1 else f"All {seeds.n} seeds give"
-        return Verdict("identical", f"{which} exactly the baseline's {metric}.", evidence.p, p_holm, level=level)
+        return Verdict("identical", f"{which} exactly the baseline's {metric}.", p, p_holm, level=level)
     if seeds.n == 1:
-        return Verdict("one seed", _one_seed(evidence), level=level)
-    if seeds.se is None or evidence.p is None or p_holm is None:
+        return Verdict("one seed", _one_seed(metric, effect, paired=paired), level=level)
+    if seeds.se is None or p is None or p_holm is None:
         text = f"{metric} {_signed(seeds.mean, 2)} with each of {seeds.n} seeds: no evidence of a difference. "
         return Verdict("no evidence", text + "Runs are identical across seeds, so they count as one.", level=level)
 
-    images = evidence.images.images if evidence.images else 2
-    detectable, seeds_for = _power(seeds, evidence.shared, images, level, paired=evidence.paired)
+    images = effect.images.images if effect.images else 2
+    detectable, seeds_for = _power(seeds, effect.shared, images, level, paired=paired)
     word: VerdictWord = "no evidence" if p_holm > LEVEL else "better" if seeds.mean > 0 else "worse"
-    sentences = [_result(evidence, word, p_holm, tests)]
+    sentences = [_result(metric, effect, word, p, p_holm, tests)]
     if word == "no evidence" and detectable is not None:
-        sentences.append(_design(evidence, detectable, seeds_for, tests, images))
-    if not evidence.paired:
+        sentences.append(_design(effect, detectable, seeds_for, tests, images))
+    if not paired:
         sentences.append("The seeds are not paired, so Welch's test compares the two groups of runs.")
     if detectable is not None and detectable > MOST_POINTS:
         detectable = None
-    return Verdict(word, " ".join(sentences), evidence.p, p_holm, detectable, seeds_for, level)
+    return Verdict(word, " ".join(sentences), p, p_holm, detectable, seeds_for, level)
 
 
 def _power(
@@ -127,29 +109,26 @@ def _power(
     return found, needed
 
 
-def _result(evidence: Evidence, word: VerdictWord, p_holm: float, tests: int) -> str:
+def _result(metric: str, effect: MetricEffect, word: VerdictWord, p: float, p_holm: float, tests: int) -> str:
     """Return the sentence with the difference, its interval and p."""
-    seeds, both = evidence.seeds, evidence.combined
-    assert seeds is not None, "judge() has checked it"
-    low, high = (both.low, both.high) if both else (seeds.low or 0.0, seeds.high or 0.0)
-    scope = "over seeds and test images" if both else "over seeds, on these test images"
+    low, high = effect.interval.low or 0.0, effect.interval.high or 0.0
+    scope = "over seeds and test images" if effect.combined else "over seeds, on these test images"
     digits = _digits((high - low) / 2)
     text = (
-        f"{evidence.metric} {_signed(seeds.mean, digits)} "
+        f"{metric} {_signed(effect.seeds.mean, digits)} "
         f"(95 % confidence interval {_signed(low, digits)} to {_signed(high, digits)} {scope})"
     )
     corrected = f"{_probability(p_holm)} after Holm's correction for {tests} variants"
     if word != "no evidence":
         return f"{text}, {corrected if tests > 1 else _probability(p_holm)}: {word}."
-    if tests > 1 and evidence.p is not None and evidence.p <= LEVEL:
-        text += f", {_probability(evidence.p)} alone, but {corrected}"
+    if tests > 1 and p <= LEVEL:
+        text += f", {_probability(p)} alone, but {corrected}"
     return f"{text}: no evidence of a difference."
 
 
-def _design(evidence: Evidence, detectable: float, seeds_for: dict[str, int | None], tests: int, images: int) -> str:
+def _design(effect: MetricEffect, detectable: float, seeds_for: dict[str, int | None], tests: int, images: int) -> str:
     """Return the sentences with the difference that the comparison could have detected, and the seeds for less."""
-    seeds = evidence.seeds
-    assert seeds is not None, "judge() has checked it"
+    seeds = effect.seeds
     rough = " (known only roughly)" if seeds.n < FEW else ""
     level = f" (tested at level {LEVEL / tests:.2g}, as {tests} variants are compared)" if tests > 1 else ""
     size = f"a true difference of {detectable:.{_digits(detectable)}f} points or more"
@@ -160,7 +139,7 @@ def _design(evidence: Evidence, detectable: float, seeds_for: dict[str, int | No
         return f"{text}."
     first = next(iter(smaller))
     if smaller[first] is None:
-        limit = power_analysis.power(float(first), 1e-9, 1e9, evidence.shared, images, LEVEL / tests)
+        limit = power_analysis.power(float(first), 1e-9, 1e9, effect.shared, images, LEVEL / tests)
         hopeless = limit < power_analysis.WANTED
         why = f"more images than these {images}" if hopeless else f"more than {power_analysis.MOST_SEEDS:,} seeds"
         text += f". A difference of {first} points needs {why}"
@@ -168,15 +147,14 @@ def _design(evidence: Evidence, detectable: float, seeds_for: dict[str, int | No
     return f"{text}." if known is None else f"{text}. For {known[0]} points, plan {known[1]} seeds."
 
 
-def _one_seed(evidence: Evidence) -> str:
-    assert evidence.seeds is not None, "judge() has checked it"
-    text, images = f"{evidence.metric} {_signed(evidence.seeds.mean, 2)} with one seed", evidence.images
+def _one_seed(metric: str, effect: MetricEffect, *, paired: bool) -> str:
+    text, images = f"{metric} {_signed(effect.seeds.mean, 2)} with one seed", effect.images
     if images is not None:
         digits = _digits((images.high - images.low) / 2)
         ends = f"{_signed(images.low, digits)} to {_signed(images.high, digits)}"
         text += f" (95 % confidence interval {ends} over test images, with these weights)"
     text += ". Another seed may reverse the sign, so nothing is claimed. Plan at least 3 seeds."
-    return text if evidence.paired else f"{text} The seeds are not paired."
+    return text if paired else f"{text} The seeds are not paired."
 
 
 def _digits(half: float) -> int:
