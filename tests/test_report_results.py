@@ -15,7 +15,7 @@ from yolo_attn.errors import ArgumentError, DataError, DiskFullError
 from yolo_attn.experiment.results import MetricValues, Results
 from yolo_attn.experiment.storage import read
 from yolo_attn.metrics import compute_class_metrics, error_kinds
-from yolo_attn.report import FILES, captions, make_report
+from yolo_attn.report import FILES, make_report, notes
 
 pytestmark = pytest.mark.fast
 
@@ -92,12 +92,12 @@ def test_controls(tmp_path, finished):
 
 def test_models_that_detect_nothing_are_named(finished):
     _, results = finished
-    assert captions.warnings_for(results) == []
+    assert notes.warnings_for(results) == []
     untrained = [
         msgspec.structs.replace(item, metrics={**item.metrics, "AP": MetricValues((0.0,), 0.0)})
         for item in results.models
     ]
-    (line,) = captions.warnings_for(msgspec.structs.replace(results, models=tuple(untrained)))
+    (line,) = notes.warnings_for(msgspec.structs.replace(results, models=tuple(untrained)))
     assert "AP is 0" in line
 
 

@@ -26,7 +26,7 @@ from ..messages import counted
 from ..metrics import compute_class_metrics, error_kinds
 from ..metrics.tide_errors import KINDS, SPECIAL
 from ..statistics import Effect, Group, analyse
-from . import captions, training_curves
+from . import notes, training_curves
 
 PRIMARY = "AP"
 RESAMPLES = 1000
@@ -87,7 +87,7 @@ def compute_results(experiment: Experiment, progress: Progress | None = None) ->
         pairing=experiment.pairing,
     )
     return msgspec.structs.replace(
-        results, warnings=tuple(captions.warnings_for(results)), notes=tuple(captions.notes_on(results, finished))
+        results, warnings=tuple(notes.warnings_for(results)), notes=tuple(notes.notes_on(results, finished))
     )
 
 
