@@ -12,7 +12,7 @@ from ultralytics.utils import DEFAULT_CFG_DICT
 from yolo_attn.cli import main
 from yolo_attn.cli.main import COMMANDS, ULTRALYTICS_COMMANDS, call_of, command_line, guarded
 from yolo_attn.errors import ArgumentError
-from yolo_attn.integration.queries import ultralytics_arguments
+from yolo_attn.integration.queries import model_graph, model_sizes, ultralytics_arguments
 from yolo_attn.integration.queries.training_arguments import ADDED
 
 pytestmark = pytest.mark.fast
@@ -125,7 +125,8 @@ def test_mistakes_of_every_command(command, capsys):
         (["place", "yolo11.yaml", "EMA", "--at", "neck.P3", "-o", "a", "GSoP", "--output", "b"], ["--output", "twice"]),
         (["place", "yolo11.yaml", "--at", "neck.P3"], ["--at", "EMA"]),
         (["train", "model=yolo11n.yaml", "epoch=3"], ["epoch", "--epochs"]),
-        (["check", "a.yaml", "b.yaml"], ["'b.yaml'"]),
+        (["train", "model=yolo11n.yaml", "epochs"], ["--epochs has no value"]),
+        (["data", "from-coco", "a.json"], ["--images is missing"]),
     ],
 )
 def test_mistakes(given, parts, capsys):
@@ -138,6 +139,14 @@ def test_the_model_is_taken_in_three_ways(command):
     rest = ["-o", "a.svg"] if command == "diagram" else []
     ways = [["m.yaml"], ["model=m.yaml"], ["--model", "m.yaml"], ["--model=m.yaml"]]
     assert len({str(parsed(command, *way, *rest)) for way in ways}) == 1
+
+
+def test_info_lists_inputs_and_counts_operations_as_reports_do(capsys):
+    assert main(["info", "yolo11n-pmfs.yaml", "imgsz=320"]) == 0
+    out = capsys.readouterr().out
+    assert "4, 6, 10" in out
+    content = model_graph.load("yolo11n-pmfs.yaml")
+    assert f"{model_sizes.parameters(content):,} parameters, {model_sizes.gflops(content, imgsz=320):.2f}" in out
 
 
 def test_arguments_of_ultralytics():

@@ -10,18 +10,19 @@ from .. import install
 from ..messages import joined
 
 
-def run(model: str, *, task: str | None = None) -> int:
+def run(model: str, *, task: str | None = None, imgsz: int = 640) -> int:
     """List a model's layers, and the inputs, consumers and parameters of its attention layers.
 
     Args:
         model: Model YAML or checkpoint: a path, or a name that Ultralytics or this project ships.
         task: Task of the model: detect, segment, classify, pose or obb. Default: read from the model.
+        imgsz: Image size in pixels, for the operations.
 
     Examples:
         yolo-attn info yolo11n-ema.yaml
     """
     install()
-    from ..integration.queries import layer_types, yolo_command  # start-up time
+    from ..integration.queries import layer_types, operation_count, yolo_command  # start-up time
 
     is_yaml = model.endswith((".yaml", ".yml"))
     built = yolo_command.open_model(model, task, verbose=is_yaml)  # building from a YAML prints the table
@@ -42,7 +43,14 @@ def run(model: str, *, task: str | None = None) -> int:
         count = sum(p.numel() for p in layer.parameters())
         share = f"{100 * count / total:.2f} %"
         table.add_row(str(layer.i), name, joined(inputs[layer.i]), consumers, f"{count:,}", share)
-    Console().print(table if table.row_count else "No layer of yolo-attn in this model.", highlight=False)
+    console = Console()
+    console.print(table if table.row_count else "No layer of yolo-attn in this model.", highlight=False)
+    gflops = operation_count.model_gflops(built.model, imgsz)
+    console.print(
+        f"{total:,} parameters, {gflops:.2f} GFLOPs at {imgsz} px. Reports count operations in this way: fused model, "
+        "eval mode, a multiply-add as two.",
+        highlight=False,
+    )
     return 0
 
 

@@ -64,7 +64,9 @@ def spelled(app: App, given: Sequence[str]) -> list[str]:
     arguments = app.assemble_argument_collection()
     takes_value = {name: argument.token_count()[0] > 0 for argument in arguments for name in argument.names}
     several = {name for argument in arguments for name in argument.names if argument.token_count()[1]}
-    switches: set[str] = getattr(app.default_command, "switches", set())  # options of Ultralytics: --half is --half=True
+    switches: set[str] = getattr(
+        app.default_command, "switches", set()
+    )  # options of Ultralytics: --half is --half=True
 
     def without_value(name: str) -> str:
         if name not in switches:
