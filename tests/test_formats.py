@@ -12,6 +12,7 @@ import msgspec
 import pytest
 
 from yolo_attn.experiment import costs, data_set, ground_truth_file, plan, records, results
+from yolo_attn.report import csv_tables
 
 pytestmark = pytest.mark.fast
 
@@ -33,6 +34,7 @@ ALIASES = {
     "Role": "Literal['baseline', 'variant', 'control']",
     "ControlKind": "Literal['identity', 'capacity', 'repeat']",
     "Epoch": "dict[str, float | None]",
+    "VerdictWord": "str",
 }
 INTRODUCTION = """\
 # File formats
@@ -45,6 +47,14 @@ Each file has a `format` number. It changes when a key is added, removed or chan
 number, an unknown key or a value of another type is refused with one line that names the file and the key. Types are in
 Python's notation: `dict` is a JSON object, `list` and `tuple` are arrays, `None` is null. NaN and infinity are stored
 as null.
+"""
+CSV = """\
+## `results.csv` and `results_by_seed.csv`
+
+`results.csv` has a row for each model and metric, or cost: {summary}. Metrics are from 0 to 1, differences in points
+of 100; a cost has a `ratio` to the baseline instead of a difference.
+
+`results_by_seed.csv` has a row for each model, metric and seed: {by_seed}.
 """
 
 
@@ -106,7 +116,9 @@ def page():
         add(kind)
     headings = {kind: headings.get(kind, f"### {kind.__name__}") for kind in order}
     anchors = {k.__name__: re.sub(r"[^\w -]", "", h).strip().lower().replace(" ", "-") for k, h in headings.items()}
-    return "\n".join([INTRODUCTION, *(section(kind, heading, anchors) for kind, heading in headings.items())])
+    sections = [section(kind, heading, anchors) for kind, heading in headings.items()]
+    summary, by_seed = (", ".join(f"`{name}`" for name in names) for names in (csv_tables.SUMMARY, csv_tables.BY_SEED))
+    return "\n".join([INTRODUCTION, *sections, CSV.format(summary=summary, by_seed=by_seed)])
 
 
 def test_the_page_is_what_the_classes_say():

@@ -107,7 +107,7 @@ class ModelResult(Part, frozen=True, kw_only=True):
         variants: The variants that a control belongs to; empty for all.
         note: One line about a control.
         planned_seeds: The seeds of the plan.
-        seeds: The seeds that count: both the model and the baseline have finished them.
+        seeds: The seeds finished for both the model and the baseline; without one, those of the model.
         base_seeds: The baseline's seed that each is compared with.
         metrics: The metrics by name; COCO's AP of one class is ``AP[class]``.
         effect: The differences to the baseline, in points of 100, and the verdict; null without a common seed.

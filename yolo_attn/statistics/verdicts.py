@@ -23,7 +23,7 @@ class Verdict:
     """The answer to "does it help?".
 
     Attributes:
-        word: The answer in a word or two.
+        word: ``better``, ``worse``, ``no evidence``, ``identical``, ``one seed`` or ``no common seed``.
         text: The answer in one to three sentences, with the numbers behind it.
         p: Probability of a difference this large without an effect, over seeds and, with predictions, test images.
         p_holm: The same after Holm's correction for the number of variants.
