@@ -36,7 +36,7 @@ def test_attention_augmented(kernel_size, stride, size):
 @pytest.mark.parametrize("relative", [True, False])
 @pytest.mark.parametrize("size", [(1, 1), (3, 5)], ids=str)
 def test_forms(dk, dv, heads, relative, size):
-    block = make(dk=dk, dv=dv, heads=heads, relative=relative, position_size=1)
+    block = make(dk=dk, dv=dv, heads=heads, relative=relative, position_size=1 if relative else 20)
     x = torch.randn(2, 6, *size, dtype=torch.float64)
     assert_same(block(x), loop(block, x, heads=heads, dk=dk, dv=dv, relative=relative))
     assert (block.convolution is None) == (dv == 9)
@@ -201,63 +201,32 @@ def test_tables_are_no_matrices():
     assert 0.15 < block.relative_rows.std() < 0.3  # 20 ** -0.5 = 0.22
 
 
-@pytest.mark.parametrize(
-    "what", ["channels", "out_channels", "kernel_size", "stride", "heads", "position_size", "dk", "dv"]
-)
-@pytest.mark.parametrize("bad", [0, 1.5, True])
-def test_wants_positive_integers(what, bad):
-    with pytest.raises(ValueError, match=rf"^AttentionAugmentedConv: {what}={bad} must be a positive integer; "):
-        AttentionAugmentedConv(**{"channels": 16, "out_channels": 16, what: bad})
-
-
-@pytest.mark.parametrize("what", ["kappa", "upsilon"])
-@pytest.mark.parametrize("bad", [0, -1, True, "0.2", None, float("nan"), float("inf")])
-def test_wants_ratios(what, bad):
-    with pytest.raises(ValueError, match=rf"^AttentionAugmentedConv: {what}={bad!r} must be a number above 0"):
-        AttentionAugmentedConv(16, 16, **{what: bad})
-
-
 def test_wants_an_upsilon_up_to_1():
-    with pytest.raises(ValueError, match=r"upsilon=1\.5 must be a number above 0, up to 1; 0\.2 is one"):
+    with pytest.raises(ValueError, match=r"^AttentionAugmentedConv: upsilon=1\.5 "):
         AttentionAugmentedConv(16, 16, upsilon=1.5)
     assert AttentionAugmentedConv(16, 16, kappa=15).widths[0] == 240
 
 
 def test_wants_an_odd_kernel():
-    with pytest.raises(ValueError, match=r"^AttentionAugmentedConv: kernel_size=4 must be odd; e\.g\. 3 or 5$"):
+    with pytest.raises(ValueError, match=r"^AttentionAugmentedConv: kernel_size=4 .*3 or 5"):
         AttentionAugmentedConv(16, 16, 4)
 
 
 @pytest.mark.parametrize(("what", "value", "fits"), [("dk", 20, "1, 2, 4, 5, 10, 20"), ("dv", 12, "1, 2, 3, 4, 6, 12")])
 def test_wants_heads_that_divide(what, value, fits):
-    message = rf"^AttentionAugmentedConv: heads=8 must divide {what}={value}; divisors of {value}: \[{fits}\]$"
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(ValueError, match=rf"heads=8 .*{what}={value}.*\[{fits}\]$"):
         AttentionAugmentedConv(16, 16, **{what: value})
 
 
 def test_wants_no_more_values_than_outputs():
-    with pytest.raises(
-        ValueError, match=r"dv=8 must be at most out_channels=4, with heads=8; heads up to 4 and dv up to"
-    ):
+    with pytest.raises(ValueError, match=r"dv=8 .*out_channels=4.*heads=8"):
         AttentionAugmentedConv(16, 4)
     assert AttentionAugmentedConv(16, 4, heads=4).widths[2] == 4
-    with pytest.raises(ValueError, match="dv=24 must be at most out_channels=16"):
+    with pytest.raises(ValueError, match=r"dv=24 .*out_channels=16"):
         AttentionAugmentedConv(16, 16, dv=24)
-
-
-@pytest.mark.parametrize("bad", [1, None, "yes"])
-def test_relative_is_a_bool(bad):
-    with pytest.raises(
-        ValueError, match=rf"^AttentionAugmentedConv: relative={bad!r} must be true or false; the default"
-    ):
-        AttentionAugmentedConv(16, 16, relative=bad)
 
 
 @pytest.mark.parametrize(("out_channels", "stride"), [(32, 1), (16, 2)])
 def test_residual_needs_one_shape(out_channels, stride):
-    message = (
-        rf"^AttentionAugmentedConv: residual=True must keep the map's shape, but has channels=16, "
-        rf"out_channels={out_channels}, stride={stride}; out_channels=16 with stride=1 does"
-    )
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(ValueError, match=f"residual=True .*channels=16, out_channels={out_channels}, stride={stride}"):
         AttentionAugmentedConv(16, out_channels, stride=stride, residual=True)

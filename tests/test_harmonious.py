@@ -113,8 +113,6 @@ def test_the_local_branch_exists_in_the_layer_form_only():
     assert [n for n, _ in HardAttn(32).named_parameters()] == ["fc.weight", "fc.bias"]
     assert any("local." in n for n, _ in HardAttn(32, apply=True).named_parameters())
     assert not any("local." in n for n, _ in HarmAttn(32).named_parameters())
-    with pytest.raises(AssertionError, match="built without apply has no local branch"):
-        HardAttn(32).written_back(torch.randn(1, 32, 4, 4))
 
 
 @every_class
@@ -128,39 +126,18 @@ def test_bare_maps_keep_the_dtype(cls, dtype):
 
 
 @every_class
-@pytest.mark.parametrize("what", ["channels", "reduction", "regions", "local_reduction"])
-@pytest.mark.parametrize("bad", [0, -4, 2.0, True])
-def test_wants_positive_integers(cls, what, bad):
-    if what not in inspect.signature(cls).parameters:
-        return
-    with pytest.raises(ValueError, match=rf"^{cls.__name__}: {what}={bad} must be a positive integer; {what}=1 is"):
-        cls(**{"channels": 64, what: bad})
-
-
-@every_class
-@pytest.mark.parametrize("what", ["apply", "relu_before_sigmoid"])
-@pytest.mark.parametrize("bad", [1, None, "yes"])
-def test_wants_bools(cls, what, bad):
-    if what not in inspect.signature(cls).parameters:
-        return
-    with pytest.raises(ValueError, match=rf"^{cls.__name__}: {what}={bad!r} must be true or false; the default is fal"):
-        cls(64, **{what: bad})
-
-
-@pytest.mark.parametrize("cls", [HardAttn, HarmAttn])
-def test_scale_is_one_of_two_words(cls):
-    with pytest.raises(ValueError, match=rf"^{cls.__name__}: scale='learned' must be one of 'fixed', 'learnable'; Did"):
-        cls(64, scale="learned")
-
-
-@every_class
-def test_residual_needs_the_layer_form(cls):
-    with pytest.raises(ValueError, match=rf"^{cls.__name__}: residual=True must come with apply=True; the bare map"):
-        cls(64, residual=True)
+def test_what_needs_the_layer_form(cls):
+    for option, value in (("residual", True), ("relu_before_sigmoid", True), ("local_reduction", 2)):
+        used = option == "relu_before_sigmoid" and cls in (SoftAttn, HarmAttn)  # their gate map has it already
+        if option in inspect.signature(cls).parameters and not used:
+            with pytest.raises(ValueError, match=rf"^{cls.__name__}: {option}={value} .*apply=False.*apply=True"):
+                cls(64, **{option: value})
+    with pytest.raises(ValueError, match=rf"^{cls.__name__}: apply=1 "):
+        cls(64, apply=1)
 
 
 def test_residual_of_spatial_attn_needs_the_channels():
-    with pytest.raises(ValueError, match=r"^SpatialAttn: channels=None must be given with residual=True; channels=64"):
+    with pytest.raises(ValueError, match=r"^SpatialAttn: channels=None .*residual=True"):
         SpatialAttn(apply=True, residual=True)
 
 
@@ -170,7 +147,7 @@ def test_residual_of_spatial_attn_needs_the_channels():
 @pytest.mark.parametrize("cls", SOFT)
 def test_the_layer_form_gates_its_input(cls):
     layer, x = build(cls, apply=True, relu_before_sigmoid=True), a_map(2, 6, 4, 6)
-    bare = build(cls, relu_before_sigmoid=True)
+    bare = build(cls, **({"relu_before_sigmoid": True} if cls is SoftAttn else {}))
     bare.load_state_dict(layer.state_dict())
     gate = bare(x) if cls is SoftAttn else bare(x).sigmoid()
     torch.testing.assert_close(layer(x), x * gate)

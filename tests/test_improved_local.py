@@ -18,24 +18,6 @@ def test_improved_local(fuse, depthwise, size, training):
     assert_same(block(x), improved_local(x.numpy(), weights, fuse, depthwise, training))
 
 
-@pytest.mark.parametrize("what", ["channels", "reduction"])
-@pytest.mark.parametrize("bad", [0, 1.5, True])
-def test_wants_positive_integers(what, bad):
-    with pytest.raises(ValueError, match=rf"^ImprovedLocalAttention: {what}={bad} must be a positive integer; "):
-        ImprovedLocalAttention(**{"channels": 8, what: bad})
-
-
-def test_wants_a_known_fusion():
-    with pytest.raises(ValueError, match=r"fuse='sums' must be one of 'sum', 'concat'; Did you mean 'sum'\?"):
-        ImprovedLocalAttention(8, fuse="sums")
-
-
-@pytest.mark.parametrize("bad", [1, None, "yes"])
-def test_depthwise_is_a_bool(bad):
-    with pytest.raises(ValueError, match=rf"^ImprovedLocalAttention: depthwise={bad!r} must be true or false; the def"):
-        ImprovedLocalAttention(8, depthwise=bad)
-
-
 def test_has_three_convolutions_and_a_gate():
     block = ImprovedLocalAttention(32)
     assert [k.kernel_size for k in block.convolutions] == [(1, 1), (3, 3), (5, 5)]

@@ -1,10 +1,8 @@
 """PMFS against a slow float64 loop over the paper's formulas, and each line of Deviations and Limits."""
 
 import copy
-from dataclasses import replace
 
 import pytest
-import test_blocks as contract
 import torch
 from loop_oracles.pmfs import pmfs, pmfs_channel, pmfs_spatial
 from oracles import arrays, assert_same, randomised
@@ -13,7 +11,6 @@ from yolo_attn.blocks import PMFS, GlobalPMFSBlock_AP, GlobalPMFSBlock_AP_Separa
 from yolo_attn.blocks.functional import in_float32, resize_by_max
 from yolo_attn.blocks.nn.conv_norm import ConvNormReLU, SeparableConv
 from yolo_attn.blocks.nn.polarized import mean_and_variance
-from yolo_attn.registry import BLOCKS
 
 SIZES = {
     "multiples": [(8, 4), (4, 2), (4, 2)],
@@ -47,6 +44,10 @@ FORMS = ("separable", "conv")
 def test_pmfs_options(form, fusion, statistics, sizes):
     channels = [4, 3, 5][: len(sizes)]
     options = {"form": form, "fusion": fusion, "statistics": statistics}
+    if fusion == "weighted" and len(sizes) == 1:
+        with pytest.raises(ValueError, match=r"^PMFS: fusion='weighted' "):
+            PMFS(channels, 3, **options)
+        return
     block = randomised(PMFS(channels, 3, 2, 4, 2, **options).double()).eval()
     maps = [torch.randn(2, c, *s, dtype=torch.float64) for c, s in zip(channels, sizes, strict=True)]
     assert_same(block(maps), pmfs([m.numpy() for m in maps], 2, arrays(block), **options))
@@ -151,7 +152,7 @@ def test_pmfs_authors_plain_form():
         modules = [type(m) for m in PMFS([6, 4], ch=3, form=form).modules()]
         assert modules.count(kinds[form]) == 10
         assert kinds[other] not in modules
-    with pytest.raises(ValueError, match=r"^GlobalPMFSBlock_AP: ch=None, ch_aggr=None must be one number; give ch"):
+    with pytest.raises(ValueError, match=r"^GlobalPMFSBlock_AP: ch=None, ch_aggr=None "):
         GlobalPMFSBlock_AP([6, 4])
 
 
@@ -169,63 +170,11 @@ def test_pmfs_kernels_are_applied_as_given_and_what_still_differs_is_brought_to_
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"channels": 64}, r"^PMFS: channels=64 must be a list of positive integers; one for each input map"),
-        ({"channels": []}, r"^PMFS: channels=\[\] must be a list of positive integers"),
-        ({"channels": [64, 0]}, r"^PMFS: channels=\[64, 0\] must be a list of positive integers"),
-        ({"ch": 0}, r"^PMFS: ch=0 must be a positive integer"),
-        ({"ch_k": -1}, r"^PMFS: ch_k=-1 must be a positive integer"),
-        ({"ch_v": 0.5}, r"^PMFS: ch_v=0\.5 must be a positive integer"),
-        ({"br": 0}, r"^PMFS: br=0 must be a positive integer"),
-        ({"dim": "4d"}, r"^PMFS: dim='4d' must be '2d' or '3d'; maps of a YOLO are '2d'"),
-        ({"form": "plain"}, r"^PMFS: form='plain' must be one of 'separable', 'conv'; the default is 'separable'"),
-        ({"fusion": "sum"}, r"^PMFS: fusion='sum' must be one of 'concat', 'weighted'; the default is 'concat'"),
-        (
-            {"statistics": "meanvar"},
-            r"^PMFS: statistics='meanvar' must be one of 'softmax', 'mean_var'; Did you mean 'mean_var'",
-        ),
-        ({"residual": None}, r"^PMFS: residual=None must be true or false"),
-        ({"max_pool_kernels": 2}, r"^PMFS: max_pool_kernels=2 must be a list of positive integers"),
-        ({"max_pool_kernels": [2]}, r"^PMFS: max_pool_kernels=\[2\] must have one kernel for each of the 2 inputs; "),
-    ],
-)
-def test_pmfs_refuses(options, message):
-    with pytest.raises(ValueError, match=message):
-        PMFS(**{"channels": [4, 6], **options})
-
-
-@pytest.mark.parametrize(
-    ("layer", "options", "message"),
-    [
-        (PMFSChannel, {"channels": 0}, r"channels=0 must be a positive integer"),
-        (PMFSChannel, {"form": "plain"}, r"form='plain' must be one of 'separable', 'conv'"),
-        (PMFSChannel, {"statistics": 2}, r"statistics=2 must be one of 'softmax', 'mean_var'"),
-        (PMFSChannel, {"dim": 2}, r"dim=2 must be '2d' or '3d'"),
-        (PMFSChannel, {"residual": 0}, r"residual=0 must be true or false"),
-        (PMFSSpatial, {"channels": [8]}, r"channels=\[8\] must be a positive integer"),
-        (PMFSSpatial, {"br": 0}, r"br=0 must be a positive integer"),
-        (PMFSSpatial, {"ch_k": 0}, r"ch_k=0 must be a positive integer"),
-        (PMFSSpatial, {"ch_v": 1.5}, r"ch_v=1\.5 must be a positive integer"),
-        (PMFSSpatial, {"form": None}, r"form=None must be one of 'separable', 'conv'"),
-        (PMFSSpatial, {"dim": "1d"}, r"dim='1d' must be '2d' or '3d'"),
-        (PMFSSpatial, {"residual": "yes"}, r"residual='yes' must be true or false"),
-    ],
-)
-def test_pmfs_layers_refuse(layer, options, message):
-    with pytest.raises(ValueError, match=f"^{layer.__name__}: {message}"):
-        layer(**{"channels": 8, **options})
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"in_channels": 32}, r"in_channels=32 must be a list of positive integers"),
-        ({"in_channels": [64, 32]}, r"ch=None, ch_aggr=None must be one number; give ch"),
-        ({"in_channels": [64, 32], "ch": 8, "ch_aggr": 8}, r"ch=8, ch_aggr=8 must be one number; give ch"),
-        (
-            {"in_channels": [64, 32], "ch_aggr": 8, "out_ch_base": 64},
-            r"out_ch_base=64 must be the last input's channels; out_ch_base=32 or leave it out",
-        ),
-        ({"in_channels": [64, 32], "ch_aggr": 0}, r"ch=0 must be a positive integer"),
+        ({"in_channels": 32}, "in_channels=32 "),
+        ({"in_channels": [64, 32]}, "ch=None, ch_aggr=None "),
+        ({"in_channels": [64, 32], "ch": 8, "ch_aggr": 8}, "ch=8, ch_aggr=8 "),
+        ({"in_channels": [64, 32], "ch_aggr": 8, "out_ch_base": 64}, "out_ch_base=64 .*out_ch_base=32"),
+        ({"in_channels": [64, 32], "ch_aggr": 0}, "ch=0 "),
     ],
 )
 def test_pmfs_short_form_refuses(options, message):
@@ -233,12 +182,17 @@ def test_pmfs_short_form_refuses(options, message):
         GlobalPMFSBlock_AP_Separate(**options)
 
 
+def test_pmfs_wants_a_kernel_for_each_input():
+    with pytest.raises(ValueError, match=r"^PMFS: max_pool_kernels=\[2\] .* 2 "):
+        PMFS([4, 6], max_pool_kernels=[2])
+
+
 def test_pmfs_wants_as_many_maps_as_it_was_built_for():
     block = PMFS([4, 6], ch=3).eval()
     x = torch.randn(2, 6, 4, 4)
-    with pytest.raises(ValueError, match=r"^PMFS: input=one tensor must be a list of 2; in a model YAML, give 'from'"):
+    with pytest.raises(ValueError, match=r"^PMFS: input=one tensor .* 2"):
         block(x)
-    with pytest.raises(ValueError, match=r"^PMFS: input=1 maps must be a list of 2; "):
+    with pytest.raises(ValueError, match=r"^PMFS: input=1 maps .* 2"):
         block([x])
 
 
@@ -307,16 +261,6 @@ def test_pmfs_weights_of_a_concatenation_would_be_taken_away_by_the_batch_norm_b
     torch.testing.assert_close(norm(torch.cat([0.9 * a, 0.1 * b], 1)), norm(torch.cat([a, b], 1)))
     norm = torch.nn.BatchNorm2d(3, eps=1e-30).double().train()
     assert (norm(0.9 * a + 0.1 * b) - norm(a + b)).abs().max() > 0.1
-
-
-def test_pmfs_of_one_input_has_one_weight():
-    block = randomised(PMFS([6], ch=3, fusion="weighted").double()).eval()
-    plain = PMFS([6], ch=3).double().eval()
-    plain.load_state_dict({k: v for k, v in block.state_dict().items() if k != "fusion_logit_scale"})
-    x = [torch.randn(1, 6, 4, 5, dtype=torch.float64)]
-    torch.testing.assert_close(block(x), plain(x))
-    block.train()(x).sum().backward()
-    assert block.fusion_logit_scale.grad.abs().max() == 0
 
 
 def test_pmfs_statistics_do_without_the_key():
@@ -427,63 +371,6 @@ def test_pmfs_keeps_the_names_of_its_parameters():
     attention = {"channel_q", "channel_k", "channel_v", "channel_score", "channel_norm"}
     assert names == attention | {"branches", "spatial_q", "spatial_k", "spatial_v", "spatial_out", "out"}
     assert "branches.0.norm.weight" in PMFS([4, 6], ch=3).state_dict()
-
-
-# The contract of tests/test_blocks.py, which knows the default options only.
-
-SPECS = {
-    "conv": replace(BLOCKS["PMFS"], fixed={"ch": 8, "form": "conv"}),
-    "weighted": replace(BLOCKS["PMFS"], fixed={"ch": 8, "fusion": "weighted"}),
-    "mean_var": replace(BLOCKS["PMFS"], fixed={"ch": 8, "ch_k": 4, "ch_v": 6, "br": 2, "statistics": "mean_var"}),
-    "channel": replace(BLOCKS["PMFSChannel"], fixed={"form": "conv", "statistics": "mean_var"}),
-    "spatial": replace(BLOCKS["PMFSSpatial"], fixed={"form": "conv", "br": 3, "ch_v": 10}),
-}
-every_form = pytest.mark.parametrize("spec", SPECS.values(), ids=SPECS)
-
-
-@every_form
-def test_every_form_keeps_the_contract(spec):
-    for size in ((1, 1), (7, 13), (20, 20)):
-        for dtype in (torch.float32, torch.bfloat16):
-            contract.test_keeps_shape_and_dtype(spec, size, dtype)
-    for training in (True, False):
-        contract.test_leaves_its_input_alone(spec, training)
-        contract.test_channels_last_agrees(spec, training)
-        for dtype in (torch.float16, torch.bfloat16):
-            contract.test_large_inputs_stay_finite_under_autocast(spec, dtype, training)
-    for dtype in (torch.float16, torch.bfloat16):
-        contract.test_large_inputs_stay_finite_in_a_half_model(spec, dtype)
-        contract.test_half_model_and_autocast_stay_near_float32(spec, dtype)
-    for size in ((1, 1), (2, 2), (8, 8)):
-        contract.test_trains_with_one_image(spec, size)
-    contract.test_runs_on_the_largest_and_oddest_maps(spec, (159, 3))
-    contract.test_every_attention_can_start_as_the_identity(spec)
-    contract.test_gamma_leads_from_the_identity_to_the_block(spec)
-    contract.test_does_not_mix_samples_in_eval(spec)
-    contract.test_copies_pickles_and_reloads(spec)
-    contract.test_keeps_nothing_from_forward(spec)
-    contract.test_memory_grows_with_the_number_of_positions(spec)
-    for channels in contract.WIDTHS[::4]:
-        contract.test_every_yolo_width_builds_or_says_what_would(spec, channels)
-
-
-@every_form
-def test_every_form_gives_every_parameter_a_gradient(spec):
-    block = randomised(contract.make(spec).double()).train()
-    block(contract.an_input(spec, dtype=torch.float64)).square().mean().backward()
-    dead = {n for n, p in block.named_parameters() if p.grad.abs().max() < 1e-14}
-    separable = {"branches.0", "branches.1", "branches.2", "channel_k", "spatial_out"} if spec.name == "PMFS" else set()
-    names = {n for n, _ in block.named_parameters()}
-    assert dead == {f"{n}.pointwise.bias" for n in separable} & names
-
-
-@pytest.mark.export
-@every_form
-@pytest.mark.filterwarnings("ignore:`torch.jit.trace")
-@pytest.mark.filterwarnings("ignore:Converting a tensor to a Python:torch.jit.TracerWarning")
-def test_every_form_exports(spec):
-    contract.test_export_and_compile_agree_with_eager(spec, (7, 9))
-    contract.test_trace_agrees_with_eager(spec)
 
 
 @pytest.mark.export

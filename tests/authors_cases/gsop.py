@@ -6,14 +6,9 @@ from .case import AuthorsCase, renamed
 
 
 def make(meta):
-    return GSoP(
-        meta["channels"],
-        meta["reduced_channels"],
-        meta["reduction_stride"],
-        meta.get("mode", "channel"),
-        position_covariance="authors",
-        unpool="authors",
-    )
+    mode = meta.get("mode", "channel")
+    theirs = {} if mode == "channel" else {"position_covariance": "authors", "unpool": "authors"}
+    return GSoP(meta["channels"], meta["reduced_channels"], meta["reduction_stride"], mode, **theirs)
 
 
 BLOCKS = {

@@ -6,32 +6,33 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import nn
+from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from ..registry import register
-from .functional import at_least_float32, building_graph, check_bool, check_divides, check_positive
+from .functional import at_least_float32, building_graph, check_bool, check_divides, check_positive, check_used
 from .nn.residual import apply_residual, make_residual
 
 NAME = "AttentionAugmentedConv"
-MIN_KEY_CHANNELS = 20  # channels of a head's queries and keys, unless dk is given; the paper's
-MAX_SCORES = {"cpu": 2**22, "cuda": 2**26}  # most scores at a time, over images, heads, queries and keys
+MIN_KEY_CHANNELS = 20  # per head, unless dk is given; from the paper
+MAX_SCORES = {"cpu": 2**22, "cuda": 2**26}  # scores held at a time, over images, heads, queries and keys
+NEEDS = {"kappa": ("dk", (None,)), "upsilon": ("dv", (None,)), "position_size": ("relative", (True,))}
 
 
 def key_channels(out_channels: int, kappa: float, heads: int) -> int:
-    """Return the channels of the queries: a share of the output's, a multiple of ``heads``, at least 20 a head."""
+    """Return the channels of the queries: a fraction of the output's, a multiple of ``heads``, at least 20 per head."""
     return heads * max(MIN_KEY_CHANNELS, round(out_channels * kappa / heads))
 
 
 def value_channels(out_channels: int, upsilon: float, heads: int) -> int:
-    """Return the channels of the values: a share of the output's, a multiple of ``heads`` from ``heads`` on."""
+    """Return the channels of the values: a fraction of the output's, a multiple of ``heads``, at least ``heads``."""
     return heads * min(max(1, round(out_channels * upsilon / heads)), max(1, out_channels // heads))
 
 
-def offset_vectors(table: torch.Tensor, length: int) -> torch.Tensor:
+def offset_vectors(table: Tensor, length: int) -> Tensor:
     """Return the vectors of a table, ``(1, D, 2 * S - 1)``, for offsets 1 - L to L - 1, ``(D, 2 * L - 1)``.
 
-    Up to L = S those in its middle, one for each offset; beyond, the table is stretched (linear interpolation).
+    Up to L = S they are the middle of the table; beyond, the table is stretched (linear interpolation).
     """
     D, wanted = table.shape[1], 2 * length - 1
     spare = (table.shape[2] - wanted) // 2
@@ -40,26 +41,31 @@ def offset_vectors(table: torch.Tensor, length: int) -> torch.Tensor:
     return F.interpolate(table, size=wanted, mode="linear", align_corners=True).reshape(D, wanted)
 
 
-def axis_scores(q: torch.Tensor, table: torch.Tensor, at: torch.Tensor, length: int) -> torch.Tensor:
-    """Return q . r for the offset from each query, ``(B, h, Q, D)``, which is ``at`` a row (column), to each row."""
+def axis_scores(q: Tensor, table: Tensor, index: Tensor, length: int) -> Tensor:
+    """Return q . r, ``(B, h, Q, L)``, for the offsets from each query to all rows (or columns).
+
+    Args:
+        q: ``(B, h, Q, D)``.
+        table: ``(D, 2 * L - 1)``, a vector for each offset.
+        index: ``(Q,)``, the row (or column) of each query.
+        length: L, the number of rows (or columns).
+    """
     B, h, Q = q.shape[:3]
     scores = torch.matmul(q, table)  # B h Q 2L-1
-    index = torch.arange(length, device=q.device) - at.unsqueeze(1) + length - 1  # Q L
-    return scores.gather(3, index.expand(B, h, Q, length))  # B h Q L
+    offsets = torch.arange(length, device=q.device) - index.unsqueeze(1) + length - 1  # Q L
+    return scores.gather(3, offsets.expand(B, h, Q, length))  # B h Q L
 
 
-def attend_relative(
-    q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, rows: torch.Tensor, columns: torch.Tensor, first: int, width: int
-) -> torch.Tensor:
+def attend_relative(q: Tensor, k: Tensor, v: Tensor, rows: Tensor, columns: Tensor, first: int, width: int) -> Tensor:
     """Attend from some queries to all keys, with relative scores along both axes.
 
     Args:
-        q: ``(B, h, Q, D)``, scaled: the queries of positions ``first`` and after.
+        q: ``(B, h, Q, D)``, scaled: the queries from position ``first``.
         k: ``(B, h, N, D)``.
-        v: ``(B, h, N, D)``, of as many channels, as the fused kernels want it.
+        v: ``(B, h, N, D)``, padded to D because the fused kernels need it.
         rows: ``(D, 2 * H - 1)``, a vector for each offset in height.
-        columns: ``(D, 2 * W - 1)``, and in width.
-        first: Where the queries start.
+        columns: ``(D, 2 * W - 1)``, a vector for each offset in width.
+        first: Position of the first query.
         width: W.
 
     Returns:
@@ -67,38 +73,36 @@ def attend_relative(
     """
     B, h, Q, D = q.shape
     N = k.shape[2]
-    at = torch.arange(first, first + Q, device=q.device)
-    i = torch.div(at, width, rounding_mode="floor")
+    position = torch.arange(first, first + Q, device=q.device)
+    i = torch.div(position, width, rounding_mode="floor")
     vertical = axis_scores(q, rows, i, N // width)  # B h Q H
-    horizontal = axis_scores(q, columns, at - i * width, width)  # B h Q W
+    horizontal = axis_scores(q, columns, position - i * width, width)  # B h Q W
     scores = (vertical.unsqueeze(4) + horizontal.unsqueeze(3)).reshape(B, h, Q, N)
     return F.scaled_dot_product_attention(q * D**0.5, k, v, attn_mask=scores)
 
 
-def attend_in_parts(
-    q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, rows: torch.Tensor, columns: torch.Tensor, width: int, step: int
-) -> torch.Tensor:
+def attend_in_parts(q: Tensor, k: Tensor, v: Tensor, rows: Tensor, columns: Tensor, width: int, step: int) -> Tensor:
     """Attend from all queries, ``step`` of them at a time; see :func:`attend_relative`."""
     queries = torch.split(q, step, 2)
     return torch.cat([attend_relative(part, k, v, rows, columns, n * step, width) for n, part in enumerate(queries)], 2)
 
 
 class AttendInParts(torch.autograd.Function):
-    """:func:`attend_in_parts` with the scores computed again, part by part, in the backward pass.
+    """Run :func:`attend_in_parts`, and compute the scores again, part by part, in the backward pass.
 
-    ``torch.utils.checkpoint`` would keep the forward pass from the fused kernels: they take no scores with a gradient.
+    With ``torch.utils.checkpoint`` the forward pass could not use the fused kernels: they take no bias with a gradient.
     """
 
     @staticmethod
-    def forward(ctx: Any, *args: Any) -> torch.Tensor:
-        """Compute :func:`attend_in_parts`; keep its five tensors."""
+    def forward(ctx: Any, *args: Any) -> Tensor:
+        """Run :func:`attend_in_parts`; save its five tensors."""
         ctx.save_for_backward(*args[:5])
         ctx.width, ctx.step = args[5:]
         return attend_in_parts(*args)
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         """Return the gradients of the five tensors."""
         q, *others = ctx.saved_tensors
         k, v, rows, columns = others = [t.detach().requires_grad_() for t in others]
@@ -122,7 +126,7 @@ class AttendInParts(torch.autograd.Function):
     checked=("loop",),
 )
 class AttentionAugmentedConv(nn.Module):
-    """Compute some output channels by a convolution and the others by attention over the map with relative positions.
+    """Compute some output channels by a convolution, the others by attention with relative positions.
 
     Bello et al., "Attention Augmented Convolutional Networks", ICCV 2019, https://arxiv.org/abs/1904.09925, Sec. 3:
     ``y = [K x; P [o_1; ...; o_h]]``, ``o = softmax(l) v`` for each head, with
@@ -137,43 +141,45 @@ class AttentionAugmentedConv(nn.Module):
     Args:
         channels: C.
         out_channels: F_out of the paper: the channels of the convolution and of the attention together.
-        kernel_size: Side of the convolution's kernel; odd.
-        stride: Of the convolution and of ``qkv``.
-        dk: Channels of the queries and of the keys, all heads together. None: ``kappa`` of the output's channels, to
-            the nearest multiple of ``heads``, but at least 20 for each head.
-        dv: Output channels that attention computes. None: ``upsilon`` of them, to the nearest multiple of ``heads``
-            between ``heads`` and ``out_channels``. ``dv`` = ``out_channels``: there is no convolution.
+        kernel_size: Side of the convolution's kernel, odd. Needs ``dv`` below ``out_channels``.
+        stride: Stride of the convolution and of ``qkv``.
+        dk: Channels of the queries and of the keys, all heads together. None: the fraction ``kappa`` of the output
+            channels, rounded to a multiple of ``heads``, at least 20 per head.
+        dv: Output channels that attention computes. None: the fraction ``upsilon`` of the output channels, rounded to a
+            multiple of ``heads`` from ``heads`` to ``out_channels``. With ``dv`` = ``out_channels`` there is no
+            convolution.
         heads: N_h of the paper (theirs 8). Must divide ``dk`` and ``dv``.
-        kappa: The paper's ratio of ``dk`` to ``out_channels`` (theirs 0.2).
-        upsilon: The paper's ratio of ``dv`` to ``out_channels`` (theirs 0.1).
-        relative: Whether the scores hold the relative terms. False: attention that knows no positions.
-        position_size: S, the side of the map that the tables are made for: one vector for each offset up to S - 1.
-        residual: Start as the identity: ``x + gamma * (AttentionAugmentedConv(x) - x)``, gamma per channel, 0 at first.
-            Needs ``out_channels`` = ``channels`` and stride 1.
+        kappa: Ratio of ``dk`` to ``out_channels`` (theirs 0.2). Only without ``dk``.
+        upsilon: Ratio of ``dv`` to ``out_channels`` (theirs 0.1). Only without ``dv``.
+        relative: Whether the scores hold the relative terms. Without them attention ignores positions.
+        position_size: S, the side of the map for which the tables are made: one vector per offset up to S - 1. Only
+            with ``relative``.
+        residual: Start as the identity: ``x + gamma * (AttentionAugmentedConv(x) - x)``, one gamma per channel, 0 at
+            the start. Needs ``out_channels`` = ``channels`` and stride 1.
 
     Raises:
-        ValueError: If one of the numbers is not a positive integer, ``kernel_size`` is even, ``heads`` does not divide
-            ``dk`` or ``dv``, ``dv`` is above ``out_channels``, ``kappa`` or ``upsilon`` is no number above 0
-            (``upsilon``: up to 1), ``relative`` or ``residual`` is not a bool, or ``residual`` is true for a layer
-            that changes the map's shape.
+        ValueError: If a number is not a positive integer, ``kernel_size`` is even, ``heads`` does not divide ``dk`` or
+            ``dv``, ``dv`` is above ``out_channels``, ``kappa`` or ``upsilon`` is not a number above 0 (``upsilon``: at
+            most 1), an option has no effect with the others, ``relative`` or ``residual`` is not a bool, or
+            ``residual`` is true for a layer that changes the map's shape.
 
     Deviations from the paper:
-        1. The tables have a stated size, where the paper's have that of the map. On smaller maps the offsets that occur
-           are taken from their middle; on larger ones they are stretched.
+        1. The tables have a fixed size; the paper's have that of the map. Smaller maps use the middle of the tables,
+           larger maps stretch them.
         2. ``dk`` and ``dv`` are rounded so that ``heads`` divides them.
 
-    Deviations from the authors' code (the listing in the paper): the two above, and
-        1. On larger maps the scores are computed for a part of the queries at a time, and in training once more in the
-           backward pass, so that no H * W x H * W matrix exists.
+    Deviations from the authors' code (the listing in the paper): those from the paper, and
+        1. Larger maps compute the scores for a part of the queries at a time, and in training once more in the backward
+           pass, so that no H * W x H * W matrix exists.
 
     Limits:
-        1. Time grows with the square of H * W; memory does not, beyond a few tensors of 16 MiB (on a GPU
-           256 MiB) of scores.
-        2. Attention is computed in float32 also under autocast and in a half precision model: scores overflow half
-           precision for inputs near 1e3.
-        3. No norm and no activation of its own, as the paper's.
-        4. Offsets beyond S - 1 are known only as stretched ones; a model for maps of one size does best with that size.
-        5. A graph that is compiled keeps the scores of all queries; a traced or exported one is made for one map size.
+        1. Time grows with the square of H * W. Memory does not, apart from a few tensors of scores of 16 MiB each (on a
+           GPU 256 MiB).
+        2. Attention runs in float32 also under autocast and in a half precision model: scores overflow half precision
+           for inputs near 1e3.
+        3. No norm and no activation of its own, as the paper.
+        4. Offsets beyond S - 1 come from stretched tables only; set ``position_size`` to the size of the maps.
+        5. A compiled graph keeps the scores of all queries; a traced or exported one is made for one map size.
     """
 
     def __init__(
@@ -192,25 +198,31 @@ class AttentionAugmentedConv(nn.Module):
         residual: bool = False,
     ) -> None:
         super().__init__()
-        numbers = {"channels": channels, "out_channels": out_channels, "kernel_size": kernel_size, "stride": stride}
-        for what, value in {**numbers, "heads": heads, "position_size": position_size}.items():
-            check_positive(NAME, what, value)
+        check_positive(NAME, channels=channels, out_channels=out_channels, kernel_size=kernel_size, stride=stride)
+        check_positive(NAME, heads=heads, position_size=position_size)
         if kernel_size % 2 == 0:
             raise ValueError(
                 f"{NAME}: kernel_size={kernel_size} must be odd; e.g. {kernel_size - 1} or {kernel_size + 1}"
             )
         check_ratio("kappa", kappa, None)
         check_ratio("upsilon", upsilon, 1)
-        check_bool(NAME, "relative", relative, default=True)
+        check_bool(NAME, relative=relative)
+        options = {"dk": dk, "kappa": kappa, "dv": dv, "upsilon": upsilon}
+        check_used(type(self), NEEDS, **options, relative=relative, position_size=position_size)
         dk = key_channels(out_channels, kappa, heads) if dk is None else dk
         dv = value_channels(out_channels, upsilon, heads) if dv is None else dv
-        for what, value in {"dk": dk, "dv": dv}.items():
-            check_positive(NAME, what, value)
-            check_divides(NAME, "heads", heads, what, value)
+        for name, value in (("dk", dk), ("dv", dv)):
+            check_positive(NAME, **{name: value})
+            check_divides(NAME, "heads", heads, name, value)
         if dv > out_channels:
             works = f"heads up to {out_channels} and dv up to {out_channels} do"
             raise ValueError(
                 f"{NAME}: dv={dv} must be at most out_channels={out_channels}, with heads={heads}; {works}"
+            )
+        if dv == out_channels and kernel_size != 3:
+            raise ValueError(
+                f"{NAME}: kernel_size={kernel_size} has no effect with dv={dv}, which leaves no convolution; "
+                f"it works with dv below out_channels={out_channels}"
             )
         if residual is True and (out_channels != channels or stride != 1):
             shape = f"channels={channels}, out_channels={out_channels}, stride={stride}"
@@ -225,7 +237,7 @@ class AttentionAugmentedConv(nn.Module):
         )
         self.qkv = nn.Conv2d(channels, 2 * dk + dv, 1, stride)
         self.project = nn.Conv2d(dv, dv, 1)
-        # Tables of one axis: some optimizers take those of more for matrices.
+        # 1-D tables, because some optimizers treat others as matrices.
         entries = dk // heads * (2 * position_size - 1)
         self.relative_rows = nn.Parameter(torch.empty(entries)) if relative else None
         self.relative_columns = nn.Parameter(torch.empty(entries)) if relative else None
@@ -233,12 +245,12 @@ class AttentionAugmentedConv(nn.Module):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Start the tables as the paper does: normal, of variance 1 / d."""
+        """Initialise the tables as the paper does: normal, with variance 1 / d."""
         for table in (self.relative_rows, self.relative_columns):
             if table is not None:
                 nn.init.normal_(table, std=(self.widths[0] // self.heads) ** -0.5)
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
+    def forward(self, x: Tensor) -> Tensor:
         """Return the channels of the convolution of ``x``, then those of its attention."""
         attended = self._attention(x)  # B dv H/s W/s
         if self.convolution is None:
@@ -246,7 +258,7 @@ class AttentionAugmentedConv(nn.Module):
         convolved = self.convolution(x)  # B F-dv H/s W/s
         return apply_residual(self.residual, x, torch.cat([convolved, attended.to(convolved.dtype)], 1))
 
-    def _attention(self, x: torch.Tensor) -> torch.Tensor:
+    def _attention(self, x: Tensor) -> Tensor:
         maps = self.qkv(x)  # B 2dk+dv H W
         B, _, H, W = maps.shape
         dtype = maps.dtype
@@ -255,15 +267,15 @@ class AttentionAugmentedConv(nn.Module):
             q, k, v = (m.reshape(B, self.heads, -1, H * W).transpose(2, 3) for m in (q, k, v))  # B h N d
             o = self._scored(q * q.shape[3] ** -0.5, k, v, H, W)  # B h N dv/h
         o = o.transpose(2, 3).reshape(B, -1, H, W)  # B dv H W
-        y: torch.Tensor = self.project(o.to(dtype))
+        y: Tensor = self.project(o.to(dtype))
         return y
 
-    def _scored(self, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, height: int, width: int) -> torch.Tensor:
+    def _scored(self, q: Tensor, k: Tensor, v: Tensor, height: int, width: int) -> Tensor:
         B, h, N, d = q.shape
         values = v.shape[3]
         D = max(d, values)
         D += -D % 8 if q.device.type == "cuda" else 0
-        q, k, v = (F.pad(m, (0, D - m.shape[3])).contiguous() for m in (q, k, v))  # what the fused kernels want
+        q, k, v = (F.pad(m, (0, D - m.shape[3])).contiguous() for m in (q, k, v))  # for the fused kernels
         if self.relative_rows is None or self.relative_columns is None:
             return F.scaled_dot_product_attention(q * D**0.5, k, v)[..., :values]
         rows, columns = (
@@ -276,14 +288,14 @@ class AttentionAugmentedConv(nn.Module):
         tensors = (q, k, v, rows, columns)
         needed = torch.is_grad_enabled() and any(t.requires_grad for t in tensors)
         if needed and not building_graph():
-            o: torch.Tensor = AttendInParts.apply(*tensors, width, step)
+            o: Tensor = AttendInParts.apply(*tensors, width, step)
             return o[..., :values]
         return attend_in_parts(*tensors, width, step)[..., :values]
 
 
-def check_ratio(what: str, value: object, most: float | None) -> None:
-    """Raise ValueError unless ``value`` is a number above 0, and at most ``most`` where that is given."""
+def check_ratio(name: str, value: object, most: float | None) -> None:
+    """Raise ValueError unless ``value`` is a number above 0, and at most ``most`` if given."""
     number = isinstance(value, (int, float)) and not isinstance(value, bool)
     if not number or not 0 < value < float("inf") or (most is not None and value > most):  # type: ignore[operator]
-        until = "" if most is None else f", up to {most}"
-        raise ValueError(f"{NAME}: {what}={value!r} must be a number above 0{until}; 0.2 is one")
+        limit = "" if most is None else f", at most {most}"
+        raise ValueError(f"{NAME}: {name}={value!r} must be a number above 0{limit}; 0.2 works")

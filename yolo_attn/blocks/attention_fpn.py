@@ -1,4 +1,4 @@
-"""AttentionFPN: a feature pyramid with attention; PyramidLevel picks one of its maps. Checked against loops."""
+"""AttentionFPN: a feature pyramid with attention; PyramidLevel selects one of its maps. Checked against loops."""
 
 from __future__ import annotations
 
@@ -6,44 +6,42 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
-import torch
 import torch.nn.functional as F
-from torch import nn
+from torch import Tensor, nn
 
 from ..registry import register
-from .functional import check_choice, check_divides, check_positive, check_positives
+from .functional import check_choice, check_divides, check_positive, check_positives, check_used
 from .global_context import GlobalContext
 from .global_local import GlobalLocalAttention
 from .nn.residual import make_residual
 
 ATTENTIONS = ("global_local", "global_context", "none")
+NEEDS = dict.fromkeys(
+    ("heads", "kernel", "extent", "position", "window", "reduction", "depthwise"), ("attention", ("global_local",))
+)
 
 
 def fpn_channels(channels: list[int], options: dict[str, Any]) -> list[int]:
-    """Return the channels of the maps that :class:`AttentionFPN` puts out."""
+    """Return the output channels of :class:`AttentionFPN`."""
     out = options.get("out_width")
     return list(channels) if out is None else [out] * len(channels)
 
 
 def level_channels(channels: list[int], options: dict[str, Any]) -> int:
-    """Return the channels of the map that :class:`PyramidLevel` picks.
-
-    Raises:
-        ValueError: If there is no such level.
-    """
+    """Return the channels of the map that :class:`PyramidLevel` selects; raise ValueError if there is none."""
     level = options.get("level", 0)
     check_level(channels, level)
     return channels[level]
 
 
 def check_level(channels: Sequence[int], level: object) -> None:
-    """Raise ValueError unless ``level`` is the place of one of ``channels``."""
+    """Raise ValueError unless ``level`` is an index of ``channels``."""
     if isinstance(level, bool) or not isinstance(level, int) or not 0 <= level < len(channels):
         levels = f"levels: {list(range(len(channels)))}"
-        raise ValueError(f"PyramidLevel: level={level!r} must be one of the {len(channels)} maps it reads; {levels}")
+        raise ValueError(f"PyramidLevel: level={level!r} must be one of its {len(channels)} input maps; {levels}")
 
 
-def check_maps(block: str, maps: Sequence[torch.Tensor], channels: Sequence[int]) -> None:
+def check_maps(block: str, maps: Sequence[Tensor], channels: Sequence[int]) -> None:
     """Raise ValueError unless there is a map for each of ``channels``."""
     if len(maps) != len(channels):
         raise ValueError(
@@ -62,7 +60,7 @@ def check_maps(block: str, maps: Sequence[torch.Tensor], channels: Sequence[int]
     checked=("loop",),
 )
 class AttentionFPN(nn.Module):
-    """Give each map of a backbone what the smaller maps hold, and attend within each; a list in, the same list out.
+    """Pass features from the smaller maps to the larger ones and attend within each; a list in, a list out.
 
     The pyramid of Lin et al., "Feature Pyramid Networks for Object Detection", CVPR 2017,
     https://arxiv.org/abs/1612.03144, Sec. 3, with attention on its maps. From the smallest map to the largest:
@@ -75,41 +73,40 @@ class AttentionFPN(nn.Module):
 
     Args:
         channels: The C_i, one for each map.
-        width: Channels of the pyramid's inside (d of the paper, theirs 256). None: the smallest of ``channels``, or the
-            next larger multiple of ``heads``.
-        attention: What stands on each map: ``"global_local"``, a :class:`GlobalLocalAttention`; ``"global_context"``, a
-            :class:`GlobalContext`, much cheaper; ``"none"``, nothing, which leaves the paper's pyramid.
-        heads: Heads of global_local. Must divide ``width``. This and the next six have no effect on the other two.
-        kernel: How global_local weighs keys.
-        extent: Which keys a query of global_local sees. The default, ``window``, is cheap enough for the largest maps.
-        position: How places enter in global_local.
-        window: Side of the windows of global_local.
-        reduction: r of the squeeze-and-excitation in global_local. Below the 16 that is usual for wide maps: the
-            pyramid is as narrow as its narrowest map, and a hidden layer of one or two channels soon passes nothing on.
-        depthwise: Whether the 3x3 and 5x5 convolutions in global_local see one channel each. True: each map goes
-            through ``S`` already, and dense ones would be two thirds of the parameters.
-        out_width: Channels of each map of the output, as they stand, not scaled with the model (the paper's pyramid
-            puts out 256). None: those of the input's.
-        residual: Start as the identity: ``x_i + gamma_i * (y_i - x_i)``, gamma_i per channel, 0 at first. Needs
+        width: Channels inside the pyramid (d of the paper, theirs 256). None: the smallest of ``channels``, rounded up
+            to a multiple of ``heads``.
+        attention: Attention on each map: ``"global_local"``, a :class:`GlobalLocalAttention`; ``"global_context"``, a
+            :class:`GlobalContext`, much cheaper; ``"none"``, the paper's pyramid.
+        heads: Heads. Must divide ``width``. This and the next six are options of ``attention: global_local`` only.
+        kernel: How keys are weighted.
+        extent: Which keys a query sees. The default, ``window``, is affordable on the largest maps.
+        position: How positions enter.
+        window: Side of a window.
+        reduction: r of the squeeze-and-excitation. Below the usual 16 of wide maps: the pyramid is as narrow as its
+            narrowest map, and a hidden layer of one or two channels may pass nothing on.
+        depthwise: Make the 3x3 and 5x5 convolutions depthwise. Each map has passed ``S`` already, and dense ones would
+            be two thirds of the parameters.
+        out_width: Channels of each output map, not scaled with the model (the paper's pyramid: 256). None: those of the
+            input maps.
+        residual: Start as the identity: ``x_i + gamma_i * (y_i - x_i)``, one gamma_i per channel, 0 at the start. Needs
             ``out_width`` None.
 
     Raises:
-        ValueError: If ``channels`` is no list of positive integers, ``width``, ``heads``, ``window`` or
-            ``out_width`` is no positive integer, ``heads`` does not divide ``width``, ``attention`` is none of the
-            words above, ``residual`` is not a bool or stands beside ``out_width``, or there are not as many maps as
-            ``channels``; and what :class:`GlobalLocalAttention` raises.
+        ValueError: If ``channels`` is not a list of positive integers, another number is not a positive integer,
+            ``heads`` does not divide ``width``, ``attention`` is unknown, an option has no effect with it, ``residual``
+            is not a bool or is given with ``out_width``, or the number of maps is not that of ``channels``; and as
+            :class:`GlobalLocalAttention`.
 
     Deviations from the paper:
-        1. Attention on each map of the pyramid, and the 1x1 convolutions behind it, which give each map the channels it
-           came with: the layer fits between any backbone and neck.
-        2. Maps are brought to the next larger one's size by nearest neighbour, whatever the ratio; the paper's are
-           twice as large each.
+        1. Attention on each map, and the 1x1 convolutions after it, which restore each map's channels: the layer fits
+           between any backbone and neck.
+        2. Maps are resized to the next larger one by nearest neighbour, whatever the ratio; the paper's ratio is two.
 
     Deviations from the authors' code: none was at hand.
 
     Limits:
-        1. Two maps of one size: the one that is given later is taken for the smaller.
-        2. No norm and no activation of its own, as the paper's; those of ``global_local`` are in that layer.
+        1. Of two maps of one size, the later one counts as the smaller.
+        2. No norm and no activation of its own, as the paper; those of ``global_local`` are in that layer.
         3. Memory and time of ``extent: global`` are those of :class:`GlobalLocalAttention` on the largest map.
     """
 
@@ -130,14 +127,15 @@ class AttentionFPN(nn.Module):
     ) -> None:
         super().__init__()
         check_positives("AttentionFPN", "channels", channels)
-        check_positive("AttentionFPN", "heads", heads)
         check_choice("AttentionFPN", "attention", attention, ATTENTIONS)
+        check_positive("AttentionFPN", heads=heads)
+        local = {"reduction": reduction, "depthwise": depthwise}
+        options = {"heads": heads, "kernel": kernel, "extent": extent, "position": position, "window": window, **local}
+        check_used(type(self), NEEDS, attention=attention, **options)
         width = -(-min(channels) // heads) * heads if width is None else width
-        check_positive("AttentionFPN", "width", width)
+        check_positive("AttentionFPN", width=width, **({} if out_width is None else {"out_width": out_width}))
         if attention == "global_local":
             check_divides("AttentionFPN", "heads", heads, "width", width)
-        if out_width is not None:
-            check_positive("AttentionFPN", "out_width", out_width)
         outs = fpn_channels(list(channels), {"out_width": out_width})
         if residual is True and out_width is not None:
             raise ValueError(
@@ -148,9 +146,7 @@ class AttentionFPN(nn.Module):
         self.laterals = nn.ModuleList(nn.Conv2d(c, width, 1) for c in channels)
         self.smooth = nn.ModuleList(nn.Conv2d(width, width, 3, padding=1) for _ in channels)
         self.attentions = nn.ModuleList(
-            GlobalLocalAttention(
-                width, heads, kernel, extent, position, window, reduction=reduction, depthwise=depthwise
-            )
+            GlobalLocalAttention(width, **options)  # type: ignore[arg-type]
             if attention == "global_local"
             else GlobalContext(width)
             if attention == "global_context"
@@ -161,8 +157,8 @@ class AttentionFPN(nn.Module):
         scales = [make_residual(c, residual, "AttentionFPN") for c in channels]
         self.residual = nn.ModuleList(s for s in scales if s is not None) if residual else None
 
-    def forward(self, x: Sequence[torch.Tensor]) -> list[torch.Tensor]:
-        """Return the maps of ``x``, each with what the smaller ones and its own other places hold."""
+    def forward(self, x: Sequence[Tensor]) -> list[Tensor]:
+        """Return the maps of ``x``, each with features of the smaller ones and its attention."""
         check_maps("AttentionFPN", x, self.channels)
         merged = self._merged([lateral(m) for lateral, m in zip(self.laterals, x, strict=True)])
         layers = zip(self.smooth, self.attentions, self.outs, merged, strict=True)
@@ -170,8 +166,8 @@ class AttentionFPN(nn.Module):
         y = [b.to(a.dtype) for a, b in zip(x, y, strict=True)]
         return y if self.residual is None else [r(a, b) for r, a, b in zip(self.residual, x, y, strict=True)]
 
-    def _merged(self, maps: list[torch.Tensor]) -> list[torch.Tensor]:
-        """Add each map, resized, to the next larger one, from the smallest on."""
+    def _merged(self, maps: list[Tensor]) -> list[Tensor]:
+        """Add each map, resized, to the next larger one, starting with the smallest."""
         sizes = [int(m.shape[2]) * int(m.shape[3]) for m in maps]
         order = sorted(range(len(maps)), key=lambda n: -sizes[n])  # largest first
         for larger, smaller in reversed(list(pairwise(order))):
@@ -193,11 +189,11 @@ class AttentionFPN(nn.Module):
     positional=("level",),
 )
 class PyramidLevel(nn.Module):
-    """Pick one map of the list that another layer puts out, so that rows of a model YAML can read it.
+    """Select one map of the list that another layer returns, so that rows of a model YAML can use it.
 
-    The pyramid is that of Lin et al., CVPR 2017, https://arxiv.org/abs/1612.03144: ``y = x_level``. A row of
-    :class:`AttentionFPN` with three inputs, as ``[[4, 6, 10], 1, AttentionFPN, []]``, is followed by one row for each
-    map that is read: ``[-1, 1, PyramidLevel, [0]]``, ``[-2, 1, PyramidLevel, [1]]`` and so on.
+    The pyramid is that of Lin et al., CVPR 2017, https://arxiv.org/abs/1612.03144: ``y = x_level``. After a row of
+    :class:`AttentionFPN` with three inputs, such as ``[[4, 6, 10], 1, AttentionFPN, []]``, add one row for each map you
+    need: ``[-1, 1, PyramidLevel, [0]]``, ``[-2, 1, PyramidLevel, [1]]`` and so on.
 
     Shape:
         x: a list of ``(B, C_i, H_i, W_i)``, C_i = ``channels[i]``.
@@ -205,18 +201,18 @@ class PyramidLevel(nn.Module):
 
     Args:
         channels: The C_i, one for each map of the list.
-        level: Which map, from 0 on, in the list's order.
+        level: Index of the map in the list, from 0.
 
     Raises:
-        ValueError: If ``channels`` is no list of positive integers, ``level`` is none of its places, or there are not
-            as many maps as ``channels``.
+        ValueError: If ``channels`` is not a list of positive integers, ``level`` is not an index of it, or the number
+            of maps is not that of ``channels``.
 
     Deviations from the paper: none; it has no such layer.
 
     Deviations from the authors' code: none.
 
     Limits:
-        1. It has no parameters, so there is nothing to train and no option ``residual``.
+        1. It has no parameters, so it has nothing to train and no option ``residual``.
     """
 
     def __init__(self, channels: Sequence[int], level: int = 0) -> None:
@@ -226,7 +222,7 @@ class PyramidLevel(nn.Module):
         self.channels = list(channels)
         self.level = level
 
-    def forward(self, x: Sequence[torch.Tensor]) -> torch.Tensor:
-        """Return one map of ``x``."""
+    def forward(self, x: Sequence[Tensor]) -> Tensor:
+        """Return the selected map."""
         check_maps("PyramidLevel", x, self.channels)
         return x[self.level]

@@ -1,9 +1,9 @@
-"""EMA attention: Efficient Multi-scale Attention. Checked against figures of the authors' code."""
+"""EMA attention: Efficient Multi-scale Attention. Checked against outputs of the authors' code."""
 
 from __future__ import annotations
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ..registry import register
 from .functional import check_divides, check_positive
@@ -17,7 +17,7 @@ from .nn.residual import apply_residual, make_residual
     checked=("authors", "loop"),
 )
 class EMA(nn.Module):
-    """Scale each position of each channel group by a gate that two branches with different receptive fields agree on.
+    """Gate each position of each channel group; a 1x1 and a 3x3 branch weight each other's channels.
 
     Ouyang et al., "Efficient Multi-Scale Attention Module with Cross-Spatial Learning", ICASSP 2023,
     https://arxiv.org/abs/2305.13563. Per group ``g`` of C / factor channels:
@@ -31,31 +31,34 @@ class EMA(nn.Module):
 
     Args:
         channels: C.
-        c2: Ignored; there because the original has it in this place.
+        c2: Output channels, as in the original signature. Must be C or None.
         factor: G of the paper, the number of groups. Must divide ``channels``.
-        residual: Start as the identity: ``x + gamma * (EMA(x) - x)``, gamma per channel, 0 at first.
+        residual: Start as the identity: ``x + gamma * (EMA(x) - x)``, one gamma per channel, 0 at the start.
 
     Raises:
-        ValueError: If ``channels`` or ``factor`` is not a positive integer, ``factor`` does not divide ``channels``, or
-            ``residual`` is not a bool.
+        ValueError: If ``channels`` or ``factor`` is not a positive integer, ``factor`` does not divide ``channels``,
+            ``c2`` is another number than ``channels``, or ``residual`` is not a bool.
 
     Deviations from the paper: none.
 
     Deviations from the authors' code (YOLOonMe/EMA-attention-module@afc37ecf):
-        1. A ``factor`` that does not divide ``channels`` fails when the layer is built; theirs fails in ``forward``.
-        2. ``mean_HW(y1)`` is not computed: the mean of a normalised channel is the norm's bias, so the same softmax
-           comes from that (equal up to rounding, and free of it).
+        1. A ``factor`` that does not divide ``channels`` raises when the layer is built; theirs raises in ``forward``.
+        2. ``mean_HW(y1)`` is not computed. The mean of a normalised channel is the bias of the norm, so the softmax
+           uses that: the same value without the rounding.
 
     Limits:
-        1. ``channels == factor`` leaves one channel to a group; both softmaxes are then constantly 1.
+        1. ``channels == factor`` leaves one channel per group; both softmaxes are then constantly 1.
         2. On a 1x1 map the group norm sees one value and returns its bias, so ``conv1x1`` has no effect there.
     """
 
     def __init__(self, channels: int, c2: int | None = None, factor: int = 32, residual: bool = False) -> None:
         super().__init__()
-        check_positive("EMA", "channels", channels)
-        check_positive("EMA", "factor", factor)
+        check_positive("EMA", channels=channels, factor=factor)
         check_divides("EMA", "factor", factor, "channels", channels)
+        if c2 not in (None, channels):
+            raise ValueError(
+                f"EMA: c2={c2!r} must be channels={channels}, because the layer keeps its channels; omit c2"
+            )
         width = channels // factor
         self.groups = factor
         self.gn = nn.GroupNorm(width, width)
@@ -63,8 +66,8 @@ class EMA(nn.Module):
         self.conv3x3 = nn.Conv2d(width, width, 3, padding=1)
         self.residual = make_residual(channels, residual, "EMA")
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Return ``x`` scaled position by position within each group."""
+    def forward(self, x: Tensor) -> Tensor:
+        """Return ``x`` with each position of each group gated."""
         B, C, H, W = x.shape
         g = x.reshape(B * self.groups, C // self.groups, H, W)  # BG C/G H W
         rows = g.mean(3, keepdim=True)  # BG C/G H 1

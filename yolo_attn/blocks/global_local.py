@@ -1,11 +1,10 @@
-"""GlobalLocalAttention: convolutions of what is near plus attention to what is far. Checked against a loop."""
+"""GlobalLocalAttention: convolutions for the neighbourhood plus attention for the map. Checked against a loop."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ..registry import register
 from .global_attention import MultiHeadGlobalAttention
@@ -20,7 +19,7 @@ from .nn.residual import apply_residual, make_residual
     checked=("loop",),
 )
 class GlobalLocalAttention(nn.Module):
-    """Add what convolutions see near each position to what attention finds anywhere in the map.
+    """Add local convolutions and multi-head attention over the map or windows.
 
     After Wang et al., "UNetFormer: A UNet-like transformer for efficient semantic segmentation of remote sensing urban
     scene imagery", ISPRS Journal 2022, https://arxiv.org/abs/2109.08417, Sec. 3.3, the global-local attention:
@@ -33,43 +32,44 @@ class GlobalLocalAttention(nn.Module):
 
     Args:
         channels: C.
-        heads: Number of heads. Must divide ``channels``. This and all up to ``qkv_bias``: as in
+        heads: Number of heads. Must divide ``channels``. This and the options up to ``qkv_bias`` are those of
             :class:`MultiHeadGlobalAttention`.
-        kernel: How keys are weighed.
+        kernel: How keys are weighted.
         extent: Which keys a query sees. UNetFormer: ``window``.
-        position: How places enter.
-        window: Side of a window, or ``dynamic``.
+        position: How positions enter.
+        window: Side of a window, or ``dynamic``, for the extents window, shifted and overlap.
         windows: Sides of the windows of each group of heads, for ``multiscale``.
-        shift: Where the first full window starts, for ``shifted``.
-        overlap: How far the keys' window goes beyond the queries', for ``overlap``.
+        shift: Start of the first full window, for ``shifted``.
+        overlap: How far the window of keys extends beyond that of queries, for ``overlap``.
         divisions: Windows per axis, for ``window: dynamic``.
         position_size: Side of the map for which the position tables are made.
-        theta: Base of rope's frequencies.
-        features: Number of FAVOR+'s features.
-        feature_map: That of the kernel ``linear``.
-        linformer_size: Number of keys that Linformer leaves.
-        linformer_grid: Grid to which Linformer averages keys and values before.
-        hashes: Number of Reformer's hash rounds.
-        bucket_size: Length of Reformer's chunks.
+        theta: Base of the frequencies of rope.
+        features: Number of features, for ``performer``.
+        feature_map: Feature map, for ``linear``.
+        linformer_size: Number of mixtures, for ``linformer``.
+        linformer_grid: Grid to which ``linformer`` averages keys and values first.
+        hashes: Number of hash rounds, for ``reformer``.
+        bucket_size: Length of a chunk, for ``reformer``.
         qkv_bias: Whether q, k and v have a bias.
-        reduction: r of the local branch's squeeze-and-excitation. This and the next two: as in
+        reduction: r of the local branch's squeeze-and-excitation. This and the next two are options of
             :class:`ImprovedLocalAttention`.
-        fuse: How its convolutions are joined, ``sum`` or ``concat``.
-        depthwise: Whether its larger convolutions see one channel each.
-        residual: Start as the identity: ``x + gamma * (GlobalLocalAttention(x) - x)``, gamma per channel, 0 at first.
+        fuse: How its convolutions are combined, ``sum`` or ``concat``.
+        depthwise: Make its 3x3 and 5x5 convolutions depthwise.
+        residual: Start as the identity: ``x + gamma * (GlobalLocalAttention(x) - x)``, one gamma per channel, 0 at the
+            start.
 
     Raises:
-        ValueError: What the two branches raise, in their names, or if ``residual`` is not a bool.
+        ValueError: As the two branches, in their names, or if ``residual`` is not a bool.
 
     Deviations from the paper:
-        1. The local branch has a 5x5 convolution and squeeze-and-excitation besides UNetFormer's 1x1 and 3x3.
-        2. Attention is global by default, UNetFormer's within windows; its vertical and horizontal averages, which
-           connect windows, are left out: ``extent`` has ways to connect them.
-        3. Each branch ends by itself, and the sum is the output; UNetFormer's goes through a depthwise convolution,
-           batch norm and a 1x1 convolution.
+        1. The local branch adds a 5x5 convolution and squeeze-and-excitation to UNetFormer's 1x1 and 3x3.
+        2. Attention is global by default, UNetFormer's is within windows. Its vertical and horizontal averages, which
+           connect windows, are omitted; ``extent`` offers other ways to connect them.
+        3. The output is the sum of the branches. UNetFormer applies a depthwise convolution, batch norm and a 1x1
+           convolution to it.
 
     Deviations from the authors' code (WangLibo1995/GeoSeg@9453fe48): the same; and windows that reach beyond the map
-        see its positions only, where theirs are filled up by reflection.
+        see only positions of the map, where theirs are padded by reflection.
 
     Limits: those of :class:`MultiHeadGlobalAttention` and :class:`ImprovedLocalAttention`.
     """
@@ -125,6 +125,6 @@ class GlobalLocalAttention(nn.Module):
         self.local = ImprovedLocalAttention(channels, reduction=reduction, fuse=fuse, depthwise=depthwise)
         self.residual = make_residual(channels, residual, "GlobalLocalAttention")
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Return the sum of what both branches make of ``x``."""
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the sum of both branches."""
         return apply_residual(self.residual, x, self.local(x) + self.attention(x))

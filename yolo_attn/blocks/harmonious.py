@@ -1,8 +1,8 @@
-"""Harmonious attention: soft (positions and channels) and hard (regions). Checked against figures of the authors' code.
+"""Harmonious attention: soft (positions and channels) and hard (regions). Checked against outputs of the authors' code.
 
-For re-identification the authors crop regions of a person and feed them to a second stream of the network, which has a
-classifier of its own. Theirs here: the gate map and where the regions lie. Ours: the layer form (``apply=True``, what a
-model YAML gets), which gates its input and writes what a local branch makes of each region back to where it was cut.
+For person re-identification the authors crop regions and feed them to a second stream of the network with its own
+classifier. The gate map and the positions of the regions are theirs. The layer form is ours (``apply=True``, always set
+in a model YAML): it gates its input, processes each region and pastes the result back where it was cut.
 """
 
 from __future__ import annotations
@@ -11,15 +11,23 @@ import math
 
 import torch
 import torch.nn.functional as F
-from torch import nn
+from torch import Tensor, nn
 
 from ..registry import register
-from .functional import check_bool, check_choice, check_positive, in_float32, mean_in_float32
+from .functional import check_bool, check_choice, check_positive, check_used, in_float32, mean_in_float32
 from .nn.conv_norm import Float32ConvNorm
 from .nn.regions import RegionBottleneck
-from .nn.residual import apply_residual, start_scale
+from .nn.residual import apply_residual, make_residual
 
 PAPER = "https://arxiv.org/abs/1802.08122"
+SCALES = ("fixed", "learnable")
+NEEDS = dict.fromkeys(("relu_before_sigmoid", "local_reduction", "residual"), ("apply", (True,)))
+
+
+def check_needs_apply(block: type, apply: bool, **options: object) -> None:
+    """Raise ValueError if ``apply`` is not a bool, or is false and an option is given that needs it."""
+    check_bool(block.__name__, apply=apply)
+    check_used(block, {name: NEEDS[name] for name in options}, apply=apply, **options)
 
 
 @register(
@@ -30,7 +38,7 @@ PAPER = "https://arxiv.org/abs/1802.08122"
     checked=("authors", "loop"),
 )
 class SpatialAttn(nn.Module):
-    """Scale each position, all channels alike, by a gate made from the mean over the channels.
+    """Gate each position, all channels alike, by the mean over the channels.
 
     Li, Zhu and Gong, "Harmonious Attention Network for Person Re-Identification", CVPR 2018,
     https://arxiv.org/abs/1802.08122, Sec. 3.1: ``S = BN(F1 up(relu(BN(F3 mean_C(x)))))``, ``y = x * sigmoid(S)``.
@@ -42,25 +50,27 @@ class SpatialAttn(nn.Module):
 
     Args:
         channels: C. Only ``residual`` needs it; the authors' class has no argument.
-        apply: Gate the input. False, the authors' form, returns the bare map; a model YAML always gets True.
-        relu_before_sigmoid: Gate with ``sigmoid(relu(S))``, which is never below 0.5.
-        residual: Start as the identity: ``x + gamma * (SpatialAttn(x) - x)``, gamma per channel, 0 at first.
+        apply: Gate the input. False, the authors' form, returns the bare map. Always true in a model YAML.
+        relu_before_sigmoid: Gate with ``sigmoid(relu(S))``, which is never below 0.5. Needs ``apply``.
+        residual: Start as the identity: ``x + gamma * (SpatialAttn(x) - x)``, one gamma per channel, 0 at the start.
+            Needs ``apply``.
 
     Raises:
-        ValueError: If ``channels`` is not a positive integer, one of the others is not a bool, or ``residual`` comes
-            without ``apply`` or without ``channels``.
+        ValueError: If ``channels`` is not a positive integer, another argument is not a bool, or an option is given
+            without ``apply`` or ``residual`` without ``channels``.
 
     Deviations from the paper:
-        1. On its own it gates its input (``apply``); in the paper it is one factor of SoftAttn.
+        1. As a layer it gates its input (``apply``); in the paper it is one factor of SoftAttn.
 
     Deviations from the authors' code (KaiyangZhou/deep-person-reid@f8cd150f, torchreid/models/hacnn.py):
-        1. The strided map is resized to exactly H x W; theirs to twice its own size, so that an odd H comes out as
-           H + 1. Equal at even sizes (bilinear, ``align_corners=True``).
+        1. The strided map is resized to exactly H x W. Theirs is resized to twice its own size, H + 1 for an odd H.
+           Equal at even sizes (bilinear, ``align_corners=True``).
         2. It trains with one image on maps of up to 2x2, where theirs raises (see Limits).
         3. The gate is computed in float32 also under autocast and in a half precision model.
 
     Limits:
-        1. Where training sees one value (batch 1 on a map of up to 2x2), ``conv1`` is normed by its running statistics.
+        1. If training sees one value (batch 1 on a map of up to 2x2), the norm of ``conv1`` uses its running
+           statistics.
     """
 
     def __init__(
@@ -72,28 +82,29 @@ class SpatialAttn(nn.Module):
     ) -> None:
         super().__init__()
         if channels is not None:
-            check_positive("SpatialAttn", "channels", channels)
+            check_positive("SpatialAttn", channels=channels)
         elif residual is True:
             raise ValueError("SpatialAttn: channels=None must be given with residual=True; channels=64 for 64 channels")
-        check_bool("SpatialAttn", "relu_before_sigmoid", relu_before_sigmoid)
+        check_bool("SpatialAttn", relu_before_sigmoid=relu_before_sigmoid)
+        check_needs_apply(SpatialAttn, apply, relu_before_sigmoid=relu_before_sigmoid, residual=residual)
         self.applies = apply
         self.relu_before_sigmoid = relu_before_sigmoid
         self.conv1 = Float32ConvNorm(1, 1, 3, 2)
         self.conv2 = Float32ConvNorm(1, 1)
-        self.residual = start_scale(channels or 1, residual, apply, "SpatialAttn")
+        self.residual = make_residual(channels or 1, residual, "SpatialAttn")
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Return ``x`` scaled, or the bare map."""
+    def forward(self, x: Tensor) -> Tensor:
+        """Return ``x`` gated, or the bare map."""
         s = self.logits(x)  # B 1 H W
         if not self.applies:
             return s.relu().to(x.dtype)
         return apply_residual(self.residual, x, x * (s.relu() if self.relu_before_sigmoid else s).sigmoid().to(x.dtype))
 
-    def logits(self, x: torch.Tensor) -> torch.Tensor:
-        """Return S, ``(B, 1, H, W)``, in float32 at least."""
+    def logits(self, x: Tensor) -> Tensor:
+        """Return S, ``(B, 1, H, W)``, in float32 or float64."""
         s = self.conv1(mean_in_float32(x, 1)).relu()  # B 1 H/2 W/2, rounded up
         s = F.interpolate(s, size=x.shape[2:], mode="bilinear", align_corners=True)  # B 1 H W
-        y: torch.Tensor = self.conv2(s)
+        y: Tensor = self.conv2(s)
         return y
 
 
@@ -105,7 +116,7 @@ class SpatialAttn(nn.Module):
     checked=("authors", "loop"),
 )
 class ChannelAttn(nn.Module):
-    """Scale each channel by a gate made from the means of all channels.
+    """Gate each channel by the means of all channels.
 
     Li, Zhu and Gong, "Harmonious Attention Network for Person Re-Identification", CVPR 2018,
     https://arxiv.org/abs/1802.08122, Sec. 3.1: ``K = BN(W2 relu(BN(W1 mean_HW(x))))``, ``y = x * sigmoid(K)``.
@@ -117,28 +128,29 @@ class ChannelAttn(nn.Module):
 
     Args:
         channels: C.
-        reduction: r of the paper: C / r channels behind ``W1``, rounded down, at least 1 (their default 16).
-        apply: Gate the input. False, the authors' form, returns the bare map; a model YAML always gets True.
-        relu_before_sigmoid: Gate with ``sigmoid(relu(K))``, which is never below 0.5.
-        residual: Start as the identity: ``x + gamma * (ChannelAttn(x) - x)``, gamma per channel, 0 at first.
+        reduction: r of the paper (their default 16): C / r channels after ``W1``, rounded down, at least 1.
+        apply: Gate the input. False, the authors' form, returns the bare map. Always true in a model YAML.
+        relu_before_sigmoid: Gate with ``sigmoid(relu(K))``, which is never below 0.5. Needs ``apply``.
+        residual: Start as the identity: ``x + gamma * (ChannelAttn(x) - x)``, one gamma per channel, 0 at the start.
+            Needs ``apply``.
 
     Raises:
-        ValueError: If one of the numbers is not a positive integer, one of the others is not a bool, or ``residual``
-            comes without ``apply``.
+        ValueError: If a number is not a positive integer, another argument is not a bool, or an option is given without
+            ``apply``.
 
     Deviations from the paper:
-        1. On its own it gates its input (``apply``); in the paper it is one factor of SoftAttn.
+        1. As a layer it gates its input (``apply``); in the paper it is one factor of SoftAttn.
 
     Deviations from the authors' code (KaiyangZhou/deep-person-reid@f8cd150f, torchreid/models/hacnn.py):
-        1. ``reduction`` need not divide ``channels``, nor be smaller; theirs raises.
+        1. ``reduction`` need not divide ``channels`` and may exceed it; theirs raises.
         2. It trains with one image, where theirs raises (see Limits).
         3. The gate is computed in float32 also under autocast and in a half precision model.
 
     Limits:
-        1. Training with batch 1 sees one value per channel: the batch norms use their running statistics, and leave
-           them as they are.
-        2. With batch 2 they see two, which a batch norm makes +1 and -1 of: the gates hardly depend on how far apart
-           the samples are.
+        1. Training with batch 1 sees one value per channel: the batch norms use their running statistics and do not
+           update them.
+        2. Training with batch 2 sees two, which a batch norm maps to +1 and -1: the gates hardly depend on how far
+           apart the samples are.
     """
 
     def __init__(
@@ -150,26 +162,26 @@ class ChannelAttn(nn.Module):
         residual: bool = False,
     ) -> None:
         super().__init__()
-        check_positive("ChannelAttn", "channels", channels)
-        check_positive("ChannelAttn", "reduction", reduction)
-        check_bool("ChannelAttn", "relu_before_sigmoid", relu_before_sigmoid)
+        check_positive("ChannelAttn", channels=channels, reduction=reduction)
+        check_bool("ChannelAttn", relu_before_sigmoid=relu_before_sigmoid)
+        check_needs_apply(ChannelAttn, apply, relu_before_sigmoid=relu_before_sigmoid, residual=residual)
         self.applies = apply
         self.relu_before_sigmoid = relu_before_sigmoid
         width = max(1, channels // reduction)
         self.conv1 = Float32ConvNorm(channels, width)
         self.conv2 = Float32ConvNorm(width, channels)
-        self.residual = start_scale(channels, residual, apply, "ChannelAttn")
+        self.residual = make_residual(channels, residual, "ChannelAttn")
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Return ``x`` scaled, or the bare map."""
+    def forward(self, x: Tensor) -> Tensor:
+        """Return ``x`` gated, or the bare map."""
         k = self.logits(x)  # B C 1 1
         if not self.applies:
             return k.relu().to(x.dtype)
         return apply_residual(self.residual, x, x * (k.relu() if self.relu_before_sigmoid else k).sigmoid().to(x.dtype))
 
-    def logits(self, x: torch.Tensor) -> torch.Tensor:
-        """Return K, ``(B, C, 1, 1)``, in float32 at least."""
-        k: torch.Tensor = self.conv2(self.conv1(mean_in_float32(x, (2, 3))).relu())
+    def logits(self, x: Tensor) -> Tensor:
+        """Return K, ``(B, C, 1, 1)``, in float32 or float64."""
+        k: Tensor = self.conv2(self.conv1(mean_in_float32(x, (2, 3))).relu())
         return k
 
 
@@ -177,7 +189,7 @@ class ChannelAttn(nn.Module):
     "SoftAttn", summary="Gate every value of the map.", paper=PAPER, fixed={"apply": True}, checked=("authors", "loop")
 )
 class SoftAttn(nn.Module):
-    """Scale every position of every channel by a gate made from a map of positions times a vector of channels.
+    """Gate every position of every channel by the product of a spatial map and a channel vector.
 
     Li, Zhu and Gong, "Harmonious Attention Network for Person Re-Identification", CVPR 2018,
     https://arxiv.org/abs/1802.08122, Sec. 3.1: ``A = sigmoid(BN(F (relu(S) * relu(K))))``, ``y = x * A``. S is
@@ -190,22 +202,23 @@ class SoftAttn(nn.Module):
     Args:
         channels: C.
         reduction: That of ChannelAttn.
-        apply: Gate the input. False, the authors' form, returns the bare map; a model YAML always gets True.
-        relu_before_sigmoid: Rectify before the sigmoid, as the authors' code: no gate is then below 0.5.
-        residual: Start as the identity: ``x + gamma * (SoftAttn(x) - x)``, gamma per channel, 0 at first.
+        apply: Gate the input. False, the authors' form, returns the gate map. Always true in a model YAML.
+        relu_before_sigmoid: Put a ReLU before the sigmoid, as the authors' code: no gate is then below 0.5.
+        residual: Start as the identity: ``x + gamma * (SoftAttn(x) - x)``, one gamma per channel, 0 at the start. Needs
+            ``apply``.
 
     Raises:
-        ValueError: If one of the numbers is not a positive integer, one of the others is not a bool, or ``residual``
-            comes without ``apply``.
+        ValueError: If a number is not a positive integer, another argument is not a bool, or ``residual`` is given
+            without ``apply``.
 
     Deviations from the paper: none beyond those from the authors' code.
 
     Deviations from the authors' code (KaiyangZhou/deep-person-reid@f8cd150f, torchreid/models/hacnn.py):
-        1. No ReLU before the last sigmoid, so that a gate can close; theirs is never below 0.5.
+        1. No ReLU before the last sigmoid, so a gate can close; theirs is never below 0.5.
            ``relu_before_sigmoid: true`` gives theirs.
-        2. Odd sizes, batch 1 and any ``reduction``, as SpatialAttn and ChannelAttn have it; theirs puts out a map of
+        2. Odd sizes, batch 1 and any ``reduction`` work, as in SpatialAttn and ChannelAttn; theirs returns a map of
            H + 1 for an odd H, which does not fit the input.
-        3. ``F`` runs on the vector, before the product: the same sum, C * C products a sample and not a position.
+        3. ``F`` runs on the vector, before the product: the same sum, with C * C products per sample, not per position.
         4. The gate is computed in float32 also under autocast and in a half precision model.
 
     Limits:
@@ -221,22 +234,22 @@ class SoftAttn(nn.Module):
         residual: bool = False,
     ) -> None:
         super().__init__()
-        check_positive("SoftAttn", "channels", channels)
-        check_positive("SoftAttn", "reduction", reduction)
-        check_bool("SoftAttn", "relu_before_sigmoid", relu_before_sigmoid)
+        check_positive("SoftAttn", channels=channels, reduction=reduction)
+        check_bool("SoftAttn", relu_before_sigmoid=relu_before_sigmoid)
+        check_needs_apply(SoftAttn, apply, residual=residual)
         self.applies = apply
         self.relu_before_sigmoid = relu_before_sigmoid
         self.spatial_attn = SpatialAttn()
         self.channel_attn = ChannelAttn(channels, reduction)
         self.conv = Float32ConvNorm(channels, channels)
-        self.residual = start_scale(channels, residual, apply, "SoftAttn")
+        self.residual = make_residual(channels, residual, "SoftAttn")
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Return ``x`` scaled, or the gate map."""
+    def forward(self, x: Tensor) -> Tensor:
+        """Return ``x`` gated, or the gate map."""
         gate = self.gate(x)
         return apply_residual(self.residual, x, x * gate) if self.applies else gate
 
-    def gate(self, x: torch.Tensor) -> torch.Tensor:
+    def gate(self, x: Tensor) -> Tensor:
         """Return the gate map, ``(B, C, H, W)``, dtype of ``x``."""
         s = self.spatial_attn.logits(x).relu()  # B 1 H W
         k = self.channel_attn.logits(x).relu()  # B C 1 1
@@ -257,15 +270,15 @@ class SoftAttn(nn.Module):
     checked=("authors", "loop"),
 )
 class HardAttn(nn.Module):
-    """Find n regions of the map, work on each by itself, and add the result where the region was cut from.
+    """Find n regions of the map, process each one, and add the result where the region was cut.
 
     Li, Zhu and Gong, "Harmonious Attention Network for Person Re-Identification", CVPR 2018,
-    https://arxiv.org/abs/1802.08122, Sec. 3.1. Theirs: (u, v) of region i, from -1 to 1, lies at
+    https://arxiv.org/abs/1802.08122, Sec. 3.1: Theirs: (u, v) of region i, from -1 to 1, lies at
     ``x' = s_x u + t_x``, ``y' = s_y v + t_y`` of the map, with ``t = tanh(fc(mean_HW(x)))`` and (s_x, s_y) = (1, 1/n).
-    Ours: ``y = x + sum_i back_i(L(cut_i(x)))``. ``L`` is ``local``: 1x1, batch norm, ReLU, 3x3, batch norm, ReLU, 1x1,
-    one for all regions; ``cut_i`` reads the region into ceil(H / n) x W cells, ``back_i`` is the inverse transform.
+    Ours: ``y = x + sum_i paste_i(L(cut_i(x)))``. ``L`` is ``local``: 1x1, batch norm, ReLU, 3x3, batch norm, ReLU, 1x1,
+    shared by all regions; ``cut_i`` samples the region at ceil(H / n) x W cells, ``paste_i`` is the inverse transform.
 
-    To draw the regions of a built detector, read them off the layer's input::
+    To draw the regions of a built detector, compute them from the layer's input::
 
         layer = next(m for m in model.modules() if isinstance(m, HardAttn))
         seen = []
@@ -275,40 +288,42 @@ class HardAttn(nn.Module):
         boxes = seen[0] * torch.tensor([width, height, width, height])  # B n 4, in pixels
 
     Shape:
-        x: ``(B, C, H, W)``, C = ``channels``; any H, W >= 1, H below n too.
+        x: ``(B, C, H, W)``, C = ``channels``; any H, W >= 1, also H below n.
         returns: ``(B, C, H, W)``, same dtype and device; without ``apply`` the translations (t_x, t_y), ``(B, n, 2)``.
 
     Args:
         channels: C.
-        regions: n (theirs: 4). At first ``fc`` gives region i of n the position (0, (2i + 1) / n - 1), before the tanh.
+        regions: n (theirs: 4). At the start ``fc`` gives region i the position (0, (2i + 1) / n - 1), before the tanh.
         scale: ``"fixed"``, theirs, or ``"learnable"``: s times 2 to the power of ``tanh(fc_scale(mean_HW(x)))``, which
-            is 1 at first.
-        local_reduction: C divided by the channels of the local branch's 3x3 convolution, rounded down, at least 1.
-        apply: Add the local branch. False, the authors' form, returns the translations, and has no local branch; a
-            model YAML always gets True.
-        residual: Start as the identity: ``x + gamma * (HardAttn(x) - x)``, gamma per channel, 0 at first.
+            is 1 at the start.
+        local_reduction: C divided by the channels of the 3x3 convolution of ``local``, rounded down, at least 1. Needs
+            ``apply``.
+        apply: Add the processed regions. False, the authors' form, returns the translations, without ``local``. Always
+            true in a model YAML.
+        residual: Start as the identity: ``x + gamma * (HardAttn(x) - x)``, one gamma per channel, 0 at the start. Needs
+            ``apply``.
 
     Raises:
-        ValueError: If one of the numbers is not a positive integer, ``scale`` is none of those words, one of the others
-            is not a bool, or ``residual`` comes without ``apply``.
+        ValueError: If a number is not a positive integer, ``scale`` is unknown, another argument is not a bool, or an
+            option is given without ``apply``.
 
     Deviations from the paper:
-        1. A detector needs a map: the local branch writes back. Theirs feeds a stream that classifies.
+        1. A detector needs a map: the processed regions are pasted back. Theirs feed a stream that classifies.
         2. Any number of regions, and ``scale: learnable``.
 
     Deviations from the authors' code (KaiyangZhou/deep-person-reid@f8cd150f, torchreid/models/hacnn.py):
-        1. A region is read at its own resolution, once; theirs is sampled at the map's size and resized after that.
-        2. ``align_corners=False`` and zeros outside the map are said, not left to the version of torch: -1 and 1 are
-           the map's edges.
+        1. A region is sampled once, at its own resolution; theirs is sampled at the map's size, then resized.
+        2. ``align_corners=False`` and zeros outside the map are explicit, not left to the version of torch: -1 and 1
+           are the map's edges.
         3. Translations, scales and sampling are in float32 also under autocast and in a half precision model.
 
     Limits:
-        1. The tanh moves the start inwards: at n = 4 to t_y = -0.64, -0.24, 0.24, 0.64, so that the regions overlap and
-           leave 6 % of the map free at the top and at the bottom.
-        2. A region fades out over half a cell to either side of its edge; beyond, and outside all regions, y = x.
+        1. The tanh moves the start inwards: at n = 4 to t_y = -0.64, -0.24, 0.24, 0.64. The regions overlap and leave
+           6 % of the map free at the top and at the bottom.
+        2. A region fades over half a cell on either side of its edge. Outside all regions, y = x.
         3. On a map with fewer rows than regions, a region between two rows has no effect.
-        4. A scale stays between half and twice its start; a region of twice the size is still read into as many cells.
-        5. Where training sees one value per channel (batch 1, one region, a 1x1 map), batch norms use their running
+        4. A scale stays between half and twice its start. A region of twice the size is still sampled at as many cells.
+        5. If training sees one value per channel (batch 1, one region, a 1x1 map), batch norms use their running
            statistics.
         6. ONNX has ``GridSample`` since opset 16. On CUDA its backward pass is not deterministic.
     """
@@ -323,19 +338,18 @@ class HardAttn(nn.Module):
         residual: bool = False,
     ) -> None:
         super().__init__()
-        check_positive("HardAttn", "channels", channels)
-        check_positive("HardAttn", "regions", regions)
-        check_choice("HardAttn", "scale", scale, ("fixed", "learnable"))
-        check_positive("HardAttn", "local_reduction", local_reduction)
+        check_positive("HardAttn", channels=channels, regions=regions, local_reduction=local_reduction)
+        check_choice("HardAttn", "scale", scale, SCALES)
+        check_needs_apply(HardAttn, apply, local_reduction=local_reduction, residual=residual)
         self.regions = regions
-        self.residual = start_scale(channels, residual, apply, "HardAttn")
+        self.residual = make_residual(channels, residual, "HardAttn")
         self.fc = nn.Linear(channels, 2 * regions)
         self.fc_scale = nn.Linear(channels, 2 * regions) if scale == "learnable" else None
         self.local = RegionBottleneck(channels, local_reduction) if apply else None
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Lay the regions one below the other."""
+        """Place the regions one below the other."""
         n = self.regions
         start = [value for i in range(n) for value in (0.0, (2 * i + 1) / n - 1)]
         nn.init.zeros_(self.fc.weight)
@@ -345,20 +359,20 @@ class HardAttn(nn.Module):
             nn.init.zeros_(self.fc_scale.weight)
             nn.init.zeros_(self.fc_scale.bias)
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Return ``x`` with what its regions add, or the translations."""
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the sum of ``x`` and its processed regions, or the translations."""
         if self.local is None:
             return self.translations(x).to(x.dtype)
-        return apply_residual(self.residual, x, x + self.written_back(x))
+        return apply_residual(self.residual, x, x + self.pasted_regions(x))
 
-    def written_back(self, x: torch.Tensor) -> torch.Tensor:
-        """Return what the local branch adds, ``(B, C, H, W)``, dtype of ``x``."""
-        assert self.local is not None, "a layer built without apply has no local branch"
-        y: torch.Tensor = self.local(x, *self.placement(x))
+    def pasted_regions(self, x: Tensor) -> Tensor:
+        """Return the processed regions of ``x``, pasted and summed, ``(B, C, H, W)``, dtype of ``x``."""
+        assert self.local is not None, "forward calls this only with apply"
+        y: Tensor = self.local(x, *self.placement(x))
         return y.to(x.dtype)
 
-    def placement(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return translations and scales, each ``(B, n, 2)`` as (x, y), in float32 at least."""
+    def placement(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Return translations and scales, each ``(B, n, 2)`` as (x, y), in float32 or float64."""
         pooled = mean_in_float32(x, (2, 3)).flatten(1)  # B C
         t = in_float32(self.fc, pooled).tanh().reshape(-1, self.regions, 2)
         s = torch.stack([torch.ones_like(t[..., 0]), torch.full_like(t[..., 1], 1 / self.regions)], 2)
@@ -366,17 +380,17 @@ class HardAttn(nn.Module):
             s = s * (math.log(2) * in_float32(self.fc_scale, pooled).tanh()).exp().reshape(-1, self.regions, 2)
         return t, s
 
-    def translations(self, x: torch.Tensor) -> torch.Tensor:
-        """Return (t_x, t_y) of each region of ``x``, ``(B, n, 2)``, in float32 at least."""
+    def translations(self, x: Tensor) -> Tensor:
+        """Return (t_x, t_y) of each region of ``x``, ``(B, n, 2)``, in float32 or float64."""
         return self.placement(x)[0]
 
-    def theta(self, x: torch.Tensor) -> torch.Tensor:
+    def theta(self, x: Tensor) -> Tensor:
         """Return the affine matrices ``[[s_x, 0, t_x], [0, s_y, t_y]]`` of the regions of ``x``, ``(B, n, 2, 3)``."""
         t, s = self.placement(x)
         return torch.cat([torch.diag_embed(s), t.unsqueeze(3)], 3)
 
-    def boxes(self, x: torch.Tensor) -> torch.Tensor:
-        """Return the regions of ``x`` as (x1, y1, x2, y2), ``(B, n, 4)``, in shares of the map and clipped to it."""
+    def boxes(self, x: Tensor) -> Tensor:
+        """Return the regions of ``x`` as (x1, y1, x2, y2), ``(B, n, 4)``, as fractions of the map and clipped to it."""
         t, s = self.placement(x)
         return ((torch.cat([t - s, t + s], 2) + 1) / 2).clamp(0, 1)
 
@@ -389,12 +403,12 @@ class HardAttn(nn.Module):
     checked=("authors", "loop"),
 )
 class HarmAttn(nn.Module):
-    """Scale the map by soft attention and add what hard attention makes of its regions.
+    """Gate the map by soft attention and add the regions of hard attention.
 
     Li, Zhu and Gong, "Harmonious Attention Network for Person Re-Identification", CVPR 2018,
-    https://arxiv.org/abs/1802.08122, Sec. 3.1: ``y = x * A + sum_i back_i(L(cut_i(x)))``. The first summand and where
-    the regions lie are theirs, with A from SoftAttn (``soft_attn``); the second is ours, as in HardAttn
-    (``hard_attn``). The regions are drawn as it says there, with ``HarmAttn`` in place of ``HardAttn``.
+    https://arxiv.org/abs/1802.08122, Sec. 3.1: ``y = x * A + sum_i paste_i(L(cut_i(x)))``. The first summand and the
+    positions of the regions are theirs, with A from SoftAttn (``soft_attn``); the second summand is ours, as in
+    HardAttn (``hard_attn``). To draw the regions, use the code there with ``HarmAttn`` instead of ``HardAttn``.
 
     Shape:
         x: ``(B, C, H, W)``, C = ``channels``; any H, W >= 1.
@@ -406,19 +420,20 @@ class HarmAttn(nn.Module):
         reduction: That of ChannelAttn.
         regions: n of HardAttn (theirs: 4).
         scale: That of HardAttn: ``"fixed"``, theirs, or ``"learnable"``.
-        local_reduction: That of HardAttn.
-        apply: Return y. False, the authors' form, returns gate map and translations, and has no local branch; a model
-            YAML always gets True.
+        local_reduction: That of HardAttn. Needs ``apply``.
+        apply: Return y. False, the authors' form, returns gate map and translations, without the processing of regions.
+            Always true in a model YAML.
         relu_before_sigmoid: That of SoftAttn: as the authors' code, no gate below 0.5.
-        residual: Start as the identity: ``x + gamma * (HarmAttn(x) - x)``, gamma per channel, 0 at first.
+        residual: Start as the identity: ``x + gamma * (HarmAttn(x) - x)``, one gamma per channel, 0 at the start. Needs
+            ``apply``.
 
     Raises:
-        ValueError: If one of the numbers is not a positive integer, ``scale`` is neither of the two words, one of the
-            others is not a bool, or ``residual`` comes without ``apply``.
+        ValueError: If a number is not a positive integer, ``scale`` is unknown, another argument is not a bool, or an
+            option is given without ``apply``.
 
     Deviations from the paper:
-        1. The crops are of this layer's input, and come back into its output; theirs are of what the block before puts
-           out and go to a second stream.
+        1. The regions are those of this layer's input and are pasted into its output. Theirs are cut from the output of
+           the block before and feed a second stream.
 
     Deviations from the authors' code (KaiyangZhou/deep-person-reid@f8cd150f): those of SoftAttn and of HardAttn.
 
@@ -437,32 +452,31 @@ class HarmAttn(nn.Module):
         residual: bool = False,
     ) -> None:
         super().__init__()
-        check_positive("HarmAttn", "channels", channels)
-        check_positive("HarmAttn", "reduction", reduction)
-        check_positive("HarmAttn", "regions", regions)
-        check_choice("HarmAttn", "scale", scale, ("fixed", "learnable"))
-        check_positive("HarmAttn", "local_reduction", local_reduction)
-        check_bool("HarmAttn", "relu_before_sigmoid", relu_before_sigmoid)
+        check_positive("HarmAttn", channels=channels, reduction=reduction)
+        check_positive("HarmAttn", regions=regions, local_reduction=local_reduction)
+        check_choice("HarmAttn", "scale", scale, SCALES)
+        check_bool("HarmAttn", relu_before_sigmoid=relu_before_sigmoid)
+        check_needs_apply(HarmAttn, apply, local_reduction=local_reduction, residual=residual)
         self.applies = apply
-        self.residual = start_scale(channels, residual, apply, "HarmAttn")
+        self.residual = make_residual(channels, residual, "HarmAttn")
         self.soft_attn = SoftAttn(channels, reduction, relu_before_sigmoid=relu_before_sigmoid)
         self.hard_attn = HardAttn(channels, regions, scale, local_reduction, apply)
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor | tuple[torch.Tensor, torch.Tensor]:
-        """Return ``x`` scaled and with what its regions add, or the gate map and the translations."""
+    def forward(self, x: Tensor) -> Tensor | tuple[Tensor, Tensor]:
+        """Return ``x`` gated plus its processed regions, or the gate map and the translations."""
         gate = self.soft_attn.gate(x)
         if not self.applies:
             return gate, self.translations(x).to(x.dtype)
-        return apply_residual(self.residual, x, x * gate + self.hard_attn.written_back(x))
+        return apply_residual(self.residual, x, x * gate + self.hard_attn.pasted_regions(x))
 
-    def translations(self, x: torch.Tensor) -> torch.Tensor:
-        """Return (t_x, t_y) of each region of ``x``, ``(B, n, 2)``, in float32 at least."""
+    def translations(self, x: Tensor) -> Tensor:
+        """Return (t_x, t_y) of each region of ``x``, ``(B, n, 2)``, in float32 or float64."""
         return self.hard_attn.translations(x)
 
-    def theta(self, x: torch.Tensor) -> torch.Tensor:
+    def theta(self, x: Tensor) -> Tensor:
         """Return the affine matrices of the regions of ``x``, ``(B, n, 2, 3)``; see :class:`HardAttn`."""
         return self.hard_attn.theta(x)
 
-    def boxes(self, x: torch.Tensor) -> torch.Tensor:
-        """Return the regions of ``x`` as (x1, y1, x2, y2), ``(B, n, 4)``, in shares of the map and clipped to it."""
+    def boxes(self, x: Tensor) -> Tensor:
+        """Return the regions of ``x`` as (x1, y1, x2, y2), ``(B, n, 4)``, as fractions of the map and clipped to it."""
         return self.hard_attn.boxes(x)

@@ -1,1 +1,1 @@
-"""Parts of blocks that checkpoints name: file and class names here are a public contract, as the blocks' are."""
+"""Modules inside the blocks, and the functions around them. Checkpoints name the modules: file and class names stay."""

@@ -1,66 +1,64 @@
-"""Regions of a map: where they lie, cutting them out, working on them, writing them back.
+"""Regions of a map: cut them out, process them, paste them back.
 
 Coordinates are those of ``grid_sample`` with ``align_corners=False``: -1 and 1 are the outer edges of the map, not the
-middles of its outermost cells, so that a coordinate means the same place at every size. Outside the map are zeros.
+centers of its outermost cells, so a coordinate means the same place at every size. Values outside the map are zero.
 """
 
 from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
-from torch import nn
+from torch import Tensor, nn
 
 from ..functional import at_least_float32, batch_norm
 
 
-def cell_centers(cells: int, like: torch.Tensor) -> torch.Tensor:
-    """Return the coordinates of the middles of ``cells`` cells from -1 to 1, in dtype and device of ``like``."""
+def cell_centers(cells: int, like: Tensor) -> Tensor:
+    """Return the coordinates of the centers of ``cells`` cells from -1 to 1, in dtype and device of ``like``."""
     return (2 * torch.arange(cells, dtype=like.dtype, device=like.device) + 1) / cells - 1
 
 
-def sample_grid(x: torch.Tensor, across: torch.Tensor, down: torch.Tensor) -> torch.Tensor:
-    """Return the values of ``x`` at the crossings of columns and rows, bilinear, zero outside.
+def sample_grid(x: Tensor, columns: Tensor, rows: Tensor) -> Tensor:
+    """Return the values of ``x`` where rows and columns cross, bilinear, zero outside.
 
     Args:
         x: ``(B, C, H, W)``.
-        across: ``(B, n, w)``, for each region the coordinates of its columns.
-        down: ``(B, n, h)``, of its rows.
+        columns: ``(B, n, w)``, the x coordinates of each region's columns.
+        rows: ``(B, n, h)``, the y coordinates of its rows.
 
     Returns:
         ``(B, C, n, h, w)``.
     """
-    B, n, w = across.shape
-    h = down.shape[2]
-    grid = torch.stack([across.unsqueeze(2).expand(B, n, h, w), down.unsqueeze(3).expand(B, n, h, w)], 4)  # B n h w 2
+    B, n, w = columns.shape
+    h = rows.shape[2]
+    grid = torch.stack([columns.unsqueeze(2).expand(B, n, h, w), rows.unsqueeze(3).expand(B, n, h, w)], 4)  # B n h w 2
     y = F.grid_sample(x, grid.reshape(B, n * h, w, 2), "bilinear", "zeros", align_corners=False)  # B C nh w
     return y.reshape(B, x.shape[1], n, h, w)
 
 
-def cut_regions(x: torch.Tensor, translation: torch.Tensor, scale: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
-    """Cut regions out: position (u, v) of a region is ``(s_x u + t_x, s_y v + t_y)`` of the map.
+def cut_regions(x: Tensor, translation: Tensor, scale: Tensor, size: tuple[int, int]) -> Tensor:
+    """Cut out regions: position (u, v) of a region is ``(s_x u + t_x, s_y v + t_y)`` of the map.
 
     Args:
         x: ``(B, C, H, W)``.
         translation: ``(B, n, 2)``, t_x and t_y of each region.
         scale: ``(B, n, 2)``, s_x and s_y.
-        size: h and w, the cells that each region is read into.
+        size: h and w of each region, in cells.
 
     Returns:
-        ``(B, C, n, h, w)``, dtype of ``x``; computed in float32 at least.
+        ``(B, C, n, h, w)``, dtype of ``x``; computed in float32 or float64.
     """
     h, w = size
     with torch.autocast(x.device.type, enabled=False):
         t, s = at_least_float32(translation).unsqueeze(3), at_least_float32(scale).unsqueeze(3)  # B n 2 1
         values = at_least_float32(x)
-        across = s[:, :, 0] * cell_centers(w, t) + t[:, :, 0]  # B n w
-        down = s[:, :, 1] * cell_centers(h, t) + t[:, :, 1]  # B n h
-        return sample_grid(values, across.to(values.dtype), down.to(values.dtype)).to(x.dtype)
+        columns = s[:, :, 0] * cell_centers(w, t) + t[:, :, 0]  # B n w
+        rows = s[:, :, 1] * cell_centers(h, t) + t[:, :, 1]  # B n h
+        return sample_grid(values, columns.to(values.dtype), rows.to(values.dtype)).to(x.dtype)
 
 
-def paste_regions(
-    regions: torch.Tensor, translation: torch.Tensor, scale: torch.Tensor, size: tuple[int, int]
-) -> torch.Tensor:
-    """Lay regions where :func:`cut_regions` took them from, zero elsewhere, and sum them.
+def paste_regions(regions: Tensor, translation: Tensor, scale: Tensor, size: tuple[int, int]) -> Tensor:
+    """Place regions where :func:`cut_regions` cut them out, zero elsewhere, and sum them.
 
     Args:
         regions: ``(B, C, n, h, w)``.
@@ -69,24 +67,24 @@ def paste_regions(
         size: H and W of the map.
 
     Returns:
-        ``(B, C, H, W)``, dtype of ``regions``; computed in float32 at least.
+        ``(B, C, H, W)``, dtype of ``regions``; computed in float32 or float64.
     """
     B, C, n, h, w = regions.shape
     H, W = size
     with torch.autocast(regions.device.type, enabled=False):
         t, s = at_least_float32(translation).unsqueeze(3), at_least_float32(scale).unsqueeze(3)  # B n 2 1
         values = at_least_float32(regions).transpose(1, 2).reshape(B * n, C, h, w)
-        across = ((cell_centers(W, t) - t[:, :, 0]) / s[:, :, 0]).reshape(B * n, 1, W)
-        down = ((cell_centers(H, t) - t[:, :, 1]) / s[:, :, 1]).reshape(B * n, 1, H)
-        y = sample_grid(values, across.to(values.dtype), down.to(values.dtype))  # Bn C 1 H W
+        columns = ((cell_centers(W, t) - t[:, :, 0]) / s[:, :, 0]).reshape(B * n, 1, W)
+        rows = ((cell_centers(H, t) - t[:, :, 1]) / s[:, :, 1]).reshape(B * n, 1, H)
+        y = sample_grid(values, columns.to(values.dtype), rows.to(values.dtype))  # Bn C 1 H W
         return y.reshape(B, n, C, H, W).sum(1).to(regions.dtype)
 
 
 class RegionBottleneck(nn.Module):
-    """A bottleneck (1x1, 3x3, 1x1) on each region, one set of weights for all, written back and summed.
+    """Apply a bottleneck (1x1, 3x3, 1x1) to each region with shared weights, paste the results back and sum them.
 
-    The two 1x1 convolutions run on the whole map: each works on single positions and has no bias, so that it may be
-    done before cutting and after writing back, where there is less to sample.
+    The two 1x1 convolutions run on the whole map. They have no bias and do not mix positions, so they commute with
+    cutting and pasting, which is cheaper on fewer channels.
 
     Args:
         channels: C of the map.
@@ -102,8 +100,8 @@ class RegionBottleneck(nn.Module):
         self.conv_bn = nn.BatchNorm2d(width)
         self.expand = nn.Conv2d(width, channels, 1, bias=False)
 
-    def forward(self, x: torch.Tensor, translation: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
-        """Return what the regions of ``x``, ``(B, C, H, W)``, contribute to it, in that shape."""
+    def forward(self, x: Tensor, translation: Tensor, scale: Tensor) -> Tensor:
+        """Return the sum of the processed regions of ``x``, ``(B, C, H, W)``, in that shape."""
         B, _, H, W = x.shape
         n = translation.shape[1]
         h = (H + n - 1) // n
@@ -112,5 +110,5 @@ class RegionBottleneck(nn.Module):
         z = batch_norm(self.reduce_bn, z).relu()
         z = batch_norm(self.conv_bn, self.conv(z)).relu()  # Bn R h W
         z = z.reshape(B, n, z.shape[1], h, W).transpose(1, 2)
-        y: torch.Tensor = self.expand(paste_regions(z, translation, scale, (H, W)))  # B C H W
+        y: Tensor = self.expand(paste_regions(z, translation, scale, (H, W)))  # B C H W
         return y

@@ -1,22 +1,20 @@
-"""Identity at the start: a learnable share of a layer's effect that begins at zero."""
+"""Identity at the start: a learnable scale on the change that a layer makes."""
 
 from __future__ import annotations
 
 import torch
-from torch import nn
-
-from ..functional import check_bool
+from torch import Tensor, nn
 
 
 class ResidualScale(nn.Module):
-    """``x + gamma * (y - x)``, gamma a scale per channel that starts at 0.
+    """Compute ``x + gamma * (y - x)`` with one gamma per channel, 0 at the start.
 
-    A layer with it changes nothing until it is trained (Bachlechner et al., "ReZero is All You Need", UAI 2021,
-    https://arxiv.org/abs/2003.04887; a scale per channel: Touvron et al., "Going deeper with Image Transformers",
-    ICCV 2021, https://arxiv.org/abs/2103.17239), so that a trained detector keeps its outputs, exactly.
+    The layer starts as the identity (Bachlechner et al., "ReZero is All You Need", UAI 2021,
+    https://arxiv.org/abs/2003.04887; one scale per channel: Touvron et al., "Going deeper with Image Transformers",
+    ICCV 2021, https://arxiv.org/abs/2103.17239), so a trained detector keeps its exact outputs.
 
-    The parameter's name holds ``logit_scale`` because Ultralytics gives weight decay to every weight but those with
-    that name, biases and norms; decay would pull the layer back to doing nothing.
+    Ultralytics exempts biases, norms and parameters with ``logit_scale`` in their name from weight decay. Decay would
+    pull the layer back to the identity, hence the name.
 
     Args:
         channels: C of the map.
@@ -26,35 +24,26 @@ class ResidualScale(nn.Module):
         super().__init__()
         self.gamma_logit_scale = nn.Parameter(torch.zeros(channels))
 
-    def forward(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-        """Return ``x`` moved towards ``y``, both ``(B, C, ...)`` of one shape; dtype of ``x``."""
+    def forward(self, x: Tensor, y: Tensor) -> Tensor:
+        """Return ``x`` moved towards ``y``, both ``(B, C, ...)``; dtype of ``x``."""
         gamma = self.gamma_logit_scale.to(x.dtype).reshape(-1, *[1] * (x.ndim - 2))
         return x + gamma * (y.to(x.dtype) - x)
 
 
-def make_residual(channels: int, wanted: object, block: str) -> ResidualScale | None:
-    """Return what a layer keeps as ``self.residual``: a :class:`ResidualScale` if ``wanted``, else None.
+def make_residual(channels: int, residual: object, block: str) -> ResidualScale | None:
+    """Return a :class:`ResidualScale` if ``residual`` is true, None if it is false.
 
     Raises:
-        ValueError: If ``wanted`` is not a bool.
+        ValueError: If ``residual`` is not a bool.
     """
-    if not isinstance(wanted, bool):
-        raise ValueError(f"{block}: residual={wanted!r} must be true or false; true changes nothing at the start")
-    return ResidualScale(channels) if wanted else None
+    if not isinstance(residual, bool):
+        raise ValueError(f"{block}: residual={residual!r} must be true or false; true starts as the identity")
+    return ResidualScale(channels) if residual else None
 
 
-def apply_residual(residual: ResidualScale | None, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-    """Return ``y``, or ``x`` moved towards it where the layer has a residual scale."""
+def apply_residual(residual: ResidualScale | None, x: Tensor, y: Tensor) -> Tensor:
+    """Return ``y``, or ``x`` moved towards ``y`` if the layer has a residual scale."""
     if residual is None:
         return y
-    out: torch.Tensor = residual(x, y)
+    out: Tensor = residual(x, y)
     return out
-
-
-def start_scale(channels: int, residual: bool, apply: bool, block: str) -> ResidualScale | None:
-    """Return the scale of ``residual``, which needs ``apply``: a bare map has no input to start from."""
-    check_bool(block, "apply", apply)
-    scale = make_residual(channels, residual, block)
-    if scale is not None and not apply:
-        raise ValueError(f"{block}: residual=True must come with apply=True; the bare map takes no residual")
-    return scale

@@ -1,0 +1,156 @@
+"""Every option of every block: wrong values are refused by name, and no option is accepted that has no effect."""
+
+import inspect
+import itertools
+import re
+
+import pytest
+import torch
+from oracles import randomised
+
+import yolo_attn.blocks  # noqa: F401  fills the registry
+from yolo_attn.registry import BLOCKS
+
+C = 64
+SPECS = [s for s in BLOCKS.values() if s.cls.__module__.startswith("yolo_attn.blocks.")]
+every_option = pytest.mark.parametrize(
+    ("spec", "option"), [pytest.param(s, o, id=f"{s.name}-{o}") for s in SPECS for o in s.options()]
+)
+every_block = pytest.mark.parametrize("spec", SPECS, ids=lambda s: s.name)
+
+
+def channels_of(spec):
+    return C if spec.inputs == "one" else [C // 2, C // 4, C]
+
+
+def build(spec, **options):
+    torch.manual_seed(0)
+    more = [C] if spec.output == "argument" else []
+    return spec.build(channels_of(spec), *more, **options).eval()
+
+
+def an_input(spec, dim):
+    generator = torch.Generator().manual_seed(1)
+    sizes = [(9, 8)] if spec.inputs == "one" else [(18, 16), (5, 4), (9, 8)]
+    channels = [C] if spec.inputs == "one" else channels_of(spec)
+    sizes = [(3, *size) if dim == "3d" else size for size in sizes]
+    maps = [torch.randn(2, c, *size, generator=generator) for c, size in zip(channels, sizes, strict=True)]
+    return maps[0] if spec.inputs == "one" else maps
+
+
+def wrong_values(spec, option):
+    kind = spec.options()[option].annotation
+    wrong = [] if "None" in kind else [None]
+    if "bool" in kind:
+        return [*wrong, 1, "yes"]
+    if "str" in kind:
+        return [*wrong, "no such choice", 1.5]
+    if "Sequence[int]" in kind:
+        return [*wrong, [], [0], [2, 1.5], "12", 0]
+    return [*wrong, -1, True, "8", float("nan") if "float" in kind else 1.5]
+
+
+@pytest.mark.fast
+@every_option
+def test_wrong_values_are_refused_by_name(spec, option):
+    for value in wrong_values(spec, option):
+        with pytest.raises(ValueError, match=rf"^\w+: {option}={re.escape(repr(value))} "):
+            build(spec, **{option: value})
+
+
+@pytest.mark.fast
+@every_block
+def test_wrong_channels_are_refused(spec):
+    for value in [0, -8, 1.5, True, "64"] if spec.inputs == "one" else [8, [], [8, 0], [8, 1.5], "88", None]:
+        with pytest.raises(ValueError, match=rf"^\w+: channels={re.escape(repr(value))} "):
+            spec.build(value, *([C] if spec.output == "argument" else []))
+
+
+def values_of(spec, option):
+    """Return values for ``option`` other than its default; choices come from the block's own error message."""
+    parameter = spec.options()[option]
+    kind, default = parameter.annotation, parameter.default
+    values = []
+    if "bool" in kind:
+        values = [not default]
+    elif "str" in kind:
+        with pytest.raises(ValueError, match=option) as error:
+            build(spec, **{option: "no such choice"})
+        values = re.findall(r"'(\w+)'", str(error.value).partition("must be")[2])
+    if "Sequence[str]" in kind:
+        values = [*values, values[:2]]
+    if "Sequence[int]" in kind:
+        values += [[3, 2, 2], [3, 2]]
+    if re.search(r"(?<!\[)int\b", kind) and default is not inspect.Parameter.empty:
+        values += [1, 3, 5, *([C] if option == "dv" else [])]
+    if "float" in kind:
+        values += [0.5, 8.0]
+    return [v for v in values if v != default]
+
+
+def state_of(block):
+    return {k: v for k, v in block.state_dict().items() if not k.endswith("num_batches_tracked")}
+
+
+def differ(spec, base, other, dim=None):
+    """Return whether two fresh blocks have other parameters, or with equal parameters another output."""
+    a, b = state_of(base), state_of(other)
+    if {k: v.shape for k, v in a.items()} != {k: v.shape for k, v in b.items()}:
+        return True
+    if not all(torch.equal(v, b[k]) for k, v in a.items()):
+        return True
+    other.load_state_dict(randomised(base).state_dict())
+    x = an_input(spec, dim)
+    with torch.no_grad():
+        ys = [block(x) for block in (base, other)]
+    pairs = zip(*ys, strict=True) if isinstance(ys[0], list) else [ys]
+    return not all(torch.equal(y, z) for y, z in pairs)
+
+
+def attempt(spec, **options):
+    """Return the block, or why it was refused."""
+    try:
+        return build(spec, **options)
+    except ValueError as error:
+        return str(error)
+
+
+def contexts(spec):
+    """Return settings of choices, switches and optional numbers: single ones, and pairs of which one fails alone."""
+    kinds = {o: p.annotation for o, p in spec.options().items() if re.search("str|bool|None", p.annotation)}
+    single = [{o: v} for o in kinds for v in values_of(spec, o)]
+    valid = [c for c in single if not isinstance(attempt(spec, **c), str)]
+    pairs = [a | b for a, b in itertools.combinations(single, 2) if a.keys() != b.keys()]
+    new = [p for p in pairs if sum(c.items() <= p.items() for c in valid) < 2]
+    return [{}, *valid, *(p for p in new if not isinstance(attempt(spec, **p), str))]
+
+
+# Values that ask for what the default gives already: (block, option, value) -> why.
+SAME_AS_DEFAULT = {
+    ("EMA", "c2", C): "confirms channels",
+    ("PMFS", "br", 3): "as many groups as inputs",
+    ("MultiHeadGlobalAttention", "shift", 1): "half of a window of 3",
+    ("GlobalLocalAttention", "shift", 1): "half of a window of 3",
+    ("GSoP", "row_activation", "none"): "the authors' activation of the channel form",
+    ("GSoP", "row_activation", "relu"): "the authors' activation of the position form",
+    ("AttentionAugmentedConv", "kappa", 0.5): "at this width, 20 channels for each head are more",
+}
+
+
+@every_block
+def test_every_option_has_an_effect_or_is_refused(spec):
+    silent = []
+    for context in contexts(spec):
+        for option in spec.options().keys() - context.keys():
+            for value in values_of(spec, option):
+                other = attempt(spec, **context, **{option: value})
+                if isinstance(other, str):
+                    named = set(re.findall(r"(\w+)=", other))
+                    assert option in named or named & context.keys(), other
+                    assert "no effect" not in other or len(named & spec.options().keys()) > 1, other
+                    continue
+                dim = {**context, option: value}.get("dim")
+                same = not differ(spec, build(spec, **context), other, dim)
+                if same and (spec.name, option, value) not in SAME_AS_DEFAULT:
+                    silent.append((context, option, value))
+    assert not silent
