@@ -1,5 +1,7 @@
 """``yolo-attn transfer``: an ordinary checkpoint that knows what in it is new; mistakes: one line, nothing written."""
 
+import re
+
 import pytest
 import torch
 from hand_made import inserted, shipped, write
@@ -113,43 +115,31 @@ ORDER = ["yolo11n.pt", "yolo11n-ema.yaml", "-o", "new.pt"]
 
 
 @pytest.mark.parametrize(
-    ("given", "words"),
+    ("given", "match"),
     [
-        (["yolo11n.pt", "-o", "new.pt"], "--model is missing"),
-        (["yolo11n.pt", "yolo11n-ema.yaml"], "--output is missing"),
-        (["nowhere.pt", *ORDER[1:]], "checkpoint 'nowhere.pt' does not exist"),
-        (["text.pt", *ORDER[1:]], "text.pt is no checkpoint that Ultralytics can load: "),
-        (["dict.pt", *ORDER[1:]], "dict.pt is no checkpoint of a model built from a model YAML"),
-        (["linear.pt", *ORDER[1:]], "linear.pt is no checkpoint of a model built from a model YAML"),
-        (["broken.yaml", *ORDER[1:]], "broken.yaml: the weights must be a checkpoint (.pt)"),
-        (["yolo11n.pt", "yolo11n-emma.yaml", "-o", "new.pt"], "Did you mean 'yolo11n-ema.yaml'"),
-        (["yolo11n.pt", "broken.yaml", "-o", "new.pt"], "broken.yaml: a model YAML needs the lists"),
-        (["yolo11n.pt", "yolov8n.pt", "-o", "new.pt"], "model 'yolov8n.pt' must be a model YAML"),
-        (["yolov8n.pt", *ORDER[1:]], "only 101 of 355 tensors (28 %) fit yolo11n-ema.yaml"),
-        (["yolov8n.pt", *ORDER[1:]], "same family and scale, or --partial"),
-        (["yolov8n.pt", "yolo11n.yaml", "-o", "new.pt"], "of 355 tensors"),
-        (
-            ["yolo11n.pt", "yolo11n-double.yaml", "-o", "new.pt"],
-            "source layer 6 (C3k2) could be layer 6 or 7; say which",
-        ),
-        ([*ORDER, "--map", "6"], "map=6 must be pairs source=target"),
-        ([*ORDER, "--map", "6=99"], "yolo11n.pt: 6=99: the target has no layer 99; it has 0 to 26"),
-        ([*ORDER[:3], "yolov8n.pt"], "output 'yolov8n.pt' exists; give another name, or --force"),
-        ([*ORDER[:3], "new.onnx"], "output 'new.onnx' must end in .pt"),
-        ([*ORDER[:3], "nowhere/new.pt"], "the folder 'nowhere' does not exist"),
-        ([*ORDER, "--parcial"], "'--parcial'. Did you mean '--partial'?"),
-        ([*ORDER, "mop=6=7"], "'--mop'. Did you mean '--map'?"),
-        ([*ORDER, "--map"], "--map has no value"),
-        ([*ORDER, "-o", "again.pt"], "-o is given twice"),
+        (["nowhere.pt", *ORDER[1:]], "'nowhere.pt'"),
+        (["text.pt", *ORDER[1:]], "text.pt "),
+        (["dict.pt", *ORDER[1:]], "dict.pt "),
+        (["linear.pt", *ORDER[1:]], "linear.pt "),
+        (["broken.yaml", *ORDER[1:]], "broken.yaml: .*.pt"),
+        (["yolo11n.pt", "yolo11n-emma.yaml", "-o", "new.pt"], "'yolo11n-ema.yaml'"),
+        (["yolo11n.pt", "broken.yaml", "-o", "new.pt"], "broken.yaml: "),
+        (["yolo11n.pt", "yolov8n.pt", "-o", "new.pt"], "'yolov8n.pt'"),
+        (["yolov8n.pt", *ORDER[1:]], r"101 of 355 tensors \(28 %\).* yolo11n-ema.yaml.*--partial"),
+        (["yolov8n.pt", "yolo11n.yaml", "-o", "new.pt"], " of 355 tensors"),
+        (["yolo11n.pt", "yolo11n-double.yaml", "-o", "new.pt"], r"source layer 6 \(C3k2\) could be layer 6 or 7;"),
+        ([*ORDER, "--map", "6"], "map=6 .*6=7,8=10"),
+        ([*ORDER, "--map", "6=99"], "yolo11n.pt: 6=99: .*0 to 26"),
+        ([*ORDER[:3], "yolov8n.pt"], "'yolov8n.pt'.*--force"),
+        ([*ORDER[:3], "new.onnx"], "'new.onnx'.*.pt"),
+        ([*ORDER[:3], "nowhere/new.pt"], "'nowhere'"),
     ],
 )
-def test_mistakes(given, words, inside, capsys):
+def test_mistakes(given, match, inside, capsys):
     before = sorted(inside.rglob("*"))
-    status = main(["transfer", *given])
+    assert main(["transfer", *given]) == 2
     err = capsys.readouterr().err
     assert sorted(inside.rglob("*")) == before
-    assert status == 2
-    lines = [line for line in err.splitlines() if line.startswith("yolo-attn:")]
-    assert len(lines) == 1
-    assert words in lines[0]
+    (line,) = (line for line in err.splitlines() if line.startswith("yolo-attn:"))
+    assert re.search(match, line)
     assert "Traceback" not in err

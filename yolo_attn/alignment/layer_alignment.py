@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from ..errors import ArgumentError
+from ..messages import joined
 
 IMAGE = -1  # input of the first layer
 _WEIGHT, _TENSOR, _PIN = 1 << 40, 1 << 20, 1 << 60  # one sum holds 1 and 2; no part reaches the next
@@ -95,7 +96,7 @@ def align(source: Sequence[Layer], target: Sequence[Layer], pins: Mapping[int, i
     best = _Search(source, target, pins).best()
     missed = [f"{i}={j}" for i, j in pins.items() if best.pairs.get(i) != j]
     if missed:
-        raise ValueError(f"{', '.join(missed)} contradicts {_joined(pins)}: pairs must keep the order of layers")
+        raise ValueError(f"{joined(missed)} contradicts {_as_text(pins)}: pairs must keep the order of layers")
     ambiguity = pin = None
     if best.rival is not None:
         ambiguity, pin = _difference(source, target, pins, best)
@@ -154,10 +155,10 @@ def _check_pins(source: Sequence[Layer], target: Sequence[Layer], pins: Mapping[
                 f"{i}={j}: source layer {i} ({source[i].kind}) and layer {j} ({target[j].kind}) share no tensor"
             )
     if len(set(pins.values())) < len(pins):
-        raise ValueError(f"{_joined(pins)}: a layer is given twice")
+        raise ValueError(f"{_as_text(pins)}: a layer is given twice")
 
 
-def _joined(pins: Mapping[int, int]) -> str:
+def _as_text(pins: Mapping[int, int]) -> str:
     return ",".join(f"{i}={j}" for i, j in pins.items())
 
 

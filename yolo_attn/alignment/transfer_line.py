@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from ..messages import joined
+
 
 @dataclass(frozen=True)
 class Part:
@@ -52,15 +54,17 @@ def line(outcome: Outcome) -> str:
     ``transferred 499/499 tensors of the source (100 %); new: 18 tensors in layers 17, 21, 25 (EMA)``
     """
     share = 100 * outcome.transferred / outcome.tensors if outcome.tensors else 0.0
-    exact = outcome.transferred == outcome.tensors
-    percent = "100" if exact else f"{min(share, 99.9):.1f}"
-    said = [f"transferred {outcome.transferred}/{outcome.tensors} tensors of the source ({percent} %)"]
-    if outcome.newer:
-        said.append(f"of these, new since {outcome.since}: {_list(outcome.newer)}")
-    for heading, parts in (("in part", outcome.in_part), ("not used", outcome.unused), ("new", outcome.new)):
+    percent = "100" if outcome.transferred == outcome.tensors else f"{min(share, 99.9):.1f}"
+    clauses = [f"transferred {outcome.transferred}/{outcome.tensors} tensors of the source ({percent} %)"]
+    for heading, parts in (
+        (f"of these, new since {outcome.since}", outcome.newer),
+        ("in part", outcome.in_part),
+        ("not used", outcome.unused),
+        ("new", outcome.new),
+    ):
         if parts:
-            said.append(f"{heading}: {_list(parts)}")
-    return "; ".join(said)
+            clauses.append(f"{heading}: {_list(parts)}")
+    return "; ".join(clauses)
 
 
 def layers(numbers: Iterable[int]) -> str:
@@ -71,8 +75,8 @@ def layers(numbers: Iterable[int]) -> str:
             runs[-1].append(number)
         else:
             runs.append([number])
-    words = [w for run in runs for w in ([f"{run[0]} to {run[-1]}"] if len(run) > 2 else map(str, run))]
-    return f"layer{'s' if sum(map(len, runs)) > 1 else ''} {', '.join(words)}"
+    listed = [each for run in runs for each in ([f"{run[0]} to {run[-1]}"] if len(run) > 2 else run)]
+    return f"layer{'s' if sum(map(len, runs)) > 1 else ''} {joined(listed)}"
 
 
 def _list(parts: Sequence[Part]) -> str:
@@ -80,10 +84,10 @@ def _list(parts: Sequence[Part]) -> str:
     groups: dict[tuple[str, str], list[Part]] = {}
     for part in parts:
         groups.setdefault((part.kind, part.why), []).append(part)
-    said: list[str] = []
+    clauses: list[str] = []
     for (kind, why), members in groups.items():
         count = sum(p.count for p in members)
-        unit = "" if said else f" tensor{'s' if count != 1 else ''}"
+        unit = "" if clauses else f" tensor{'s' if count != 1 else ''}"
         where = layers(p.layer for p in members)
-        said.append(f"{count}{unit} in {why.format(where=where) if '{where}' in why else f'{where} ({kind}){why}'}")
-    return ", ".join(said)
+        clauses.append(f"{count}{unit} in {why.format(where=where) if '{where}' in why else f'{where} ({kind}){why}'}")
+    return joined(clauses)

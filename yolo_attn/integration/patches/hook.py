@@ -1,7 +1,7 @@
-"""Waits for Ultralytics to be imported, and wraps its functions module by module right after each is loaded.
+"""Wait for Ultralytics to be imported, and wrap its functions as soon as each module is loaded.
 
-The interpreter runs :func:`at_startup` at every start (``yolo_attn.pth``), so this file imports nothing but ``sys``
-and ``os``, which are loaded anyway (``__future__`` is not, hence the quoted annotations).
+The interpreter runs :func:`at_startup` at every start (``yolo_attn.pth``), so this file imports only ``sys`` and
+``os``, which are loaded anyway (``__future__`` is not, hence the quoted annotations).
 """
 
 import os
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from types import ModuleType
     from typing import Any
 
-# Modules of Ultralytics in which something is wrapped; what, says ``patching``.
+# Modules of Ultralytics with wrapped functions; ``patching`` lists the functions.
 TARGETS = frozenset(
     {
         "ultralytics.cfg",
@@ -31,7 +31,7 @@ TARGETS = frozenset(
 
 
 class _Loader:
-    """Runs the module's own loader, then the wrapping; afterwards the module shows its own loader again."""
+    """Run the module's own loader, then wrap; afterwards the module has its own loader again."""
 
     def __init__(self, loader: "Any") -> None:
         self.loader = loader
@@ -52,13 +52,13 @@ class _Loader:
 
 
 class Finder:
-    """Meta path finder that answers for the modules in ``TARGETS`` only."""
+    """Find only the modules in ``TARGETS``, on the meta path."""
 
     @staticmethod
     def find_spec(
         name: str, path: "Sequence[str] | None" = None, target: "ModuleType | None" = None
     ) -> "ModuleSpec | None":
-        """Return the spec that the other finders give, with the loader wrapped; None for any other module."""
+        """Return the spec of the other finders with a wrapped loader; None for any other module."""
         if name not in TARGETS:
             return None
         for finder in sys.meta_path:
@@ -73,13 +73,13 @@ class Finder:
 
 
 def at_startup() -> None:
-    """Entry point of the start-up files: arm, unless ``YOLO_ATTN_AUTOLOAD=0``."""
+    """Arm, unless ``YOLO_ATTN_AUTOLOAD=0``. The start-up files call this."""
     if os.environ.get("YOLO_ATTN_AUTOLOAD", "1") != "0":
         arm()
 
 
 def arm() -> None:
-    """Wrap what is already loaded of Ultralytics, and wait for the rest."""
+    """Wrap the modules of Ultralytics that are loaded, and wait for the others."""
     if Finder not in sys.meta_path:
         sys.meta_path.insert(0, Finder)
     loaded = [sys.modules[name] for name in TARGETS if name in sys.modules]

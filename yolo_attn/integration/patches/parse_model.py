@@ -25,6 +25,7 @@ from types import ModuleType
 from typing import Any
 
 from ...errors import LayerError, UnsupportedUltralyticsError
+from ...messages import joined
 from ...registry import BlockSpec
 from ..queries import layer_types, row_arguments, row_checks
 from ..queries.layer_types import MARKER
@@ -64,9 +65,8 @@ def wrap(original: Callable[..., Any]) -> Callable[..., Any]:
             model, save = compiled[0]({**d, "backbone": table[:split], "head": table[split:]}, ch, *args, **kwargs)
         except Exception as error:
             tasks.Conv.default_act = activation  # an `activation:` in the YAML must not outlive the failure
-            if isinstance(error, UnsupportedUltralyticsError) or not (
-                located := _located(error, row_checks.file_of(d))
-            ):
+            located = _located(error, row_checks.file_of(d))
+            if located is None:
                 raise
             raise located from error
         _verify(model, table, used)
@@ -88,7 +88,7 @@ def with_branch(original: Callable[..., Any], tasks: ModuleType) -> Callable[...
     """Compile ``parse_model`` again with our branch at the head of its chain.
 
     Raises:
-        UnsupportedUltralyticsError: If the function is not built as expected.
+        UnsupportedUltralyticsError: If the function differs from what the branch needs.
     """
     code = getattr(original, "__code__", None)
     if code is None or code.co_name != "parse_model" or code.co_filename != tasks.__file__:
@@ -115,13 +115,13 @@ def with_branch(original: Callable[..., Any], tasks: ModuleType) -> Callable[...
     ast.increment_lineno(tree, code.co_firstlineno - 1)
     space: dict[str, Any] = {}
     exec(compile(ast.fix_missing_locations(tree), code.co_filename, "exec"), vars(tasks), space)
-    function_ = space["parse_model"]
-    function_.__defaults__, function_.__kwdefaults__ = original.__defaults__, original.__kwdefaults__
-    return function_
+    built = space["parse_model"]
+    built.__defaults__, built.__kwdefaults__ = original.__defaults__, original.__kwdefaults__
+    return built
 
 
 def _find_chain(function: ast.FunctionDef) -> tuple[ast.For, int]:
-    """Find the loop over the rows and the place in it of the one if-chain that sets ``c2``."""
+    """Return the loop over the rows, and the index in it of the if-chain that sets ``c2``."""
     wanted = {"i", "f", "n", "m", "args"}
     loops = [s for s in function.body if isinstance(s, ast.For) and wanted <= _stored(s.target)]
     if len(loops) != 1:
@@ -131,7 +131,7 @@ def _find_chain(function: ast.FunctionDef) -> tuple[ast.For, int]:
         raise _unsupported(f"expected one if-chain that sets c2 in parse_model, found {len(chains)}")
     missing = {"d", "ch"} - {a.arg for a in function.args.args}
     if missing:
-        raise _unsupported(f"parse_model has no argument {', '.join(sorted(missing))}")
+        raise _unsupported(f"parse_model has no argument {joined(sorted(missing))}")
     rest = loops[0].body[chains[0] + 1 :]
     called = [x for s in rest for x in ast.walk(s) if isinstance(x, ast.Call) and ast.unparse(x) == "m(*args)"]
     appended = [s for s in rest if ast.unparse(s) == "ch.append(c2)"]
@@ -149,6 +149,8 @@ def _located(error: Exception, file: str) -> LayerError | None:
 
     None for a fault of ours: of our code, only a layer's ValueError or TypeError is about its row.
     """
+    if isinstance(error, UnsupportedUltralyticsError):
+        return None
     trace = error.__traceback__
     while trace is not None and trace.tb_frame.f_code.co_name != "parse_model":
         trace = trace.tb_next

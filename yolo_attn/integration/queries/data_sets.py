@@ -14,7 +14,7 @@ import yaml
 
 from ...data.label_check import why_unusable
 from ...errors import DataError
-from ...messages import nearest
+from ...messages import joined, nearest
 from . import yaml_files
 
 
@@ -58,7 +58,7 @@ def what_is_missing(dataset: str, error: FileNotFoundError) -> str:
 def _nearest_folder(path: Path) -> str:
     """Return what the nearest existing folder above ``path`` holds."""
     upper = next(p for p in path.parents if p.exists())
-    inside = ", ".join(sorted(p.name for p in upper.iterdir())[:8]) or "nothing"
+    inside = joined(sorted(p.name for p in upper.iterdir()), most=8) or "nothing"
     return f"{upper} holds {inside}"
 
 

@@ -19,6 +19,7 @@ from typing import Any
 
 from ... import __version__
 from ...errors import LayerError
+from ...messages import joined
 from .. import install
 from . import layer_types, row_arguments, row_sources, yaml_files, yolo_command
 from .row_sources import IMAGE
@@ -200,7 +201,7 @@ def at_scale(model: dict[str, Any], scale: str = "", file: str = "") -> tuple[di
         return content, "", file
     scale = scale or str(model.get("scale") or "") or choices[0]
     if scale not in choices:
-        raise LayerError(f"{file}: no scale {scale!r}; it has {', '.join(choices)}")
+        raise LayerError(f"{file}: no scale {scale!r}; it has {joined(choices)}")
     content["scale"] = scale
     return content, scale, file
 

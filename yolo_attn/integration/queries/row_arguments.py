@@ -12,7 +12,7 @@ import re
 from typing import Any
 
 from ...errors import LayerError
-from ...messages import nearest
+from ...messages import joined, nearest
 from ...registry import BlockSpec
 
 # Option names for channel counts, which the parser fills in.
@@ -155,7 +155,7 @@ def _split(spec: BlockSpec, args: list[Any], inputs: list[int]) -> tuple[list[An
     if args and isinstance(args[-1], dict):
         *args, options = args
     known = {k: p for k, p in spec.options().items() if k not in CHANNEL_OPTIONS}
-    takes = f"{name} takes {', '.join(known) or 'no options'}"
+    takes = f"{name} takes {joined(known) or 'no options'}"
     leading = ["output channels"] if spec.output == "argument" else []
     if len(args) > len(leading) + len(spec.positional):
         example = next((f"{k}: {p.default}" for k, p in known.items() if isinstance(p.default, int)), "")
@@ -189,4 +189,4 @@ def _check_call(spec: BlockSpec, args: list[Any], options: dict[str, Any]) -> No
     try:
         inspect.signature(spec.cls).bind(*args, **options)
     except TypeError as error:
-        raise LayerError(f"{spec.name}: {error}; its options are {', '.join(spec.options()) or 'none'}") from None
+        raise LayerError(f"{spec.name}: {error}; its options are {joined(spec.options()) or 'none'}") from None

@@ -1,11 +1,12 @@
-"""What ``yolo_attn.pth`` and ``yolo_attn.start`` call at interpreter start.
+"""Start the import hook. ``yolo_attn.pth`` and ``yolo_attn.start`` call this at interpreter start.
 
-Installed beside them, outside the package: where an editable install's folder is gone it still imports, silently.
+It is installed beside them, outside the package, so that it imports without an error even if the folder of an editable
+install is gone.
 """
 
 
 def start() -> None:
-    """Arm the import hook, if the package is there."""
+    """Arm the import hook, if the package exists."""
     try:
         from yolo_attn.integration.patches.hook import at_startup
     except ImportError:
