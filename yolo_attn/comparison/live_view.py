@@ -1,62 +1,86 @@
-"""What a person sees while the runs are performed: a live table on a terminal, plain lines elsewhere."""
+"""Show the progress of the runs: bars and a grid of models x seeds on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
+import datetime
+import math
 import time
 from collections.abc import Callable
 from types import TracebackType
 
 import rich.live
-from rich.console import Console, RenderableType
+from rich.console import Console, Group, RenderableType
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Column, Table
 from rich.text import Text
 
+from ..experiment import records
 from ..experiment.epochs import epochs_so_far
 from ..experiment.plan import Plan, Run
-from ..experiment.records import Progress
-from . import progress_table, remaining_time
-from .progress_table import State
-from .remaining_time import Pace
 
-REDRAW = 0.25  # seconds between two drawings, at least
 QUIET = 30.0  # seconds between two plain lines about one run, at least
 VAL = "metrics/mAP50-95(B)"
+SIGNS = {"done": "✓", "running": "▶", "waiting": "·", "failed": "✗"}  # so that the grid can be read without colour
+ASCII_SIGNS = {"done": "+", "running": ">", "waiting": ".", "failed": "x"}
+STYLES = {"done": "green", "running": "bold cyan", "waiting": "dim", "failed": "bold red"}
+GROUP = 10  # signs without a gap
 
 
 class Live:
-    """Shows what happens to the runs; a :class:`yolo_attn.comparison.engines.Watch`, used as a context manager.
-
-    It draws when it is told something, so that it needs no thread of its own.
+    """Shows run events; a :class:`yolo_attn.comparison.engines.Watch`, used as a context manager.
 
     Args:
-        plan: What is compared.
-        console: Where to show it; a live table if it is a terminal, else lines.
-        clock: Returns seconds that only grow.
+        plan: The experiment.
+        console: Where to show them.
+        clock: Returns seconds that only increase.
 
     Attributes:
-        reasons: Why runs failed, by run name.
+        reasons: Why runs failed, by name of the run.
     """
 
     def __init__(self, plan: Plan, console: Console, clock: Callable[[], float] = time.monotonic) -> None:
         self.plan = plan
         self.console = console
-        self.clock = clock
         self.reasons: dict[str, str] = {}
         self.runs = plan.runs
         self.number = {run.name: index for index, run in enumerate(self.runs, 1)}
-        self.states = {run.name: _at_first(run) for run in self.runs}
-        self.rows = {run.name: len(_figures(run)) for run in self.runs if not run.record.is_file()}
-        self.pace = Pace(plan.epochs)
-        self.begun = clock()
-        self.drawn = float("-inf")
-        self.said: dict[str, tuple[float, int]] = {}  # when a line about a run was printed, and its epochs then
+        self.states = {run.name: "done" if run.record.is_file() else "waiting" for run in self.runs}
+        self.epochs: dict[str, float] = {
+            run.name: plan.epochs if run.record.is_file() else len(_values(run)) for run in self.runs
+        }
+        self.printed: dict[str, tuple[float, int]] = {}  # when a line about a run was printed, and its epochs then
+        self.clock = clock
+        self.total = Progress(
+            BarColumn(40),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            TextColumn("left"),
+            get_time=clock,
+            speed_estimate_period=math.inf,
+        )
+        done = int(sum(self.epochs.values()))
+        self.all_runs = self.total.add_task("", total=plan.epochs * len(self.runs), completed=done)
+        self.bars = Progress(
+            TextColumn(
+                "{task.description}", markup=False, table_column=Column(no_wrap=True, overflow="ellipsis", max_width=32)
+            ),
+            BarColumn(12),
+            TimeElapsedColumn(),
+            TextColumn(
+                "{task.fields[status]}", markup=False, table_column=Column(ratio=1, no_wrap=True, overflow="ellipsis")
+            ),
+            get_time=clock,
+            expand=True,
+        )
+        self.tasks = {
+            run.name: self.bars.add_task(run.name, visible=False, start=False, status="") for run in self.runs
+        }
         self.view: rich.live.Live | None = None
 
     def __enter__(self) -> Live:
-        self.begun = self.clock()
+        self.total.reset(self.all_runs, completed=int(sum(self.epochs.values())))  # the time counts from here
         if self.console.is_terminal and not self.console.is_dumb_terminal:
-            self.view = rich.live.Live(
-                get_renderable=self.render, console=self.console, auto_refresh=False, vertical_overflow="ellipsis"
-            )
+            self.view = rich.live.Live(get_renderable=self.render, console=self.console)
             self.view.start(refresh=True)
         return self
 
@@ -68,116 +92,119 @@ class Live:
             self.view = None
 
     def started(self, run: Run, where: str = "") -> None:
-        """``run`` has begun, or begun again after its machine was lost."""
-        again = self.states[run.name].word == "running"
-        self.states[run.name] = State("running", where, figure=_latest(run))
-        self.pace.begin(run, len(_figures(run)), self.clock())
-        self.said[run.name] = (self.clock(), len(_figures(run)))
+        """``run`` has started, or started again after its machine was lost."""
+        again = self.states[run.name] == "running"
+        self.states[run.name] = "running"
+        self.printed[run.name] = (self.clock(), len(_values(run)))
         place = f" on {where}" if where else ""
+        task = self.tasks[run.name]
+        self.bars.reset(task, total=self.plan.epochs, completed=len(_values(run)), visible=True)
+        self.bars.update(task, description=run.name, status=f"starting{place}", place=place)
         self._line(run, f"{'training again' if again else 'training'}{place}")
-        self._draw(at_once=True)
 
-    def progressed(self, run: Run, progress: Progress) -> None:
-        """``run`` is so far."""
-        self._know(run)
-        state, now = self.states[run.name], self.clock()
-        before = state.progress.epoch if state.progress else -1
-        state.progress = progress
-        self.pace.note(run, progress.epoch, now, training=progress.phase != "starting")
-        if progress.epoch != before:
-            state.figure = _latest(run)
-        when, epochs = self.said[run.name]
-        if progress.epoch > epochs and now - when >= QUIET:
-            self.said[run.name] = (now, progress.epoch)
-            facts = [f"epoch {progress.epoch} of {progress.epochs} done", progress_table.points(state.figure)]
-            self._line(run, ", ".join(fact for fact in facts if fact) + self._and_left())
-        self._draw()
+    def progressed(self, run: Run, progress: records.Progress) -> None:
+        """``run`` has made progress."""
+        self._show(run)
+        done = progress.epoch + (progress.batch / progress.batches if progress.batches else 0.0)
+        self._count(run, done)
+        latest = next(reversed(_values(run)), None)
+        task = self.bars.tasks[self.tasks[run.name]]
+        status = ", ".join(fact for fact in (_phase(progress), _points(latest)) if fact)
+        self.bars.update(task.id, completed=done, status=status + task.fields["place"])
+        when, epochs = self.printed[run.name]
+        if progress.epoch > epochs and self.clock() - when >= QUIET:
+            self.printed[run.name] = (self.clock(), progress.epoch)
+            facts = [f"epoch {progress.epoch} of {progress.epochs} done", _points(latest), self._left()]
+            self._line(run, ", ".join(fact for fact in facts if fact))
 
     def finished(self, run: Run) -> None:
-        """``run`` has its record."""
-        self._know(run)
-        now, last = self.clock(), self.states[run.name].progress
-        self.pace.note(run, max(len(_figures(run)), last.epoch if last else 0), now)
-        self.pace.end(run, now)
-        self.states[run.name] = State("done", figure=_best(run))
-        best = progress_table.points(_best(run))
-        taken = remaining_time.words(self.pace.seconds(run, now))
-        self._line(run, f"finished in {taken}{f', best {best}' if best else ''}{self._and_left()}")
-        self._draw(at_once=True)
+        """``run`` has written its record."""
+        self._show(run)
+        self._count(run, len(_values(run)))
+        self._end(run, "done")
+        best = max((value for value in _values(run) if value is not None), default=None)
+        elapsed = self.bars.tasks[self.tasks[run.name]].elapsed or 0.0
+        facts = [f"finished in {_duration(elapsed)}", _points(best), self._left()]
+        self._line(run, ", ".join(fact for fact in facts if fact))
 
     def failed(self, run: Run, reason: str) -> None:
         """``run`` has ended without a record."""
         self.reasons[run.name] = reason
-        self.states[run.name].word = "failed"
-        if run.name in self.said:
-            self.pace.end(run, self.clock())
+        self._end(run, "failed")
         self._line(run, f"failed: {' '.join(reason.split())}", always=True)
-        self._draw(at_once=True)
-
-    def _know(self, run: Run) -> None:
-        if run.name not in self.said:
-            self.started(run)
 
     def render(self) -> RenderableType:
-        """Return the live table as it is now."""
-        now = self.clock()
-        for run in self.runs:
-            if self.states[run.name].word == "running":
-                self.states[run.name].taken = remaining_time.words(self.pace.seconds(run, now))
-        options = self.console.options
-        return progress_table.draw(
-            self.plan, self.runs, self.states, self.headline(), options.max_width, ascii_only=options.ascii_only
-        )
+        """Return the view as it is now."""
+        counts = [f"{list(self.states.values()).count(state)} {state}" for state in ("running", "failed", "waiting")]
+        shown = ", ".join(count for count in counts if not count.startswith("0 "))
+        done = list(self.states.values()).count("done")
+        headline = Text(f"{done} of {len(self.runs)} runs done{', ' if shown else ''}{shown}", style="bold")
+        signs = ASCII_SIGNS if self.console.options.ascii_only else SIGNS
+        legend = Text("  ".join(f"{sign} {state}" for state, sign in signs.items()), style="dim")
+        return Group(headline, self.total, self.grid(), legend, self.bars)
 
-    def headline(self) -> str:
-        """Return how many runs are in which state; below it, how long it has taken and about how long it will."""
-        counts = [
-            (sum(state.word == word for state in self.states.values()), word)
-            for word in ("running", "failed", "waiting")
-        ]
-        done = sum(state.word == "done" for state in self.states.values())
-        parts = [f"{done} of {len(self.runs)} runs done", *(f"{count} {word}" for count, word in counts if count)]
-        times = [f"{remaining_time.words(self.clock() - self.begun)} so far", self._left()]
-        return f"{', '.join(parts)}\n{', '.join(time for time in times if time)}"
+    def grid(self) -> Table:
+        """Return the table of models and seeds, one sign for each run."""
+        signs = ASCII_SIGNS if self.console.options.ascii_only else SIGNS
+        first, last = self.plan.seeds[0], self.plan.seeds[-1]
+        table = Table(box=None, pad_edge=False)
+        table.add_column("model", no_wrap=True, overflow="ellipsis", max_width=32)
+        table.add_column(f"seeds {first} to {last}" if len(self.plan.seeds) > 1 else f"seed {first}")
+        table.add_column("done", no_wrap=True, justify="right")
+        for model in self.plan.planned_models:
+            states = [self.states[run.name] for run in self.runs if run.model == model.name]
+            strip = Text()
+            for number, state in enumerate(states):
+                strip.append(" " if number and number % GROUP == 0 else "")
+                strip.append(signs[state], style=STYLES[state])
+            table.add_row(Text(model.name), strip, f"{states.count('done')} of {len(states)}")
+        return table
+
+    def _show(self, run: Run) -> None:
+        if self.states[run.name] != "running":
+            self.started(run)
+
+    def _count(self, run: Run, epochs: float) -> None:
+        self.epochs[run.name] = epochs
+        self.total.update(self.all_runs, completed=sum(self.epochs.values()))
+
+    def _end(self, run: Run, state: str) -> None:
+        """Hide the bar of ``run``. The epochs that it did not train, after an error or an early stop, are not left."""
+        self.states[run.name] = state
+        total = self.total.tasks[self.all_runs].total or 0
+        self.total.update(self.all_runs, total=total - self.plan.epochs + math.ceil(self.epochs[run.name]))
+        self.bars.stop_task(self.tasks[run.name])
+        self.bars.update(self.tasks[run.name], visible=False)
 
     def _left(self) -> str:
-        running = [run for run in self.runs if self.states[run.name].word == "running"]
-        waiting = [(run, self.rows.get(run.name, 0)) for run in self.runs if self.states[run.name].word == "waiting"]
-        if not running and not waiting:
-            return ""
-        return remaining_time.about(self.pace.left(running, waiting, self.clock()))
-
-    def _and_left(self) -> str:
-        left = self._left()
-        return f"; all runs: {left}" if left else ""
+        seconds = self.total.tasks[self.all_runs].time_remaining
+        return f"about {_duration(seconds)} left for all runs" if seconds else ""
 
     def _line(self, run: Run, text: str, *, always: bool = False) -> None:
-        """Print a line if there is no table, or ``always``, which puts it above the table."""
+        """Print a line if there is no live view, or ``always``: then above the view."""
         if self.view is None or always:
             line = f"[{self.number[run.name]}/{len(self.runs)}] {run.name}: {text}"
             self.console.print(Text(line), soft_wrap=True, highlight=False)
             self.console.file.flush()
 
-    def _draw(self, *, at_once: bool = False) -> None:
-        now = self.clock()
-        if self.view is not None and (at_once or now - self.drawn >= REDRAW):
-            self.drawn = now
-            self.view.refresh()
+
+def _phase(progress: records.Progress) -> str:
+    if progress.phase == "starting":
+        return "starting"
+    if progress.epoch >= progress.epochs:
+        return "validating the best epoch"
+    epoch = f"epoch {progress.epoch + 1} of {progress.epochs}"
+    return f"{epoch}, validating" if progress.phase == "validating" else epoch
 
 
-def _at_first(run: Run) -> State:
-    return State("done", figure=_best(run)) if run.record.is_file() else State()
-
-
-def _figures(run: Run) -> list[float | None]:
-    """Return mAP50-95 on val of each finished epoch, 0 to 1."""
+def _values(run: Run) -> list[float | None]:
+    """Return mAP50-95 on val of each finished epoch, from 0 to 1."""
     return [row.get(VAL) for row in epochs_so_far(run.folder / "results.csv")]
 
 
-def _latest(run: Run) -> float | None:
-    figures = _figures(run)
-    return figures[-1] if figures else None
+def _points(value: float | None) -> str:
+    return "" if value is None else f"val mAP50-95 {100 * value:.1f}"
 
 
-def _best(run: Run) -> float | None:
-    return max((figure for figure in _figures(run) if figure is not None), default=None)
+def _duration(seconds: float) -> str:
+    return str(datetime.timedelta(seconds=round(seconds)))
