@@ -71,8 +71,8 @@ def test_the_page_of_a_layer_type(name, capsys, monkeypatch):
     text = re.sub(r"\s+", " ", page)
     spec = layer_types.installed()[name]
     for option, parameter in spec.options().items():
-        assert f" {option} {parameter.annotation} ".replace(" | None", "") in text or len(str(parameter.annotation)) > 8
-        assert blocks.yaml_value(parameter.default) in text
+        values = blocks.choices(spec, option) or [parameter.annotation.replace(" | None", "")]
+        assert all(part in text for part in (option, *values, blocks.yaml_value(parameter.default)))
     assert blocks.example_row(spec) in text
     assert f"docs/layers.md#{name.lower()}" in text
     for limit in docstrings.points(docstrings.sections(spec.cls)["Limits"]):
@@ -80,6 +80,12 @@ def test_the_page_of_a_layer_type(name, capsys, monkeypatch):
     other = next(n for n in NAMES if n not in text)
     assert main(["blocks", name, other]) == 0
     assert capsys.readouterr().out.startswith(page)
+
+
+def test_choices_are_those_that_the_layer_accepts():
+    spec = layer_types.installed()["MultiHeadGlobalAttention"]
+    assert blocks.choices(spec, "kernel") == ["softmax", "performer", "linformer", "reformer", "linear"]
+    assert blocks.choices(spec, "heads") == []
 
 
 def test_the_place_command_of_each_layer_type_runs(tmp_path, monkeypatch):

@@ -6,7 +6,6 @@ import inspect
 import re
 from typing import Any
 
-from rich import box
 from rich.console import Console
 from rich.padding import Padding
 from rich.table import Table
@@ -97,16 +96,16 @@ def _page(console: Console, spec: BlockSpec) -> None:
     facts += f" Checked against: {joined(spec.checked) or '-'}."
     console.print(Text(f"{spec.name} ({spec.import_path})", style="bold"))
     for paragraph in plain(sections.pop("")).split("\n\n"):
-        _section(console, "", " ".join(paragraph.split()))
+        is_table = paragraph.startswith("=")
+        _section(console, "", paragraph if is_table else " ".join(paragraph.split()))
     _section(console, "", facts)
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for column in ("option", "type", "default", "meaning"):
-        table.add_column(column, no_wrap=column in ("option", "default"))
+    console.print(Text("Options", style="bold"))
     for name, option in spec.options().items():
-        kind = str(option.annotation).replace(" | None", "")
-        default = "required" if option.default is option.empty else yaml_value(option.default)
-        table.add_row(name, kind, default, Text(plain(meaning.get(name, ""))))
-    console.print(table if table.row_count else "  No options.")
+        values = joined(choices(spec, name)) or str(option.annotation).replace(" | None", "")
+        default = "" if option.default is option.empty else f": {yaml_value(option.default)}"
+        console.print(Padding(Text.assemble((f"{name}{default}", "bold"), f"  ({values})"), (0, 0, 0, 2), expand=False))
+        console.print(Padding(Text(plain(meaning.get(name, ""))), (0, 0, 0, 6), expand=False))
+    _section(console, "", "" if spec.options() else "None.")
     files = ready_made(spec.name)
     _section(console, "Row in a model YAML", example_row(spec))
     _section(console, "Insert it into a model", place_command(spec))
@@ -123,7 +122,18 @@ def _page(console: Console, spec: BlockSpec) -> None:
 def _section(console: Console, title: str, text: str) -> None:
     if title:
         console.print(Text(title, style="bold"))
-    console.print(Padding(Text(text), (0, 0, 1, 2)))
+    console.print(Padding(Text(text), (0, 0, 1, 2), expand=False))
+
+
+def choices(spec: BlockSpec, option: str) -> list[str]:
+    """Return the texts that an option can be, from the error that the layer raises for another text."""
+    if "str" not in str(spec.options()[option].annotation):
+        return []
+    try:
+        _build(spec, CHANNELS_AT_N[-1], **{option: "no such choice"})
+    except ValueError as error:
+        return re.findall(r"'(\w+)'", str(error).partition("must be one of")[2].partition(";")[0])
+    return []
 
 
 def example_row(spec: BlockSpec) -> str:
@@ -221,14 +231,16 @@ def options(spec: BlockSpec) -> list[str]:
 def parameters(spec: BlockSpec) -> list[str]:
     """Return the parameter counts at the channels of a scale-n model."""
 
-    def count(*args: Any) -> str:
+    def count(channels: int) -> str:
         try:
-            return f"{sum(p.numel() for p in spec.build(*args).parameters()):,}"
+            return f"{sum(p.numel() for p in _build(spec, channels).parameters()):,}"
         except (TypeError, ValueError):
             return "-"  # does not fit these channels with its defaults
 
-    if spec.inputs != "one":
-        return [count(list(CHANNELS_AT_N))]
-    if spec.output == "argument":
-        return [count(c, c) for c in CHANNELS_AT_N]
-    return [count(c) for c in CHANNELS_AT_N]
+    return [count(channels) for channels in (CHANNELS_AT_N if spec.inputs == "one" else CHANNELS_AT_N[-1:])]
+
+
+def _build(spec: BlockSpec, channels: int = CHANNELS_AT_N[-1], **options: object) -> Any:
+    """Build a layer for one map, or for the list of P3, P4 and P5 of a scale-n model."""
+    arguments = [channels] if spec.output == "argument" else []
+    return spec.build(channels if spec.inputs == "one" else list(CHANNELS_AT_N), *arguments, **options)
