@@ -1,4 +1,4 @@
-"""An experiment's folder without a training: random ground truth, and predictions that are it, jittered."""
+"""The folder of an experiment without training: random ground truth, and predictions made from it with noise."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def truth(images=12, names=NAMES, seed=0):
 
 
 def predictions(found, skill, seed):
-    """Return columns: each object is found with the probability ``skill``, a little beside; some boxes are wrong."""
+    """Return columns: each object is detected with probability ``skill`` and an offset; some boxes are wrong."""
     draw = np.random.default_rng(seed)
     rows = []
     for entry in found["annotations"]:

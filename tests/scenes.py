@@ -1,4 +1,4 @@
-"""Made-up ground truth and predictions, with what evaluators differ in: crowd, ties, empty images, many predictions."""
+"""Random ground truth and predictions with hard cases: crowds, ties, empty images, many predictions."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from yolo_attn.metrics import METRICS, boxes_to_coco
 
 
 def random_scene(seed, images=12, classes=4, objects=9, crowd=0.0, ties=False, many=0, conjure=1):
-    """Ground truth, and predictions that hit some of it.
+    """Return ground truth, and predictions that match some of it.
 
     Args:
-        seed: Of the random numbers.
+        seed: Seed of the random numbers.
         images: Number of images; some have no objects.
         classes: Number of classes.
-        objects: Objects in an image at most.
-        crowd: Share of the objects that are crowd regions; the area of every object is then a segment's.
-        ties: Whether many predictions share a score.
-        many: Predictions of one class in the first image, beside the others.
-        conjure: Predictions of nothing in each image.
+        objects: Largest number of objects in an image.
+        crowd: Share of crowd regions among the objects; every area is then smaller than its box.
+        ties: Whether many predictions have the same score.
+        many: Number of additional predictions of one class in one image.
+        conjure: Number of predictions without an object in each image.
     """
     rng = random.Random(seed)
     boxes, predictions = [], []

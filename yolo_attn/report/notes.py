@@ -51,8 +51,8 @@ def _incomplete(results: Results) -> list[str]:
             by_seeds.setdefault(model.seeds, []).append(model.name)
     for seeds, names in by_seeds.items():
         lines.append(
-            f"{_names(names)}: compared only at {_seeds(seeds)}, finished for both the model and the baseline. The mean of "
-            "the baseline is over all its seeds."
+            f"{_names(names)}: compared only at {_seeds(seeds)}, finished for both the model and the baseline. The "
+            "mean of the baseline is over all its seeds."
         )
     alone = [model.name for model in results.models if model.role != "baseline" and not model.effect]
     if alone:
