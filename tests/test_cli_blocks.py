@@ -82,8 +82,9 @@ def test_the_page_of_a_layer_type(name, capsys, monkeypatch):
     assert capsys.readouterr().out.startswith(page)
 
 
-def test_choices_are_those_that_the_layer_accepts():
+def test_choices_and_tables():
     spec = layer_types.installed()["MultiHeadGlobalAttention"]
+    assert "| softmax | global, window" in blocks.markdown_pages({spec.name: spec})
     assert blocks.choices(spec, "kernel") == ["softmax", "performer", "linformer", "reformer", "linear"]
     assert blocks.choices(spec, "heads") == []
 

@@ -96,8 +96,14 @@ def _page(console: Console, spec: BlockSpec) -> None:
     facts += f" Checked against: {joined(spec.checked) or '-'}."
     console.print(Text(f"{spec.name} ({spec.import_path})", style="bold"))
     for paragraph in plain(sections.pop("")).split("\n\n"):
-        is_table = paragraph.startswith("=")
-        _section(console, "", paragraph if is_table else " ".join(paragraph.split()))
+        if paragraph.startswith("="):
+            header, *rows = _table_rows(paragraph)
+            table = Table(*header, box=None, padding=(0, 2, 0, 0))
+            for row in rows:
+                table.add_row(*row)
+            console.print(Padding(table, (0, 0, 1, 2)))
+        else:
+            _section(console, "", " ".join(paragraph.split()))
     _section(console, "", facts)
     console.print(Text("Options", style="bold"))
     for name, option in spec.options().items():
@@ -174,9 +180,17 @@ def markdown_pages(known: dict[str, BlockSpec]) -> str:
     ]
     for name, spec in known.items():
         parts = docstrings.sections(spec.cls)
-        lines += ["", f"## {name}", "", _md(parts[""]), ""]
+        lines += ["", f"## {name}", ""]
+        for paragraph in parts[""].split("\n\n"):
+            if paragraph.startswith("="):
+                header, *rows = _table_rows(paragraph)
+                cells = [header, ["---"] * len(header), *rows]
+                lines += [*(f"| {' | '.join(row)} |" for row in cells), ""]
+            else:
+                lines += [_md(paragraph), ""]
         checked = ", ".join(spec.checked) or "-"
         lines += [f"Reads {READS[spec.inputs]}. Params at n: {' / '.join(parameters(spec))}. Checked: {checked}."]
+        lines += [f"Row: `{example_row(spec)}`."]
         lines += [f"Class: `{spec.import_path}`.{f' Paper: {spec.paper}' if spec.paper else ''}", ""]
         meaning = docstrings.arguments(spec.cls)
         if shown := options(spec):
@@ -189,6 +203,14 @@ def markdown_pages(known: dict[str, BlockSpec]) -> str:
                 continue
             lines += ["", f"**{title}**", "", *(f"- {_md(p)}" for p in _points(title, text))]
     return "\n".join(lines) + "\n"
+
+
+def _table_rows(text: str) -> list[list[str]]:
+    """Return the cells of a docstring's table, whose columns are marked by lines of ``=``; the header is first."""
+    ruler, *lines = text.splitlines()
+    starts = [column.start() for column in re.finditer("=+", ruler)]
+    ends = [*starts[1:], None]
+    return [[line[a:b].strip() for a, b in zip(starts, ends, strict=True)] for line in lines if line[0] != "="]
 
 
 def _points(title: str, text: str) -> list[str]:
