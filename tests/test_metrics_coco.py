@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import random
 
+import numpy as np
 import pytest
 from scenes import pycocotools_metrics, pycocotools_per_class, random_scene
 
 from yolo_attn.errors import DataError
 from yolo_attn.metrics import METRICS, boxes_to_coco, columns, compute_class_metrics, compute_metrics, rows
+from yolo_attn.metrics.matching import assign
 
 SCENES = {
     "plain": {},
@@ -28,7 +30,7 @@ def same(found, expected):
 
 @pytest.mark.parametrize("seed", [0, 1, 2])
 @pytest.mark.parametrize("scene", SCENES)
-def test_metrics_are_those_of_pycocotools(scene, seed):
+def test_metrics_equal_pycocotools(scene, seed):
     truth, predictions = random_scene(seed, **SCENES[scene])
     found = compute_metrics(truth, predictions)
     assert list(found) == list(METRICS)
@@ -62,7 +64,7 @@ def jittered(bbox, rng):
         ("bccd", "instances_test.json"),
     ],
 )
-def test_metrics_are_those_of_pycocotools_on_real_ground_truth(shared, folder, file):
+def test_metrics_equal_pycocotools_on_real_ground_truth(shared, folder, file):
     path = shared / "data" / folder / "annotations" / file
     if not path.is_file():
         pytest.skip(f"needs {path}")
@@ -87,7 +89,7 @@ def test_metrics_are_those_of_pycocotools_on_real_ground_truth(shared, folder, f
         same(values, expected[name])
 
 
-def test_metrics_are_those_of_faster_coco_eval():
+def test_metrics_equal_faster_coco_eval():
     from faster_coco_eval import COCO, COCOeval_faster
 
     truth, predictions = random_scene(3)
@@ -119,7 +121,7 @@ def test_columns_that_do_not_fit_are_refused():
         rows({k: v for k, v in good.items() if k != "score"})
 
 
-def test_metrics_do_not_change_what_they_are_given():
+def test_input_is_not_changed():
     truth, predictions = random_scene(4)
     kept = columns(predictions)
     before = json.dumps([truth, predictions, kept])
@@ -128,7 +130,7 @@ def test_metrics_do_not_change_what_they_are_given():
     assert json.dumps([truth, predictions, kept]) == before
 
 
-def test_no_predictions_is_zero_where_there_is_something_to_find():
+def test_metrics_are_zero_without_predictions():
     truth = boxes_to_coco([(1, "a.jpg", 99, 99), (2, "b.jpg", 99, 99)], [(1, 0, [5, 5, 10, 10])], ["x", "y"])
     found = compute_metrics(truth, [])
     assert found["AP"] == found["AP_small"] == found["AR100"] == 0
@@ -165,7 +167,7 @@ def test_sizes_are_by_the_area_of_the_annotation():
     assert compute_metrics(truth, [hit])["AP_small"] == pytest.approx(1)
 
 
-def test_what_is_found_in_a_crowd_counts_for_nothing():
+def test_predictions_in_a_crowd_do_not_count():
     truth = boxes_to_coco([(1, "a.jpg", 99, 99)], [(1, 0, [5, 5, 20, 20]), (1, 0, [40, 40, 50, 50])], ["x"])
     hit = {"image_id": 1, "category_id": 0, "bbox": [5, 5, 20, 20], "score": 0.5}
     inside = {"image_id": 1, "category_id": 0, "bbox": [45, 45, 10, 10], "score": 0.9}
@@ -188,3 +190,14 @@ def test_predictions_of_unknown_images_are_refused():
     for function in (compute_metrics, compute_class_metrics):
         with pytest.raises(DataError, match=r"1 image .*image 7"):
             function(truth, [{"image_id": 7, "category_id": 0, "bbox": [0, 0, 1, 1], "score": 1.0}])
+
+
+@pytest.mark.fast
+def test_assignment():
+    """Objects 0 and 1 overlap equally; 2 is a crowd region, which counts only if nothing else is free."""
+    overlap, thresholds = np.array([[0.6, 0.6, 0.9]] * 4), np.array([0.5, 0.7])
+    crowd = np.array([False, False, True])
+    for ties, order in (("first", [0, 1, 2, 2]), ("last", [1, 0, 2, 2])):
+        found = assign(overlap, thresholds, crowd=crowd, ignored=crowd[None], ties=ties)
+        assert found[:, 0].tolist() == [[index, 2] for index in order]
+    assert assign(overlap, thresholds, ties="first")[:, 0].tolist() == [[2, 2], [0, -1], [1, -1], [-1, -1]]

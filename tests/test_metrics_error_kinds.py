@@ -1,4 +1,4 @@
-"""Kinds of errors: each definition by hand, TIDE's own by a loop, and the AP that of the evaluator."""
+"""Kinds of error: each definition by hand, all against a loop, and the AP against the evaluator's."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ OBJECT = [100.0, 100.0, 100.0, 100.0]
 
 
 def one_object(*predictions, others=()):
-    """The errors of predictions ``(class, box, score)`` where there is one object of class 0 (and ``others``)."""
+    """Return the errors of predictions ``(class, box, score)`` with one object of class 0 (and ``others``)."""
     boxes = [(1, 0, OBJECT), *((1, category, box) for category, box in others)]
     truth = boxes_to_coco([(1, "a.jpg", 400, 400), (2, "b.jpg", 400, 400)], boxes, ["x", "y"])
     found = [{"image_id": 1, "category_id": c, "bbox": list(box), "score": score} for c, box, score in predictions]
@@ -88,7 +88,7 @@ def test_an_object_that_is_found_has_nothing_to_fix():
     assert result.dap["classification"] == 0  # of a class without objects
 
 
-def test_what_nothing_was_predicted_for_is_missed():
+def test_an_object_without_a_prediction_is_missed():
     result = one_object(others=[(1, [10, 10, 20, 20])])
     assert counted(result) == {"missed": 2}
     assert result.ap50 == 0
@@ -122,7 +122,7 @@ SCENES = {
 
 @pytest.mark.parametrize("seed", [0, 1, 2])
 @pytest.mark.parametrize("scene", SCENES)
-def test_error_kinds_are_those_of_a_loop(scene, seed):
+def test_error_kinds_equal_a_loop(scene, seed):
     truth, predictions = random_scene(seed, **SCENES[scene])
     found = error_kinds(truth, predictions)
     before, counts, rises = tide.error_kinds(truth, predictions)
@@ -141,7 +141,7 @@ def test_the_loop_sees_every_kind():
 
 
 @pytest.mark.parametrize("seed", range(6))
-def test_the_ap_is_the_evaluators(seed):
+def test_the_ap_equals_the_evaluators(seed):
     truth, predictions = random_scene(seed, crowd=0.2)  # below 100 predictions an image
     assert error_kinds(truth, predictions).ap50 == pytest.approx(compute_metrics(truth, predictions)["AP50"], abs=1e-12)
 

@@ -32,7 +32,7 @@ VOID = {"meta", "link", "br", "img", "hr", "input"}
 
 
 class Page(html.parser.HTMLParser):
-    """Collects tags, ids, texts, and what an element refers to."""
+    """Collects tags, ids, texts, references and tables."""
 
     def __init__(self, text):
         super().__init__(convert_charrefs=True)
@@ -74,7 +74,7 @@ class Page(html.parser.HTMLParser):
 
 @pytest.fixture(scope="module")
 def hostile(tmp_path_factory):
-    """An experiment with names that want to be markup, with pictures."""
+    """An experiment with pictures, and with names that look like markup."""
     plan = made_up_experiment.write(
         tmp_path_factory.mktemp("page") / "e", models=MODELS, names=NAMES, data="<i>cells.yaml", pictures=True,
         skills={"yolo11n-ema": 0.95}, controls=("repeat",),
@@ -117,7 +117,7 @@ def test_ids_are_unique_and_referred_to(parsed):
     assert wanted <= set(parsed.ids)
 
 
-def test_it_can_be_read_aloud(parsed):
+def test_screen_readers_have_what_they_need(parsed):
     assert parsed.all("html")[0]["lang"] == "en"
     charts = [attrs for attrs in parsed.all("svg") if attrs["class"] == "chart"]
     assert len(charts) > 10
@@ -198,7 +198,7 @@ def overlap(one, other):
     return shared / (one[2] * one[3] + other[2] * other[3] - shared)
 
 
-def test_absent_images_are_said_and_the_rest_is_kept(tmp_path):
+def test_absent_images_are_named(tmp_path):
     plan = made_up_experiment.write(tmp_path / "e", seeds=(0,), controls=())
     make_report(plan.folder, Console(file=io.StringIO()))
     text = (plan.folder / "report.html").read_text()
@@ -208,7 +208,7 @@ def test_absent_images_are_said_and_the_rest_is_kept(tmp_path):
     assert 'id="errors"' in text
 
 
-def test_pictures_that_are_none(tmp_path):
+def test_files_that_are_no_pictures(tmp_path):
     (tmp_path / "broken.jpg").write_bytes(b"\xff\xd8\xff\xe0 not an image")
     Image.new("I;16", (20, 10)).save(tmp_path / "deep.png")
     Image.new("RGBA", (2000, 900)).save(tmp_path / "wide.png")
@@ -323,7 +323,7 @@ chromium = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on PATH; on 
 
 
 def browse(folder, *words, width=1200):
-    """Run a headless Chromium; returns what it printed."""
+    """Run a headless Chromium and return its output."""
     command = [
         CHROMIUM,
         "--headless",

@@ -1,4 +1,4 @@
-"""The results of an experiment: which seeds count, the warnings and notes, what is refused."""
+"""The results of an experiment: the seeds that count, warnings, notes, and files that are refused."""
 
 from __future__ import annotations
 

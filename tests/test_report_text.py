@@ -27,7 +27,7 @@ HOSTILE = ("<script>alert(1)</script>", "a|b", "=1+1", 'say "x", please', "line\
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
-    """A folder, what was printed at 80 columns, and the results."""
+    """A folder, the output at 80 columns, and the results."""
     models = ("yolo11n-ema.yaml", "yolo11n-[red]gsop|x.yaml", LONG)
     plan = made_up_experiment.write(
         tmp_path_factory.mktemp("text") / "e", models=models, names=HOSTILE, controls=("repeat",)
@@ -80,7 +80,7 @@ def test_terminal_has_verdicts_then_notes(finished):
 
 
 def unbalanced(text):
-    """The brackets of a text that are not in pairs: a closing one too many, or what is left open."""
+    """Return the brackets of a text that have no partner."""
     opened = []
     for sign in re.sub(r"[^()\[\]]", "", text):
         if sign in "([":

@@ -1,4 +1,4 @@
-"""Resampled metrics: those of the evaluator, with every image counted once and with images that stand several times."""
+"""Resampled metrics equal the evaluator's, with each image once and with repeated images."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from yolo_attn.statistics.image_bootstrap import draw_images, resample_metrics
 
 
 def evaluator(truth, predictions):
-    """The metrics of faster-coco-eval, by our names."""
+    """Return the metrics of faster-coco-eval by our names."""
     found = compute_metrics(truth, predictions)
     for name, values in compute_class_metrics(truth, predictions).items():
         found |= {f"{metric}[{name}]": value for metric, value in values.items()}
@@ -30,7 +30,7 @@ def ours(truth, predictions, weights=None):
 
 
 def assert_same(found, expected, row=0):
-    """Every resampled metric is the evaluator's; returns how many there were."""
+    """Compare every resampled metric with the evaluator's; return how many there were."""
     compared = [name for name in found if name in expected]
     got = {name: None if np.isnan(found[name][row]) else float(found[name][row]) for name in compared}
     assert got == pytest.approx({name: expected[name] for name in compared}, abs=1e-12)
@@ -38,7 +38,7 @@ def assert_same(found, expected, row=0):
 
 
 def on_a_grid(truth, predictions):
-    """The same with boxes of whole multiples of 8 pixels: overlaps of exactly 0.5, 0.75 and 1, and equal ones."""
+    """Round boxes to multiples of 8 pixels, for overlaps of exactly 0.5, 0.75 and 1, and equal ones."""
     for item in [*truth["annotations"], *predictions]:
         item["bbox"] = [
             8.0 * max(round(value / 8), low) for value, low in zip(item["bbox"], (-99, -99, 1, 1), strict=True)
@@ -52,7 +52,7 @@ def on_a_grid(truth, predictions):
     [{}, {"crowd": 0.3}, {"ties": True}, {"many": 250}, {"crowd": 0.2, "ties": True, "many": 130}, {"images": 3}],
     ids=["plain", "crowd", "ties", "many", "all", "few images"],
 )
-def test_with_unit_weights_the_metrics_are_the_evaluators(kind, grid):
+def test_with_unit_weights_metrics_equal_the_evaluators(kind, grid):
     compared = 0
     for seed in range(4):
         truth, predictions = random_scene(seed, **kind)
@@ -64,7 +64,7 @@ def test_with_unit_weights_the_metrics_are_the_evaluators(kind, grid):
 
 @pytest.mark.parametrize("seed", range(3))
 def test_objects_that_overlap_each_other(seed):
-    """Several objects within reach of every prediction, equal overlaps, crowd regions among them."""
+    """Every prediction overlaps several objects, some equally, some of them crowd regions."""
     rng = np.random.default_rng(seed)
 
     def box():
@@ -107,14 +107,14 @@ def test_no_predictions_and_absent_objects():
     assert np.isnan([values[0] for values in ours(nothing, stray).values()]).all()
 
 
-def test_predictions_of_a_class_that_is_not_listed_are_left_out_as_the_evaluator_does():
+def test_predictions_of_unlisted_classes_are_skipped():
     truth, predictions = random_scene(5)
     more = [*predictions, {"image_id": 1, "category_id": 77, "bbox": [0, 0, 50, 50], "score": 0.99}]
     assert_same(ours(truth, more), evaluator(truth, more))
 
 
 def repeated(truth, predictions, weights):
-    """The set in which image k stands weights[k] times, its copies one after the other under new ids."""
+    """Return the set in which image k appears weights[k] times, its copies in a row with new ids."""
     result, found = {**truth, "images": [], "annotations": []}, []
     for image, times in zip(sorted(truth["images"], key=lambda image: image["id"]), weights, strict=True):
         for copy in range(times):
@@ -127,7 +127,7 @@ def repeated(truth, predictions, weights):
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_weights_are_a_literal_evaluation_of_the_resampled_set(seed):
+def test_weights_equal_an_evaluation_of_the_resampled_set(seed):
     # Scores repeat from image to image, where the order is that of the images; never within an image and class.
     truth, predictions = random_scene(seed, crowd=0.2)
     seen = {}
@@ -142,7 +142,7 @@ def test_weights_are_a_literal_evaluation_of_the_resampled_set(seed):
     assert len({round(float(value), 9) for value in found["AP"]}) == 4
 
 
-def test_copies_of_a_prediction_stand_together_where_one_image_ties():
+def test_copies_of_a_prediction_are_in_a_row_if_scores_tie():
     # A right and a wrong prediction of one score: twice the image is right, right, wrong, wrong.
     truth = boxes_to_coco([(1, "a.jpg", 99, 99)], [(1, 0, [0, 0, 50, 50]), (1, 0, [50, 50, 40, 40])], ["x"])
     right, wrong = (
@@ -193,7 +193,7 @@ def test_order_of_images_and_classes_and_form_of_predictions_do_not_matter():
         np.testing.assert_allclose(values, expected[name], rtol=0, atol=1e-15)
 
 
-def test_two_classes_of_one_name_are_told_apart_as_in_the_metrics():
+def test_classes_with_the_same_name_have_unique_names():
     truth, predictions = random_scene(9)
     for category in truth["categories"]:
         category["name"] = "cell" if category["id"] in (1, 3) else category["name"]

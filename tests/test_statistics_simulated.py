@@ -1,4 +1,4 @@
-"""The intervals, the verdict and the power against worlds in which the true difference is known.
+"""Coverage of the intervals, false alarms and power, in simulations with a known true difference.
 
 In a world, the difference that seed i shows is ``d + s_i + mean over the images of (a + e_i)``: the seed's own part,
 the part of the test images that all seeds share, and the rest.
@@ -32,7 +32,7 @@ WORLDS = {
 
 
 def world(name, n, difference, simulations, rng):
-    """Differences of the seeds ``(simulations, n)``, and the variance of the images as an endless bootstrap sees it."""
+    """Return differences ``(simulations, n)``, and the shared variance as an infinite bootstrap measures it."""
     seeds, shared, rest = WORLDS[name]
     covariance = np.full((n, n), shared**2) + np.eye(n) * (rest**2 + 1e-12)
     images = rng.multivariate_normal(np.zeros(n), covariance, simulations, method="cholesky")
@@ -107,7 +107,7 @@ def test_at_its_nominal_level_bca_would_not_cover():
 
 
 def test_image_interval_and_combined_interval_by_resampling():
-    """Through the bootstrap itself, of a metric that is a mean over images."""
+    """Use the bootstrap itself, for a metric that is a mean over images."""
     rng = np.random.default_rng(8)
     n, difference, (seeds, shared, rest) = 5, 0.5, WORLDS["both"]
     weights = draw_images(IMAGES, 1_000, 0).T / IMAGES

@@ -1,4 +1,4 @@
-"""From runs to words: differences, corrections, verdicts, and what they rest on."""
+"""Differences, intervals, corrections and verdicts."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ BASE = [0.400, 0.412, 0.391, 0.405, 0.398]
 
 
 def shifted(differences, base=BASE, name="variant"):
-    """A group with so many points more than the base, seed by seed."""
+    """Return a group with these differences to the baseline, in points."""
     return Group(name, {"AP": [value + d / 100 for value, d in zip(base, differences, strict=False)]})
 
 
@@ -111,7 +111,7 @@ def numbers(text):
     return re.findall(r"[+-]?\d[\d.,]*(?<![.,])", text)
 
 
-def test_no_evidence_says_what_could_have_been_seen():
+def test_no_evidence_names_the_detectable_difference():
     effect = only([0.4, 1.2, -0.6, 1.0, 0.1])
     verdict = effect.verdict
     assert verdict.word == "no evidence"
@@ -131,7 +131,7 @@ def test_better_and_worse(sign, word):
 
 
 @pytest.mark.parametrize("difference", [0.1, 5.0, -30.0])
-def test_one_seed_is_never_an_answer(difference):
+def test_one_seed_gives_no_verdict(difference):
     effect = only([difference])
     assert effect.verdict.word == "one seed"
     assert effect.verdict.p is None
@@ -139,13 +139,13 @@ def test_one_seed_is_never_an_answer(difference):
 
 
 @pytest.mark.parametrize("n", [1, 3, 5])
-def test_identical_is_called_so(n):
+def test_identical(n):
     verdict = only([0.0] * n).verdict
     assert verdict.word == "identical"
     assert verdict.text.endswith("exactly the baseline's AP.")
 
 
-def test_a_seed_that_changes_nothing_is_no_evidence():
+def test_runs_that_are_identical_across_seeds_count_as_one():
     base = Group("base", {"AP": [0.4] * 4})
     (effect,) = analyse(base, [Group("variant", {"AP": [0.41] * 4})], None)
     assert effect.verdict.word == "no evidence"
@@ -153,7 +153,7 @@ def test_a_seed_that_changes_nothing_is_no_evidence():
     assert effect.metrics["AP"].seeds.low is None
 
 
-def test_holm_takes_back_what_many_variants_would_find_by_chance():
+def test_many_variants_need_stronger_evidence():
     differences = [0.5, 1.4, 0.2, 1.0, 0.9]
     alone = only(differences)
     assert alone.verdict.word == "better"
@@ -168,7 +168,7 @@ def test_holm_takes_back_what_many_variants_would_find_by_chance():
     assert effect.verdict.detectable > alone.verdict.detectable
 
 
-def test_not_paired_is_said_and_costs():
+def test_unpaired_seeds_need_stronger_evidence():
     differences = [1.0, 1.1, 0.9, 1.2, 0.8]
     assert only(differences).verdict.word == "better"
     effect = only(differences, paired=False)
@@ -218,7 +218,7 @@ def test_verdict_agrees_with_the_interval():
 
 
 def runs(name, seeds, noise, truth, hits):
-    """Runs that find what ``hits`` holds, each with its own noise in the scores."""
+    """Return runs that predict ``hits``, each with its own noise in the scores."""
     values, found = {}, []
     for seed in seeds:
         rng = np.random.default_rng(seed)
@@ -233,7 +233,7 @@ def runs(name, seeds, noise, truth, hits):
 
 @pytest.fixture(scope="module")
 def detections():
-    """A base, and a variant that misses every fifth prediction of it."""
+    """A baseline, and a variant without every fifth of its predictions."""
     truth, hits = random_scene(1, images=40, classes=3)
     base = runs("base", range(3), 0.2, truth, hits)
     worse = [hit for number, hit in enumerate(hits) if number % 5]
