@@ -11,7 +11,7 @@ import numpy as np
 from ..errors import ArgumentError, DataError
 from ..messages import joined, nearest
 from ..metrics import Dataset, Predictions
-from ..metrics.matching import Objects, match, read_objects
+from ..metrics.matching import match, read_objects
 from . import image_bootstrap
 from .intervals import MetricEffect, combined_interval, image_interval
 from .seed_differences import EXACT_UP_TO, paired_difference, unpaired_difference
@@ -89,8 +89,13 @@ def analyse(
         DataError: If the numbers of seeds differ, or predictions do not fit ``truth``.
     """
     _check(base, variants, primary, images, resamples, paired)
-    noise = _Resampling(base, variants, truth, images, resamples, seed, progress)
-    found = [_metric_effects(base, variant, noise, primary, paired=paired) for variant in variants]
+    noise = _resample(
+        [base, *variants], truth, list(base.values if images is None else images), resamples, seed, progress
+    )
+    found = [
+        _metric_effects(base, variant, noise, number, primary, paired=paired)
+        for number, variant in enumerate(variants, start=1)
+    ]
     decided = [effects.get(primary) for effects in found]
     p = [effect.p if effect else None for effect in decided]
     tests = sum(value is not None for value in p)
@@ -128,66 +133,59 @@ def _check(
                 )
 
 
-class _Resampling:
+@dataclass(frozen=True)
+class _Resamples:
     """The metrics of every run over the same resampled sets of images.
 
     Attributes:
-        size: Number of images; 0 without predictions.
-        sets: By group and seed, metric -> ``(resamples,)`` in points; None where a run has no predictions.
+        images: Number of images.
+        groups: By position of the group, for each seed metric -> ``(resamples,)`` in points; None without predictions.
     """
 
-    def __init__(
-        self,
-        base: Group,
-        variants: Sequence[Group],
-        truth: Dataset | None,
-        images: Sequence[str] | None,
-        resamples: int,
-        seed: int,
-        progress: Progress | None,
-    ) -> None:
-        self.size = 0
-        self.sets: dict[int, list[dict[str, NDArray[np.float64]] | None]] = {}
-        groups = [group for group in (base, *variants) if len(group.predictions)]
-        if truth is None or not len(base.predictions) or len(groups) < 2:
-            return
-        objects = read_objects(truth)
-        self.size = len(objects.images)
-        asked = base.values if images is None else images
-        wanted = [name for name in image_bootstrap.metric_names(objects) if name in asked]
-        weights = image_bootstrap.draw_images(self.size, resamples, seed)
-        total, done = sum(len(group.predictions) for group in groups), 0
-        for group in groups:
-            rows: list[dict[str, NDArray[np.float64]] | None] = []
-            for columns in group.predictions:
-                rows.append(None if columns is None else self._run(group, objects, columns, weights, wanted))
-                done += 1
-                if progress is not None:
-                    progress(done, total)
-            self.sets[id(group)] = rows
+    images: int
+    groups: list[list[dict[str, NDArray[np.float64]] | None]]
 
-    @staticmethod
-    def _run(
-        group: Group, objects: Objects, columns: Predictions, weights: NDArray[np.int32], wanted: Sequence[str]
-    ) -> dict[str, NDArray[np.float64]]:
-        try:
-            matches = match(objects, columns)
-        except DataError as error:
-            raise DataError(f"{group.name}: {error}") from None
-        found = image_bootstrap.resample_metrics(objects, matches, weights, wanted)
-        return {name: 100 * values for name, values in found.items()}
-
-    def runs(self, group: Group, metric: str, seeds: Sequence[int]) -> NDArray[np.float64] | None:
+    def runs(self, group: int, metric: str, seeds: Sequence[int]) -> NDArray[np.float64] | None:
         """Return ``(seeds, resamples)``; None if a run has no predictions, or the metric was not resampled."""
-        rows = self.sets.get(id(group))
-        if rows is None:
-            return None
-        kept = [row[metric] for row in (rows[seed] for seed in seeds) if row is not None and metric in row]
+        rows = self.groups[group]
+        kept = [row[metric] for row in (rows[seed] for seed in seeds if rows) if row is not None and metric in row]
         return np.stack(kept) if kept and len(kept) == len(seeds) else None
 
 
+def _resample(
+    groups: Sequence[Group],
+    truth: Dataset | None,
+    metrics: Sequence[str],
+    resamples: int,
+    seed: int,
+    progress: Progress | None,
+) -> _Resamples:
+    """Resample the test images; return no metrics if the baseline, which is first, or all others lack predictions."""
+    total, done = sum(len(group.predictions) for group in groups), 0
+    if truth is None or not 0 < len(groups[0].predictions) < total:
+        return _Resamples(0, [[] for _ in groups])
+    objects = read_objects(truth)
+    wanted = [name for name in image_bootstrap.metric_names(objects) if name in metrics]
+    weights = image_bootstrap.draw_images(len(objects.images), resamples, seed)
+    found = _Resamples(len(objects.images), [[] for _ in groups])
+    for group, rows in zip(groups, found.groups, strict=True):
+        for predictions in group.predictions:
+            row = None
+            if predictions is not None:
+                try:
+                    matches = match(objects, predictions)
+                except DataError as error:
+                    raise DataError(f"{group.name}: {error}") from None
+                row = image_bootstrap.resample_metrics(objects, matches, weights, wanted)
+            rows.append(row and {name: 100 * values for name, values in row.items()})
+            done += 1
+            if progress is not None:
+                progress(done, total)
+    return found
+
+
 def _metric_effects(
-    base: Group, variant: Group, noise: _Resampling, primary: str, *, paired: bool
+    base: Group, variant: Group, noise: _Resamples, number: int, primary: str, *, paired: bool
 ) -> dict[str, MetricEffect]:
     """Return the effect in every metric that both models have."""
     found = {}
@@ -205,10 +203,10 @@ def _metric_effects(
             difference = paired_difference((a - b).tolist(), exact_up_to=exact_up_to)
         else:
             difference = unpaired_difference(a.tolist(), b.tolist())
-        rows, base_rows = noise.runs(variant, metric, mine), noise.runs(base, metric, its)
+        rows, base_rows = noise.runs(number, metric, mine), noise.runs(0, metric, its)
         over_images = None
         if rows is not None and base_rows is not None:
-            over_images = image_interval(rows, base_rows, noise.size, paired=paired)
-        both = combined_interval(difference, over_images.shared, noise.size) if over_images else None
+            over_images = image_interval(rows, base_rows, noise.images, paired=paired)
+        both = combined_interval(difference, over_images.shared, noise.images) if over_images else None
         found[metric] = MetricEffect(difference, over_images, both)
     return found
