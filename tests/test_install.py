@@ -5,7 +5,6 @@ import re
 import shutil
 import subprocess
 import sys
-import sysconfig
 import tarfile
 import zipfile
 from pathlib import Path
@@ -43,7 +42,7 @@ def environment(tmp_path):
         command(sys.executable, "-m", "venv", tmp_path / name)
         python = tmp_path / name / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
         site = Path(run("import sysconfig; print(sysconfig.get_paths()['purelib'])", tmp_path, python=python).strip())
-        (site / "here.pth").write_text(sysconfig.get_paths()["purelib"])
+        (site / "here.pth").write_text("\n".join(p for p in sys.path if Path(p).name == "site-packages"))
         return python, site
 
     return make

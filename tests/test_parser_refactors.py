@@ -15,7 +15,8 @@ from ultralytics.nn import tasks
 from ultralytics.utils import YAML
 
 from yolo_attn.errors import UnsupportedUltralyticsError
-from yolo_attn.integration.patches import parse_model
+from yolo_attn.integration.patches.parse_model import replacement
+from yolo_attn.integration.patches.patching import wrapped
 from yolo_attn.integration.queries import layer_types
 
 
@@ -61,7 +62,7 @@ def refactored(monkeypatch, tmp_path, change):
     monkeypatch.setitem(sys.modules, layer_types.TASKS, module)
     monkeypatch.setattr(layer_types, "INJECTED", set())
     spec.loader.exec_module(module)
-    return parse_model.wrap(module.parse_model)
+    return wrapped(module.parse_model, replacement)
 
 
 def swap(*pairs):
@@ -101,10 +102,11 @@ def swap(*pairs):
     ],
 )
 def test_parse_model_refactored_too_far(known, monkeypatch, tmp_path, change, why):
-    wrapper = refactored(monkeypatch, tmp_path, change)
     d = tiny([-1, 4, "Deep", [64]])
+    expected = str(tasks.parse_model(d, ch=3, verbose=False)[0])
+    wrapper = refactored(monkeypatch, tmp_path, change)
     if why is None:  # odd, but it does build m(*args)
-        assert str(wrapper(d, ch=3, verbose=False)[0]) == str(tasks.parse_model(d, ch=3, verbose=False)[0])
+        assert str(wrapper(d, ch=3, verbose=False)[0]) == expected
         return
     with pytest.raises(UnsupportedUltralyticsError) as caught:
         wrapper(d, ch=3, verbose=False)
@@ -143,7 +145,7 @@ def test_parse_model_replaced_by_somebody_else(known, monkeypatch, tmp_path):
             return original(*args, **kwargs)
 
     for other in (lambda *args, **kwargs: original(*args, **kwargs)), Callable():
-        wrapper = parse_model.wrap(other)
+        wrapper = wrapped(other, replacement)
         assert len(wrapper(copy.deepcopy(stock), ch=3, verbose=False)[0]) == 5
         with pytest.raises(UnsupportedUltralyticsError, match=rf"was already replaced by .*{WORKS}"):
             wrapper(ours, ch=3, verbose=False)

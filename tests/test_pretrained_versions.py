@@ -114,6 +114,6 @@ def test_the_file_of_multi_gpu_training(place):
     folder, run = place
     _, (file,) = run(DDP.replace("PROJECT", repr(str(folder / "runs"))))
     out, _ = run(Path(file).read_text())
-    assert "freeze=transferred: frozen are layers 0 to 10, 13, 16, 18, 20, 22, 24 and parts of layer 26" in out
+    assert "freeze=transferred: layers 0 to 10, 13, 16, 18, 20, 22, 24 and parts of layer 26 frozen" in out
     assert "new parameters learn at 3 times the learning rate" in out
     assert list(folder.rglob("ddp/weights/last.pt"))

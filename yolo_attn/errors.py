@@ -7,7 +7,9 @@ Any other exception is a fault of this package and keeps its traceback.
 from __future__ import annotations
 
 import errno
+import pickle
 import traceback
+import zipfile
 from fnmatch import fnmatch
 from pathlib import Path
 
@@ -43,6 +45,7 @@ class UnsupportedUltralyticsError(UserError, RuntimeError):
 # Where Ultralytics reports a user's mistake: module, functions, exceptions. The function is Ultralytics' innermost
 # frame. Versions differ in which of them exist.
 _INVALID = (ValueError, TypeError, SyntaxError, AssertionError, OSError)
+_UNREADABLE = (ImportError, EOFError, RuntimeError, pickle.UnpicklingError, zipfile.BadZipFile)  # of a checkpoint
 _REPORTS: tuple[tuple[str, tuple[str, ...], tuple[type[Exception], ...]], ...] = (
     # arguments and their values
     ("ultralytics.cfg", ("check_*", "get_cfg", "_handle_*", "merge_equals_args", "parse_*", "entrypoint"), _INVALID),
@@ -66,7 +69,7 @@ _REPORTS: tuple[tuple[str, tuple[str, ...], tuple[type[Exception], ...]], ...] =
     ("ultralytics.data.loaders", ("__init__", "_single_check"), _INVALID),
     ("ultralytics.data.build", ("check_source", "load_inference_source"), _INVALID),
     ("ultralytics.engine.validator", ("__call__",), (FileNotFoundError,)),
-    ("ultralytics.nn.tasks", ("torch_safe_load", "load_checkpoint", "attempt_load_*"), (*_INVALID, ImportError)),
+    ("ultralytics.nn.tasks", ("torch_safe_load", "load_checkpoint", "attempt_load_*"), (*_INVALID, *_UNREADABLE)),
     ("ultralytics.nn.autobackend", ("check_class_names", "__init__"), (KeyError, TypeError)),
     ("ultralytics.utils.downloads", ("*",), (OSError,)),
 )

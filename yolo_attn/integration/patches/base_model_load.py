@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
 from typing import Any
 
 from ..weights import loading
 
 
-def wrap(original: Callable[..., Any]) -> Callable[..., Any]:
+def replacement(original: Callable[..., Any], self: Any, weights: Any, verbose: bool = True, **kwargs: Any) -> Any:
     """Give each layer the weights of its own layer in the source, whatever its number there."""
-
-    @functools.wraps(original)
-    def load(self: Any, weights: Any, verbose: bool = True, **kwargs: Any) -> Any:
-        source = (weights.get("ema") or weights["model"]) if isinstance(weights, dict) else weights
-        if not loading.is_for_us(self, source):
-            return original(self, weights, verbose=verbose, **kwargs)
-        return loading.load_aligned(original, self, weights, source, verbose=verbose, **kwargs)
-
-    return load
+    source = (weights.get("ema") or weights["model"]) if isinstance(weights, dict) else weights
+    if not loading.is_for_us(self, source):
+        return original(self, weights, verbose=verbose, **kwargs)
+    return loading.load_aligned(original, self, weights, source, verbose=verbose, **kwargs)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -10,20 +9,15 @@ from ..queries import data_sets, layer_types
 from ..strict_mode import is_strict
 
 
-def wrap(original: Callable[..., Any]) -> Callable[..., Any]:
+def replacement(original: Callable[..., Any], self: Any, img_path: Any, *args: Any, **kwargs: Any) -> Any:
     """Raise a DataError where Ultralytics would leave images out, if the model has our layers or in strict mode."""
-
-    @functools.wraps(original)
-    def build_dataset(self: Any, img_path: Any, *args: Any, **kwargs: Any) -> Any:
-        ours = is_strict() or layer_types.has_ours(self.model)
-        try:
-            dataset = original(self, img_path, *args, **kwargs)
-        except (FileNotFoundError, RuntimeError) as error:
-            if ours and (message := data_sets.missing_images(img_path, self.data)):
-                raise data_sets.MissingDataError(message) from error
-            raise
-        if ours:
-            data_sets.vet(dataset, self.data)
-        return dataset
-
-    return build_dataset
+    ours = is_strict() or layer_types.has_ours(self.model)
+    try:
+        dataset = original(self, img_path, *args, **kwargs)
+    except (FileNotFoundError, RuntimeError) as error:
+        if ours and (message := data_sets.missing_images(img_path, self.data)):
+            raise data_sets.MissingDataError(message) from error
+        raise
+    if ours:
+        data_sets.vet(dataset, self.data)
+    return dataset

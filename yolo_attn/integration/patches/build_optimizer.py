@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
 from typing import Any
 
 from ..weights import freezing, learning_rates, loading
 
 
-def wrap(original: Callable[..., Any]) -> Callable[..., Any]:
+def replacement(original: Callable[..., Any], self: Any, model: Any, *args: Any, **kwargs: Any) -> Any:
     """Freeze single parameters first; split the optimizer's groups afterwards."""
-
-    @functools.wraps(original)
-    def build_optimizer(self: Any, model: Any, *args: Any, **kwargs: Any) -> Any:
-        freezing.freeze_single_parameters(self, model)
-        optimizer = original(self, model, *args, **kwargs)
-        if learning_rates.factor_of(self) is not None:
-            loading.say(learning_rates.split(self, model, optimizer))
-        return optimizer
-
-    return build_optimizer
+    freezing.freeze_single_parameters(self, model)
+    optimizer = original(self, model, *args, **kwargs)
+    if learning_rates.factor_of(self) is not None:
+        loading.say(learning_rates.split(self, model, optimizer))
+    return optimizer

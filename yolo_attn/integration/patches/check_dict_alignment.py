@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -11,19 +10,16 @@ from ..strict_mode import is_strict
 from ..weights import loading
 
 
-def wrap(original: Callable[..., Any]) -> Callable[..., Any]:
+def replacement(
+    original: Callable[..., Any], base: Mapping[str, Any], custom: dict[str, Any], *args: Any, **kwargs: Any
+) -> Any:
     """Make our arguments known where a training uses one, and check their values."""
-
-    @functools.wraps(original)
-    def check_dict_alignment(base: Mapping[str, Any], custom: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
-        if "lr0" in base and custom.get("mode", "train") == "train":  # arguments, not the user's settings
-            ours = {name: value for name, value in training_arguments.ADDED.items() if name in custom or is_strict()}
-            base = {**ours, **base}
-            training_arguments.check_values(custom)
-            if is_strict():
-                training_arguments.check_freeze(custom.get("freeze"))
-            if "train" in base and custom.get("partial") is True:  # `yolo train` loads weights before it trains
-                loading.allow_partial()
-        return original(base, custom, *args, **kwargs)
-
-    return check_dict_alignment
+    if "lr0" in base and custom.get("mode", "train") == "train":  # arguments, not the user's settings
+        ours = {name: value for name, value in training_arguments.ADDED.items() if name in custom or is_strict()}
+        base = {**ours, **base}
+        training_arguments.check_values(custom)
+        if is_strict():
+            training_arguments.check_freeze(custom.get("freeze"))
+        if "train" in base and custom.get("partial") is True:  # `yolo train` loads weights before it trains
+            loading.allow_partial()
+    return original(base, custom, *args, **kwargs)

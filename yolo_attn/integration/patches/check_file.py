@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,15 +9,10 @@ from typing import Any
 from ..queries import yaml_files
 
 
-def wrap(original: Callable[..., Any]) -> Callable[..., Any]:
+def replacement(original: Callable[..., Any], file: str | Path, *args: Any, **kwargs: Any) -> Any:
     """Use our YAML where neither the working folder nor Ultralytics has a file of that bare name."""
-
-    @functools.wraps(original)
-    def check_file(file: str | Path, *args: Any, **kwargs: Any) -> Any:
-        name = str(file).strip()
-        ours = None if Path(name).exists() else yaml_files.find(name)
-        if ours is not None and not yaml_files.ultralytics_has(name):
-            file = str(ours)
-        return original(file, *args, **kwargs)
-
-    return check_file
+    name = str(file).strip()
+    ours = None if Path(name).exists() else yaml_files.find(name)
+    if ours is not None and not yaml_files.ultralytics_has(name):
+        file = str(ours)
+    return original(file, *args, **kwargs)

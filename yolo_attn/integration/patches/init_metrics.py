@@ -5,7 +5,6 @@ It is the first function of a validation that has both the model and the data.
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -13,13 +12,8 @@ from ..queries import data_sets, layer_types
 from ..strict_mode import is_strict
 
 
-def wrap(original: Callable[..., Any]) -> Callable[..., Any]:
+def replacement(original: Callable[..., Any], self: Any, model: Any, *args: Any, **kwargs: Any) -> Any:
     """Raise a DataError where Ultralytics left images out, if the model has our layers or in strict mode."""
-
-    @functools.wraps(original)
-    def init_metrics(self: Any, model: Any, *args: Any, **kwargs: Any) -> Any:
-        if not self.training and (is_strict() or layer_types.has_ours(getattr(model, "model", model))):
-            data_sets.vet(self.dataloader.dataset, self.data)
-        return original(self, model, *args, **kwargs)
-
-    return init_metrics
+    if not self.training and (is_strict() or layer_types.has_ours(getattr(model, "model", model))):
+        data_sets.vet(self.dataloader.dataset, self.data)
+    return original(self, model, *args, **kwargs)

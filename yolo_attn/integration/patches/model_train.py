@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,27 +13,19 @@ from ..strict_mode import strict
 from ..weights import loading
 
 
-def wrap(original: Callable[..., Any]) -> Callable[..., Any]:
+def replacement(original: Callable[..., Any], self: Any, *args: Any, **kwargs: Any) -> Any:
     """Train in strict mode where the model has our layers; load weights as our arguments say."""
     uses_pretrained = "pretrained" in original.__code__.co_consts  # early versions ignore the argument
-
-    @functools.wraps(original)
-    def train(self: Any, *args: Any, **kwargs: Any) -> Any:
-        before = getattr(self, "trainer", None)
-        ours = layer_types.has_ours(self.model)
-        align = training_arguments.uses_ours(kwargs)
-        try:
-            with (
-                strict(ours),
-                loading.options(partial=kwargs.get("partial") is True or None, align_stock=align or None),
-            ):
-                weights = kwargs.get("pretrained")
-                if isinstance(weights, str | Path) and not uses_pretrained and (ours or align):
-                    self.load(weights)
-                return original(self, *args, **kwargs)
-        except UserError:
-            if getattr(self, "trainer", None) is not before:
-                remove_if_unused(self.trainer)
-            raise
-
-    return train
+    before = getattr(self, "trainer", None)
+    ours = layer_types.has_ours(self.model)
+    align = training_arguments.uses_ours(kwargs)
+    try:
+        with strict(ours), loading.options(partial=kwargs.get("partial") is True, align_stock=align):
+            weights = kwargs.get("pretrained")
+            if isinstance(weights, str | Path) and not uses_pretrained and (ours or align):
+                self.load(weights)
+            return original(self, *args, **kwargs)
+    except UserError:
+        if getattr(self, "trainer", None) is not before:
+            remove_if_unused(self.trainer)
+        raise

@@ -35,44 +35,37 @@ SUPPORTED = "8.3.0 to 8.4.190"
 _CLASSES, _BRANCH = "_yolo_attn_classes", "_yolo_attn_row"
 
 
-def wrap(original: Callable[..., Any]) -> Callable[..., Any]:
+def replacement(original: Callable[..., Any], d: dict[str, Any], ch: int, *args: Any, **kwargs: Any) -> Any:
     """Build a model YAML that names one of our layers; leave any other to the original."""
-    compiled: list[Callable[..., Any]] = []
     tasks = sys.modules[layer_types.TASKS]
-
-    @functools.wraps(original)
-    def parse_model(d: dict[str, Any], ch: int, *args: Any, **kwargs: Any) -> Any:
-        if not layer_types.names_any(d):
-            try:
-                return original(d, ch, *args, **kwargs)
-            except Exception:
-                if is_strict() or row_checks.misspells_ours(d, tasks):
-                    row_checks.check(d, tasks)  # names the row, where it can be seen
-                raise
-        table, used = row_checks.check(d, tasks)
-        if not compiled:
-            compiled.append(with_branch(original, tasks))
-        for spec in used.values():
-            vars(tasks)[spec.name] = spec.cls
-            layer_types.INJECTED.add(spec.name)
-        vars(tasks)[_CLASSES] = {spec.cls: spec for spec in layer_types.installed().values()}
-        vars(tasks)[_BRANCH] = row_arguments.build_arguments
-        split = len(d["backbone"])
-        for i in used:
-            table[i][3] = row_arguments.shield(table[i][3])
-        activation = tasks.Conv.default_act
+    if not layer_types.names_any(d):
         try:
-            model, save = compiled[0]({**d, "backbone": table[:split], "head": table[split:]}, ch, *args, **kwargs)
-        except Exception as error:
-            tasks.Conv.default_act = activation  # an `activation:` in the YAML must not outlive the failure
-            located = _located(error, row_checks.file_of(d))
-            if located is None:
-                raise
-            raise located from error
-        _verify(model, table, used)
-        return model, save
-
-    return parse_model
+            return original(d, ch, *args, **kwargs)
+        except Exception:
+            if is_strict() or row_checks.misspells_ours(d, tasks):
+                row_checks.check(d, tasks)  # names the row, where it can be seen
+            raise
+    table, used = row_checks.check(d, tasks)
+    compiled = with_branch(original, tasks)
+    for spec in used.values():
+        vars(tasks)[spec.name] = spec.cls
+        layer_types.INJECTED.add(spec.name)
+    vars(tasks)[_CLASSES] = {spec.cls: spec for spec in layer_types.installed().values()}
+    vars(tasks)[_BRANCH] = row_arguments.build_arguments
+    split = len(d["backbone"])
+    for i in used:
+        table[i][3] = row_arguments.shield(table[i][3])
+    activation = tasks.Conv.default_act
+    try:
+        model, save = compiled({**d, "backbone": table[:split], "head": table[split:]}, ch, *args, **kwargs)
+    except Exception as error:
+        tasks.Conv.default_act = activation  # an `activation:` in the YAML must not outlive the failure
+        located = _located(error, row_checks.file_of(d))
+        if located is None:
+            raise
+        raise located from error
+    _verify(model, table, used)
+    return model, save
 
 
 def forget() -> None:
@@ -84,6 +77,7 @@ def forget() -> None:
     layer_types.INJECTED.clear()
 
 
+@functools.lru_cache(maxsize=4)
 def with_branch(original: Callable[..., Any], tasks: ModuleType) -> Callable[..., Any]:
     """Compile ``parse_model`` again with our branch at the head of its chain.
 
@@ -154,8 +148,6 @@ def _located(error: Exception, file: str) -> LayerError | None:
     trace = error.__traceback__
     while trace is not None and trace.tb_frame.f_code.co_name != "parse_model":
         trace = trace.tb_next
-    while trace is not None and trace.tb_next and trace.tb_next.tb_frame.f_code.co_name == "parse_model":
-        trace = trace.tb_next  # from the wrapper to the function
     there = trace.tb_frame.f_locals if trace else {}
     m, inner = there.get("m"), trace.tb_next if trace else None
     ours = inner is not None and str(inner.tb_frame.f_globals.get("__name__")).startswith("yolo_attn.")

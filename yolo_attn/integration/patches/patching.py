@@ -5,6 +5,7 @@ A function that other modules of Ultralytics already imported by name is replace
 
 from __future__ import annotations
 
+import functools
 import sys
 from collections.abc import Callable
 from types import ModuleType
@@ -28,28 +29,26 @@ from . import (
     yaml_model_load,
 )
 
-Wrap = Callable[[Callable[..., Any]], Callable[..., Any]]
-
-# module -> name in it -> what makes the wrapper of the original
-WRAPPERS: dict[str, dict[str, Wrap]] = {
+# module -> name in it -> the function that is called instead, with the original as its first argument
+WRAPPERS: dict[str, dict[str, Callable[..., Any]]] = {
     "ultralytics.nn.tasks": {
-        "parse_model": parse_model.wrap,
-        "torch_safe_load": torch_safe_load.wrap,
-        "yaml_model_load": yaml_model_load.wrap,
-        "BaseModel.load": base_model_load.wrap,
+        "parse_model": parse_model.replacement,
+        "torch_safe_load": torch_safe_load.replacement,
+        "yaml_model_load": yaml_model_load.replacement,
+        "BaseModel.load": base_model_load.replacement,
     },
-    "ultralytics.cfg": {"check_dict_alignment": check_dict_alignment.wrap},
-    "ultralytics.engine.model": {"Model.load": model_load.wrap, "Model.train": model_train.wrap},
+    "ultralytics.cfg": {"check_dict_alignment": check_dict_alignment.replacement},
+    "ultralytics.engine.model": {"Model.load": model_load.replacement, "Model.train": model_train.replacement},
     "ultralytics.engine.trainer": {
-        "BaseTrainer.setup_model": setup_model.wrap,
-        "BaseTrainer.build_optimizer": build_optimizer.wrap,
-        "BaseTrainer.save_model": save_model.wrap,
+        "BaseTrainer.setup_model": setup_model.replacement,
+        "BaseTrainer.build_optimizer": build_optimizer.replacement,
+        "BaseTrainer.save_model": save_model.replacement,
     },
-    "ultralytics.utils.checks": {"check_file": check_file.wrap},
-    "ultralytics.utils.dist": {"generate_ddp_file": generate_ddp_file.wrap},
-    "ultralytics.data.utils": {"check_det_dataset": check_det_dataset.wrap},
-    "ultralytics.models.yolo.detect.train": {"DetectionTrainer.build_dataset": build_dataset.wrap},
-    "ultralytics.models.yolo.detect.val": {"DetectionValidator.init_metrics": init_metrics.wrap},
+    "ultralytics.utils.checks": {"check_file": check_file.replacement},
+    "ultralytics.utils.dist": {"generate_ddp_file": generate_ddp_file.replacement},
+    "ultralytics.data.utils": {"check_det_dataset": check_det_dataset.replacement},
+    "ultralytics.models.yolo.detect.train": {"DetectionTrainer.build_dataset": build_dataset.replacement},
+    "ultralytics.models.yolo.detect.val": {"DetectionValidator.init_metrics": init_metrics.replacement},
 }
 
 _done: dict[tuple[str, str], tuple[Callable[..., Any], Callable[..., Any]]] = {}  # (module, name): original, wrapper
@@ -62,14 +61,24 @@ def apply(module: ModuleType, fresh: bool = False) -> None:
         module: One of Ultralytics' modules.
         fresh: Its code was just run, maybe again (``importlib.reload``), so nothing in it is wrapped.
     """
-    for name, wrap in WRAPPERS[module.__name__].items():
+    for name, replacement in WRAPPERS[module.__name__].items():
         owner, attribute = _owner(module, name)
         original = getattr(owner, attribute, None)
         if original is None or (not fresh and (module.__name__, name) in _done):
             continue
-        wrapper = wrap(original)
+        wrapper = wrapped(original, replacement)
         _done[module.__name__, name] = original, wrapper
         _replace(owner, attribute, original, wrapper)
+
+
+def wrapped(original: Callable[..., Any], replacement: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a function that looks like ``original`` and calls ``replacement(original, ...)``."""
+
+    @functools.wraps(original)
+    def wrapper(*args: Any, **kwargs: Any) -> Any:
+        return replacement(original, *args, **kwargs)
+
+    return wrapper
 
 
 def undo() -> None:

@@ -6,7 +6,6 @@ that is never right, so the file is inspected first.
 
 from __future__ import annotations
 
-import functools
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -16,24 +15,19 @@ from ..queries import checkpoints, layer_types
 from ..weights import provenance
 
 
-def wrap(original: Callable[..., Any]) -> Callable[..., Any]:
+def replacement(original: Callable[..., Any], weight: str | Path, *args: Any, **kwargs: Any) -> Any:
     """Name a layer class that is missing, and allow restricted loading to rebuild ours."""
-
-    @functools.wraps(original)
-    def torch_safe_load(weight: str | Path, *args: Any, **kwargs: Any) -> Any:
-        layer_types.installed()
-        file = Path(str(weight))
-        if missing := checkpoints.missing_layers(file):
-            raise checkpoints.missing_error(weight, missing)
-        checkpoints.allow_restricted_loading()
-        try:
-            loaded = original(weight, *args, **kwargs)
-        except AttributeError as error:  # the module exists, the class does not
-            found = re.search(r"attribute '(\w+)' on <?module '([\w.]+)'", str(error))
-            if found and checkpoints.holds_our_layers(file):
-                raise checkpoints.missing_error(weight, [f"{found[2]}.{found[1]}"]) from error
-            raise
-        provenance.move_to_checkpoint(loaded[0])
-        return loaded
-
-    return torch_safe_load
+    layer_types.installed()
+    file = Path(str(weight))
+    if missing := checkpoints.missing_layers(file):
+        raise checkpoints.missing_error(weight, missing)
+    checkpoints.allow_restricted_loading()
+    try:
+        loaded = original(weight, *args, **kwargs)
+    except AttributeError as error:  # the module exists, the class does not
+        found = re.search(r"attribute '(\w+)' on <?module '([\w.]+)'", str(error))
+        if found and checkpoints.holds_our_layers(file):
+            raise checkpoints.missing_error(weight, [f"{found[2]}.{found[1]}"]) from error
+        raise
+    provenance.move_to_checkpoint(loaded[0])
+    return loaded

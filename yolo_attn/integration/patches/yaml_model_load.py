@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,21 +13,16 @@ from ..queries import yaml_files
 from ..strict_mode import is_strict
 
 
-def wrap(original: Callable[..., Any]) -> Callable[..., Any]:
+def replacement(original: Callable[..., Any], path: str | Path, *args: Any, **kwargs: Any) -> Any:
     """Raise one LayerError for a file that is not YAML or lacks the lists of rows."""
-
-    @functools.wraps(original)
-    def yaml_model_load(path: str | Path, *args: Any, **kwargs: Any) -> Any:
-        if not is_strict():
-            return original(path, *args, **kwargs)
-        try:
-            content = original(path, *args, **kwargs)
-        except (yaml.YAMLError, SyntaxError, ValueError) as error:  # later versions raise their own for bad YAML
-            raise LayerError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from error
-        except TypeError as error:  # the file holds a list or nothing
-            raise LayerError(f"{path}: {yaml_files.NO_MODEL}") from error
-        if not all(isinstance(content.get(part), list | tuple) for part in ("backbone", "head")):
-            raise LayerError(f"{path}: {yaml_files.NO_MODEL}")
-        return content
-
-    return yaml_model_load
+    if not is_strict():
+        return original(path, *args, **kwargs)
+    try:
+        content = original(path, *args, **kwargs)
+    except (yaml.YAMLError, SyntaxError, ValueError) as error:  # later versions raise their own for bad YAML
+        raise LayerError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from error
+    except TypeError as error:  # the file holds a list or nothing
+        raise LayerError(f"{path}: {yaml_files.NO_MODEL}") from error
+    if not all(isinstance(content.get(part), list | tuple) for part in ("backbone", "head")):
+        raise LayerError(f"{path}: {yaml_files.NO_MODEL}")
+    return content

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import pickle
 from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Any
 
 from ... import atomic_files
 from ...alignment.transfer_line import line
-from ...errors import CheckpointError, LayerError, UserError
+from ...errors import CheckpointError, LayerError, UserError, user_error_in
 from .. import install
 from ..queries import model_layers, yolo_command
 from ..strict_mode import strict
@@ -72,9 +71,10 @@ def _open(source: str | Path) -> tuple[Any, dict[str, Any]]:
         checkpoint, _ = torch_safe_load(str(source))
     except UserError:
         raise
-    except (OSError, EOFError, RuntimeError, ValueError, ImportError, pickle.UnpicklingError) as error:
-        reason = next((s for s in str(error).splitlines() if s.strip()), type(error).__name__)
-        raise CheckpointError(f"{source} is no checkpoint that Ultralytics can load: {reason.strip()}") from error
+    except Exception as error:
+        if (reason := user_error_in(error)) is None:
+            raise
+        raise CheckpointError(f"{source} is no checkpoint that Ultralytics can load: {reason}") from error
     found: Any = (checkpoint.get("ema") or checkpoint.get("model")) if isinstance(checkpoint, dict) else None
     if not model_layers.is_list_of_layers(found):
         raise CheckpointError(

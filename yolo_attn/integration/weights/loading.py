@@ -59,8 +59,8 @@ def _current() -> Options:
 
 @contextmanager
 def options(**changes: Any) -> Iterator[None]:
-    """Load weights with these :class:`Options` within this context. An option that is None stays as it is."""
-    token = _options.set(replace(_current(), **{k: v for k, v in changes.items() if v is not None}))
+    """Load weights with these :class:`Options` within this context. An empty or False option stays as it is."""
+    token = _options.set(replace(_current(), **{k: v for k, v in changes.items() if v}))
     try:
         yield
     finally:
