@@ -243,6 +243,6 @@ TORCHLESS = [
 def test_reading_and_drawing_import_no_torch(module):
     code = f"import sys, yolo_attn.{module}; print([m for m in ('torch', 'ultralytics') if m in sys.modules])"
     done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=child_processes.environment()
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=child_processes.child_environment()
     )
     assert done.stdout.strip() == "[]"

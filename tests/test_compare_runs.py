@@ -218,7 +218,7 @@ def test_a_run_ends_when_the_comparison_is_killed(tmp_path, pretend, monkeypatch
     )
     plan.claim()
     process = subprocess.Popen(
-        [sys.executable, "-c", code], env=child_processes.environment(), stdout=subprocess.DEVNULL
+        [sys.executable, "-c", code], env=child_processes.child_environment(), stdout=subprocess.DEVNULL
     )
     pid = plan.runs[0].folder / "pid"
     deadline = time.monotonic() + 30

@@ -249,14 +249,14 @@ def test_a_variant_of_another_model():
         ArgumentError, match=r"yolov8n-gsop.yaml has only \d+ of the \d+ layers of yolov3.yaml; an identity"
     ):
         controls.make_controls(["identity"], "yolov3.yaml", ["yolov8n-gsop.yaml"], {})
-    with pytest.raises(ArgumentError, match=r"yolo11n.yaml has no layer more than yolo11n.yaml behind which"):
+    with pytest.raises(ArgumentError, match=r"yolo11n.yaml has no additional layer"):
         identity_control.with_identities(model_graph.load("yolo11n.yaml"), model_graph.load("yolo11n.yaml"))
 
 
 def test_no_width_comes_near():
     base = model_graph.load("yolo11n.yaml")
     with pytest.raises(
-        ArgumentError, match=r"at no width from 0.0625 to 1 does the base come within 25% of 1e.09 param"
+        ArgumentError, match=r"0.0625 to 1 .* 25% of 1e.09 param"
     ):
         capacity_control.widened(base, 1e9)
 

@@ -35,7 +35,7 @@ def source(tmp_path_factory):
 
 
 @pytest.fixture
-def environment(tmp_path):
+def child_environment(tmp_path):
     """A function: make a virtual environment that sees the packages of this one but not their .pth files."""
 
     def make(name):

@@ -94,7 +94,7 @@ def a_run(folder, **changes):
 
 
 def test_names(tmp_path):
-    found = tracker_names.environment("bccd-yolo11n", a_run(tmp_path), "0123456789ab", present={})
+    found = tracker_names.variables("bccd-yolo11n", a_run(tmp_path), "0123456789ab", present={})
     assert found["WANDB_RUN_GROUP"] == found["MLFLOW_EXPERIMENT_NAME"] == found["COMET_PROJECT_NAME"] == "bccd-yolo11n"
     assert found["MLFLOW_RUN"] == found["COMET_START_EXPERIMENT_NAME"] == "yolo11n-ema-seed3"
     assert found["WANDB_TAGS"] == found["COMET_START_EXPERIMENT_TAGS"] == "yolo11n-ema,seed 3,variant,01234567"
@@ -103,13 +103,13 @@ def test_names(tmp_path):
         "model": "yolo11n-ema", "seed": "3", "role": "variant", "experiment": "01234567"
     }  # fmt: skip
     control = a_run(tmp_path, role="control", control="identity")
-    assert tracker_names.environment("x", control, "0", present={})["WANDB_JOB_TYPE"] == "identity"
+    assert tracker_names.variables("x", control, "0", present={})["WANDB_JOB_TYPE"] == "identity"
 
 
 def test_the_users_own_names_stay(tmp_path, monkeypatch):
     monkeypatch.setenv("WANDB_TAGS", "mine")
     monkeypatch.setenv("MLFLOW_RUN", "")
-    found = tracker_names.environment("x", a_run(tmp_path), "0")
+    found = tracker_names.variables("x", a_run(tmp_path), "0")
     assert not {"WANDB_TAGS", "MLFLOW_RUN"} & found.keys()
     assert found["WANDB_RUN_GROUP"] == "x"
     assert os.environ["WANDB_TAGS"] == "mine"
@@ -119,7 +119,7 @@ def test_names_that_trackers_refuse(tmp_path):
     assert tracker_names.project_name("a/b\\c#d?e%f:g,h") == "a-b-c-d-e-f-g-h"
     assert tracker_names.project_name("x" * 200) == "x" * 128
     assert tracker_names.project_name("//") == "comparison"
-    tags = tracker_names.environment("x", a_run(tmp_path, model="a,b" * 40), "0", present={})["WANDB_TAGS"].split(",")
+    tags = tracker_names.variables("x", a_run(tmp_path, model="a,b" * 40), "0", present={})["WANDB_TAGS"].split(",")
     assert len(tags) == 4
     assert tags[0] == ("a b" * 40)[:64]
 
@@ -143,7 +143,7 @@ def trained(folder, on, **env):
     (folder / "tiny.yaml").write_text(TINY)
     (folder / "train.py").write_text(TRAIN)
     support.tiny_data(folder / "data")
-    extra = tracker_names.environment("bccd yolo11n", a_run(folder), "0123456789ab", present=env)
+    extra = tracker_names.variables("bccd yolo11n", a_run(folder), "0123456789ab", present=env)
     place = {"PYTHONPATH": f"{folder}{os.pathsep}{support.ROOT}", "YOLO_CONFIG_DIR": str(folder / "config")}
     done = support.run_file(
         ["train.py", str(folder / "out"), *on], folder, **place, YOLO_ATTN_AUTOLOAD="0", **extra, **env

@@ -36,7 +36,7 @@ def start(
         extra: Environment variables for it.
     """
     output = subprocess.STDOUT if log else None
-    return subprocess.Popen(command(module, *arguments), env=environment(extra), stdout=log, stderr=output)
+    return subprocess.Popen(command(module, *arguments), env=child_environment(extra), stdout=log, stderr=output)
 
 
 def wait(process: subprocess.Popen[bytes], seconds: float | None = None) -> int | None:
@@ -66,7 +66,7 @@ def end(process: subprocess.Popen[bytes]) -> None:
         process.wait()
 
 
-def environment(extra: dict[str, str] | None = None) -> dict[str, str]:
+def child_environment(extra: dict[str, str] | None = None) -> dict[str, str]:
     """Return the environment in which a child finds this copy of the package and knows its parent."""
     root = Path(__file__).resolve().parents[2]
     found = {**os.environ, **(extra or {}), "YOLO_ATTN_PARENT": str(os.getpid())}

@@ -1,9 +1,9 @@
-"""Names by which experiment trackers show a comparison as one grid.
+"""Names under which experiment trackers group the runs of an experiment.
 
-Ultralytics' own callbacks log the runs to TensorBoard, MLflow, Weights & Biases, Comet or ClearML where the user's
-settings turn them on (``yolo settings wandb=True``); nothing here does. They take what they call a run from variables
-of the environment, or from ``project`` and ``name``, which for a comparison are the folder and the run. TensorBoard
-needs no name: ``tensorboard --logdir FOLDER`` lists the runs by their folders.
+Ultralytics' own callbacks log the runs to TensorBoard, MLflow, Weights & Biases, Comet or ClearML if the user's
+settings enable them (``yolo settings wandb=True``). They take the names of a run from environment variables, or from
+``project`` and ``name``, which are the experiment's folder and the run here. TensorBoard needs no names:
+``tensorboard --logdir FOLDER`` lists the runs by their folders.
 """
 
 from __future__ import annotations
@@ -19,10 +19,8 @@ PROJECT_LENGTH = 128  # characters of a W&B project or group
 TAG_LENGTH = 64  # of a W&B tag
 
 
-def environment(
-    plan_name: str, run: Run, experiment: str, *, present: Mapping[str, str] | None = None
-) -> dict[str, str]:
-    """Return the variables to set in the process of a run; those that the user has set are left out.
+def variables(plan_name: str, run: Run, experiment: str, *, present: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Return the environment variables for the process of a run, without those that the user has set.
 
     ==========  ============================  =====================  ===================================
     tracker     group                         run                    tags
@@ -33,10 +31,10 @@ def environment(
     ==========  ============================  =====================  ===================================
 
     Args:
-        plan_name: Name of the comparison, the group of its runs.
+        plan_name: Name of the experiment, which groups its runs.
         run: The run.
-        experiment: Identifier of the plan; its first 8 characters become a tag, as folders can share a name.
-        present: The environment that the process would have; this process's by default.
+        experiment: The plan's id; its first 8 characters become a tag, because folders may share a name.
+        present: The environment of the process; this process's by default.
     """
     here = os.environ if present is None else present
     group = project_name(plan_name)
@@ -58,7 +56,7 @@ def environment(
 
 
 def project_name(plan_name: str) -> str:
-    """Return the comparison's name as W&B takes a project's, which refuses some characters and more than 128."""
+    """Return the experiment's name as a project name of W&B, which refuses some characters and over 128 of them."""
     return re.sub(r"[/\\#?%:,]+", "-", plan_name).strip("-")[:PROJECT_LENGTH] or "comparison"
 
 

@@ -1,4 +1,4 @@
-"""An experiment written down: the words of ``yolo-attn compare`` as a YAML file."""
+"""Read an experiment file: the arguments of ``yolo-attn compare`` as YAML."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from typing import Any
 import yaml
 
 from ..errors import ArgumentError
-from ..messages import nearest
+from ..messages import joined, nearest
 
 
 def read(path: str | Path, known: Iterable[str]) -> dict[str, Any]:
-    """Return the words of an experiment file.
+    """Return the arguments in an experiment file.
 
     ::
 
@@ -22,14 +22,14 @@ def read(path: str | Path, known: Iterable[str]) -> dict[str, Any]:
         data: bccd.yaml
         seeds: 0-4
         control: repeat
-        epochs: 100     # and any other word of `yolo train`
+        epochs: 100     # and any other argument of `yolo train`
 
     Args:
         path: The file.
-        known: The words that are allowed.
+        known: The allowed arguments.
 
     Raises:
-        ArgumentError: If there is no such file, it is no mapping, or a word is unknown (names the nearest).
+        ArgumentError: If there is no such file, it is not a mapping, or an argument is unknown (names the nearest).
     """
     path, known = Path(path), list(known)
     try:
@@ -41,9 +41,9 @@ def read(path: str | Path, known: Iterable[str]) -> dict[str, Any]:
     except (OSError, ValueError, yaml.YAMLError) as error:
         raise ArgumentError(f"experiment {path} cannot be read: {' '.join(str(error).split())}") from None
     if not isinstance(content, dict):
-        raise ArgumentError(f"experiment {path} holds no words; write lines such as 'base: yolo11n.yaml'")
-    for word in content:
-        if str(word) not in known:
-            hint = nearest(str(word), known) or f" Words: {', '.join(known)}"
-            raise ArgumentError(f"experiment {path}: unknown word {str(word)!r}.{hint}")
-    return {str(word): value for word, value in content.items() if value is not None}
+        raise ArgumentError(f"experiment {path} has no arguments; write lines such as 'base: yolo11n.yaml'")
+    for name in map(str, content):
+        if name not in known:
+            hint = nearest(name, known) or f" Arguments: {joined(known)}"
+            raise ArgumentError(f"experiment {path}: unknown argument {name!r}.{hint}")
+    return {str(name): value for name, value in content.items() if value is not None}

@@ -75,7 +75,7 @@ def keep(plan: Plan, run: str, truth: GroundTruth, where: str = "") -> GroundTru
     elif kept.coco != truth.coco:
         place, cause = (f" on {where}", "differs there") if where else ("", "has changed")
         raise DataError(
-            f"{run} was validated{place} on other images or boxes than those in {path}; the data set {plan.data} {cause}"
+            f"{run} was validated{place} on other images or boxes than those in {path}; data set {plan.data} {cause}"
         )
     return kept
 

@@ -1,4 +1,4 @@
-"""What is compared: models, data, seeds and training arguments, and the grid of runs they make. Kept as ``plan.json``."""
+"""The plan of an experiment: models, data, seeds and training arguments, and the runs they make (``plan.json``)."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""The base model with a parameter-free layer wherever a variant of it has a layer more.
+"""Insert an ``nn.Identity`` into the base model wherever a variant has an additional layer.
 
-Which rows are new says the alignment of the two models. Every row of the base comes back as it is; a row that is new
-becomes an ``nn.Identity`` on the map whose place it takes. So the result computes what the base computes, whatever the
-variant is: a row reads an identity only where a way through identities alone leads to what the base's row reads.
+The alignment of the two models tells which rows are new. All rows of the base stay as they are, and each new row
+becomes an identity on the map it replaces. A row reads an identity only if that identity passes on what the base's row
+reads, so the result always computes the same as the base.
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ if TYPE_CHECKING:
     from ..registry import BlockSpec
 
 IDENTITY = "nn.Identity"
-SHARED = 0.5  # of the base's layers that a variant must have, else it is another model
+SHARED = 0.5  # of the base's layers; a variant with fewer of them is another model
 IMAGE = -1
 
 
 @dataclass(frozen=True, slots=True)
 class Identities:
-    """What came of it.
+    """The base with identities.
 
     Attributes:
         content: The model YAML's content.
         rows: Numbers of the ``nn.Identity`` rows in it.
-        names: The layer types in the variant that they stand for.
+        names: The layer types in the variant that they replace.
     """
 
     content: dict[str, Any]
@@ -42,57 +42,57 @@ class Identities:
 
 @dataclass(slots=True)
 class _Row:
-    """A row that is being put together; rows are named by objects, not numbers, until all are there."""
+    """A row of the result. Rows refer to each other as objects, because their numbers are not known yet."""
 
-    base: int | None  # its number in the base; None: an identity
-    reads: list[_Row | None]  # None: the image
+    base: int | None  # its number in the base; None for an identity
+    reads: list[_Row | None]  # None for the image
     part: str
     name: str = ""  # of an identity: the variant's layer type
 
     @property
     def anchor(self) -> int:
-        """The base layer whose map this is."""
+        """The base layer whose map this row passes on."""
         if self.base is not None:
             return self.base
         return IMAGE if self.reads[0] is None else self.reads[0].anchor
 
 
 def with_identities(base: dict[str, Any], variant: dict[str, Any]) -> Identities:
-    """Return the base with identities where ``variant`` has layers that it has not.
+    """Return the base with an identity wherever ``variant`` has an additional layer.
 
     Args:
-        base: Content of the base's model YAML, loaded with its scale.
-        variant: Content of the variant's.
+        base: The base's model YAML, loaded with its scale.
+        variant: The variant's model YAML.
 
     Raises:
-        ArgumentError: If the variant has too few layers of the base, or no layer more on a map that is read.
+        ArgumentError: If the variant has too few layers of the base, or no additional layer between them.
         LayerError: If one of them cannot be built.
     """
-    from ..integration.queries import layer_types as installed
-    from ..integration.queries import model_graph as graphs
-    from ..integration.queries import model_sizes
+    from ..integration.queries import layer_types, model_graph, model_sizes  # start-up time
 
-    here, there = graphs.build(base), graphs.build(variant)
+    here, there = model_graph.build(base), model_graph.build(variant)
     pairs = align(model_sizes.layers(base), model_sizes.layers(variant)).pairs
     if len(pairs) < SHARED * len(here.layers):
         raise ArgumentError(
             f"{there.file} has only {len(pairs)} of the {len(here.layers)} layers of {here.file}; an identity control "
             "needs a variant made from the base"
         )
-    rows = _rows(here, there, pairs, installed.installed())
+    rows = _rows(here, there, pairs, layer_types.installed())
     content = _content(base, rows)
     numbers = tuple(k for k, row in enumerate(rows) if row.base is None)
     if not numbers:
         raise ArgumentError(
-            f"{there.file} has no layer more than {here.file} behind which the base's layers could read; there is no "
-            "place for an identity"
+            f"{there.file} has no additional layer that feeds a layer of {here.file}, so there is no place for an "
+            "identity"
         )
-    assert _contracted(graphs.build(content)) == _contracted(here), f"{there.file}: without identities it is the base"
+    assert _contracted(model_graph.build(content)) == _contracted(here), (
+        f"{there.file}: the result without its identities is not the base"
+    )
     return Identities(content, numbers, tuple(rows[k].name for k in numbers))
 
 
 def _contracted(graph: Graph) -> list[Any]:
-    """Return the layers and what they read, as if there were no identities among them."""
+    """Return the layers and their inputs without the identities."""
     through: dict[int, int] = {IMAGE: IMAGE}
     found = list[Any]()
     for layer in graph.layers:
@@ -106,14 +106,14 @@ def _contracted(graph: Graph) -> list[Any]:
 
 
 def _rows(base: Graph, variant: Graph, pairs: Mapping[int, int], specs: Mapping[str, BlockSpec]) -> list[_Row]:
-    """Return the rows of the result in order, without identities that nobody reads."""
+    """Return the rows of the result in order, without unused identities."""
     partner = {j: i for i, j in pairs.items()} | _replaced(base, variant, pairs)
     found: dict[int, _Row] = {}  # by the base's number
-    stands: dict[int, _Row | None] = {IMAGE: None}  # by the variant's number; None: the image
+    replacing: dict[int, _Row | None] = {IMAGE: None}  # by the variant's number; None for the image
     rows: list[_Row] = []
 
-    def bring(layer: int) -> _Row:
-        """Put in the base's layer ``layer`` and those before it that the variant does not have."""
+    def add_up_to(layer: int) -> _Row:
+        """Add the base's layer ``layer``, and those before it that the variant does not have."""
         for i in range(layer + 1):
             if i not in found:
                 reads = [None if r == IMAGE else found[r] for r in base.layers[i].reads]
@@ -124,30 +124,30 @@ def _rows(base: Graph, variant: Graph, pairs: Mapping[int, int], specs: Mapping[
     for j, layer in enumerate(variant.layers):
         i = partner.get(j)
         if i is not None:
-            row = bring(i)
-            choice = [stands[r] for r in layer.reads if r in stands]
-            row.reads = [_reading(wanted, choice) for wanted in row.reads]
-            stands[j] = row
+            row = add_up_to(i)
+            choices = [replacing[r] for r in layer.reads if r in replacing]
+            row.reads = [_input(wanted, choices) for wanted in row.reads]
+            replacing[j] = row
             continue
         source = _main_input(variant, j, specs)
-        if source in stands:
-            reads = stands[source]
+        if source in replacing:
+            reads = replacing[source]
             part = layer.part if reads is None or reads.part == "backbone" else "head"
-            stands[j] = _Row(None, [reads], part, layer.name)
-            rows.append(stands[j])  # type: ignore[arg-type]
-    bring(len(base.layers) - 1)
-    return _read(rows)
+            replacing[j] = _Row(None, [reads], part, layer.name)
+            rows.append(replacing[j])  # type: ignore[arg-type]
+    add_up_to(len(base.layers) - 1)
+    return _without_unused(rows)
 
 
-def _reading(wanted: _Row | None, choice: Sequence[_Row | None]) -> _Row | None:
-    """Return the row to read in place of the base's ``wanted``: what the variant reads, if that is the same map."""
+def _input(wanted: _Row | None, choices: Sequence[_Row | None]) -> _Row | None:
+    """Return the row to read instead of the base's ``wanted``: the variant's input, if it is the same map."""
     anchor = IMAGE if wanted is None else wanted.anchor
-    same = [row for row in choice if (IMAGE if row is None else row.anchor) == anchor]
+    same = [row for row in choices if (IMAGE if row is None else row.anchor) == anchor]
     return same[0] if same else wanted
 
 
-def _read(rows: list[_Row]) -> list[_Row]:
-    """Return the rows without the identities that nobody reads."""
+def _without_unused(rows: list[_Row]) -> list[_Row]:
+    """Return the rows without unused identities."""
     while True:
         read = {id(r) for row in rows for r in row.reads}
         kept = [row for row in rows if row.base is not None or id(row) in read]
@@ -157,10 +157,10 @@ def _read(rows: list[_Row]) -> list[_Row]:
 
 
 def _replaced(base: Graph, variant: Graph, pairs: Mapping[int, int]) -> dict[int, int]:
-    """Return the base's layer for each of the variant's that has taken its place: new there, but on the same map.
+    """Return the base's layer for each of the variant's layers that replaces one on the same map.
 
-    Between two layers that both models have, a layer of the base that is missing has been replaced by the first new
-    row that reads what it read and puts out what it put out.
+    Between two layers that both models have, a missing layer of the base is replaced by the first new row with an
+    output of the same shape.
     """
     found: dict[int, int] = {}
     edges = [(-1, -1), *sorted(pairs.items())]
@@ -181,7 +181,7 @@ def _shape(graph: Graph, index: int) -> tuple[Any, ...]:
 
 
 def _main_input(graph: Graph, index: int, specs: Mapping[str, BlockSpec]) -> int | None:
-    """Return the layer whose map a row takes the place of; None where it puts out several maps."""
+    """Return the layer whose map a row replaces; None for a row with several output maps."""
     layer = graph.layers[index]
     spec = specs.get(layer.name)
     if spec is not None and spec.inputs == "pyramid":
@@ -192,12 +192,12 @@ def _main_input(graph: Graph, index: int, specs: Mapping[str, BlockSpec]) -> int
         return layer.reads[spec.output]
     alike = [
         r for r in layer.reads if r != IMAGE and _shape(graph, r) == (layer.channels, layer.stride, layer.maps)
-    ]  # a joint of several maps takes the place of the one that it is like
+    ]  # a row that joins several maps replaces the one of the same shape
     return alike[-1] if alike else layer.reads[0]
 
 
 def _level(graph: Graph, index: int) -> int | None:
-    """Return the layer whose map a ``PyramidLevel`` row picks: one of those that the pyramid reads, by its place."""
+    """Return the input of the pyramid whose map a ``PyramidLevel`` row returns."""
     layer = graph.layers[index]
     pyramid = graph.layers[layer.reads[0]]
     wanted = (layer.channels, layer.stride)
@@ -209,7 +209,7 @@ def _level(graph: Graph, index: int) -> int | None:
 
 
 def _content(base: dict[str, Any], rows: Sequence[_Row]) -> dict[str, Any]:
-    """Return the model YAML's content of these rows."""
+    """Return the model YAML's content with these rows."""
     numbers = {id(row): k for k, row in enumerate(rows)}
     old = [*base["backbone"], *base["head"]]
     parts: dict[str, list[Any]] = {"backbone": [], "head": []}

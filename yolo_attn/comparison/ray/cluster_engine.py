@@ -1,7 +1,7 @@
-"""The grid as Ray tasks: several runs at once on this machine, or on a cluster.
+"""Perform the runs as Ray tasks: several at once, on this machine or on a cluster.
 
-Each run is the same child process as without Ray, so that records and report are the same. What happens on a node is
-in :mod:`yolo_attn.comparison.ray.node_run`; how many CPUs and GPUs a run gets in :mod:`yolo_attn.comparison.ray.resources`.
+Each run is the same child process as without Ray, so records and report are the same. ``node_run`` is the part that
+runs on a node; ``resources`` decides how many CPUs and GPUs a run gets.
 """
 
 from __future__ import annotations
@@ -29,37 +29,36 @@ from . import node_run, resources
 from .node_run import Outcome, Parcel
 
 WORKER = "yolo_attn.comparison.worker"  # the child's module
-ATTEMPTS = 3  # times that a run is begun whose worker or node is lost
+ATTEMPTS = 3  # starts of a run whose worker or node is lost
 POLL = 0.5  # seconds between two looks at the tasks
-SURVEY = 120.0  # seconds that a node may take to say whether it can perform runs
-PATIENCE = 60.0  # seconds without a node that could perform a run, before giving up
-LATE = 10.0  # seconds that a file on a network file system may come later than the word that it is there
+SURVEY_SECONDS = 120.0  # that a node may take to check whether it can perform runs
+PATIENCE = 60.0  # seconds without a node for a run before giving up
+LATE = 10.0  # seconds after which a file on a network file system must be visible
 LOST = {
     "WorkerCrashedError": "its worker process was lost",
     "NodeDiedError": "its node was lost",
     "LocalRayletDiedError": "its node was lost",
-    "OutOfMemoryError": "Ray ended it, as its node had no memory left",
+    "OutOfMemoryError": "Ray ended it because its node ran out of memory",
 }
 
 
 class RayEngine:
-    """Performs the runs as Ray tasks, as many at once as there is room for.
+    """Performs the runs as Ray tasks, as many at once as the resources allow.
 
-    A run whose worker or node is lost is begun again elsewhere, :data:`ATTEMPTS` times at most; a run that fails by
-    itself is not. On Ctrl-C the runs are ended; a Ray of this machine that was started here ends too, a cluster that
-    was there stays.
+    If a worker or node is lost, its run is started again elsewhere, at most :data:`ATTEMPTS` times in all. A run that
+    fails by itself is not. Ctrl-C ends the runs and a Ray that was started here; an existing cluster stays.
 
-    This package has to be installed on every node, in the same version, see :mod:`yolo_attn.comparison.ray.node_run`.
-    Ultralytics takes no more loader workers than a node has cores, and the augmentation depends on their number: on
-    nodes with different counts of cores give ``workers=`` no more than the smallest has.
+    Every node needs the same version of this package, see :mod:`yolo_attn.comparison.ray.node_run`. Ultralytics uses at
+    most as many data loader workers as a node has cores, and the augmentation depends on their number: if the nodes
+    differ, set ``workers=`` to at most the cores of the smallest one.
 
     Args:
-        gpus_per_run: GPUs of a run, above 0 up to 1; with 0.5 two runs share a GPU. By default 1 where there are GPUs
-            and none where there are not or ``device=cpu`` is trained on.
-        cpus_per_run: CPUs of a run, and the threads it computes with. By default a GPU's runs share the CPUs of their
-            node, and runs without a GPU get at least four, more if there are fewer runs.
-        address: A cluster: ``auto``, ``host:port`` or ``ray://host:port``. By default that of ``RAY_ADDRESS``, else
-            Ray is started on this machine.
+        gpus_per_run: GPUs of a run, above 0 and at most 1; with 0.5 two runs share a GPU. By default 1 if there are
+            GPUs, and 0 if there are none or with ``device=cpu``.
+        cpus_per_run: CPUs of a run, and its threads. By default the runs of a node's GPUs share its CPUs, and a run
+            without a GPU gets at least four.
+        address: A cluster: ``auto``, ``host:port`` or ``ray://host:port``. By default ``RAY_ADDRESS``, else Ray is
+            started on this machine.
 
     Raises:
         ArgumentError: If ``ray`` is not installed or a number cannot be used.
@@ -77,11 +76,11 @@ class RayEngine:
         load_ray()
 
     def perform(self, plan: Plan, runs: Sequence[Run], watch: Watch) -> None:
-        """Perform ``runs``; see :class:`yolo_attn.comparison.engines.Engine`.
+        """Perform ``runs`` as an :class:`yolo_attn.comparison.engines.Engine`.
 
         Raises:
-            ArgumentError: If the recipe names GPUs, there is no cluster at the address, no node can ever take a run, or a
-                node lacks something.
+            ArgumentError: If ``device`` names GPUs, there is no cluster at the address, no node has the resources for
+                a run, or a node lacks something.
             UserError: If no node is left, or the reason of a failure concerns every run.
         """
         resources.check_device(plan.arguments.get("device"), self.gpus)
@@ -111,9 +110,9 @@ def load_ray() -> Any:
 
 @contextlib.contextmanager
 def connected(address: str | None) -> Iterator[Any]:
-    """Connect to the cluster, or start Ray on this machine, and undo it at the end.
+    """Connect to the cluster, or start Ray on this machine, and disconnect at the end.
 
-    A connection that this process has already is used and left.
+    An existing connection of this process is used and kept.
 
     Raises:
         ArgumentError: If there is no cluster at ``address``.
@@ -127,17 +126,17 @@ def connected(address: str | None) -> Iterator[Any]:
     if address == "local":
         words["include_dashboard"] = False
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-        # a task without a GPU leaves the variables as they are; without it Ray warns that it will do so
+        # Ray warns without it; it means that tasks without a GPU keep their environment variables
         os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     try:
         _check_listens(address)
         ray.init(**words)
     except (OSError, ValueError, RuntimeError, ImportError) as error:
         if address == "local":
-            raise UserError(f"engine=ray: Ray does not start on this machine: {_first_line(error)}") from error
+            raise UserError(f"engine=ray: Ray cannot start on this machine: {_first_line(error)}") from error
         raise ArgumentError(
-            f"engine=ray: no Ray cluster can be used at address={address} ({_first_line(error)}); start one with "
-            "`ray start --head`, or leave address= out to use this machine"
+            f"engine=ray: no usable Ray cluster at address={address} ({_first_line(error)}); start one with "
+            "`ray start --head`, or omit address= to use this machine"
         ) from None
     try:
         yield ray
@@ -146,17 +145,17 @@ def connected(address: str | None) -> Iterator[Any]:
 
 
 class Board:
-    """Where the tasks leave notes for the head; a Ray actor."""
+    """Collects the notes of the tasks for the head; a Ray actor."""
 
     def __init__(self) -> None:
         self.notes: list[tuple[str, int, dict[str, Any]]] = []
 
-    def tell(self, name: str, attempt: int, note: dict[str, Any]) -> None:
-        """Leave a note about an attempt of a run."""
+    def add(self, name: str, attempt: int, note: dict[str, Any]) -> None:
+        """Add a note about an attempt of a run."""
         self.notes.append((name, attempt, note))
 
     def take(self) -> list[tuple[str, int, dict[str, Any]]]:
-        """Return the notes since the last call, in order."""
+        """Return the notes since the last call in their order."""
         notes, self.notes = self.notes, []
         return notes
 
@@ -165,7 +164,7 @@ def task(parcel: Parcel, name: str, attempt: int, extra: dict[str, str], gpus: f
     """Perform one run; the Ray task."""
     visible = os.environ.get("CUDA_VISIBLE_DEVICES", "") if gpus else ""
     return node_run.perform(
-        parcel, name, extra, lambda note: board.tell.remote(name, attempt, note), gpus=visible, poll=POLL
+        parcel, name, extra, lambda note: board.add.remote(name, attempt, note), gpus=visible, poll=POLL
     )
 
 
@@ -185,15 +184,15 @@ class _Grid:
         self.tasks: dict[Any, Run] = {}
         self.notes: Any = None  # the board's next answer
         self.asked: list[Any] = []  # tasks that ask nodes
-        self.begun: dict[str, int] = {}  # the attempts of runs that the watch knows of
-        self.places: dict[str, dict[str, Any]] = {}  # the last note of the runs that have begun
-        self.room = time.monotonic()  # when there was last a node that could take a run
+        self.announced: dict[str, int] = {}  # the last attempt of each run that the watch was told of
+        self.latest: dict[str, dict[str, Any]] = {}  # the last note of each run that has started
+        self.seen = time.monotonic()  # when there was last a node for a run
 
     def survey(self) -> None:
-        """Ask every node that could take a run whether it can perform it.
+        """Check every node that has the resources for a run.
 
         Raises:
-            ArgumentError: What the first one lacks.
+            ArgumentError: If a node lacks something; says what.
         """
         ask = self.ray.remote(num_cpus=0, max_retries=0)(node_run.survey)
         for node in resources.nodes(self.ray):
@@ -202,15 +201,15 @@ class _Grid:
                 self.asked.append(ask.options(scheduling_strategy=there).remote(self.parcel))
         for answer in self.asked:
             try:
-                self.ray.get(answer, timeout=SURVEY)
+                self.ray.get(answer, timeout=SURVEY_SECONDS)
             except self.ray.exceptions.RayTaskError as error:
-                raise self._told(error) from None
-            except self.ray.exceptions.RayError:  # lost by now; its runs are performed elsewhere
+                raise self._user_error(error) from None
+            except self.ray.exceptions.RayError:  # the node is lost; its runs are performed elsewhere
                 continue
         self.asked.clear()
 
     def perform(self, runs: Sequence[Run]) -> None:
-        """Perform ``runs``, the first one ahead: it makes the label caches and downloads that the others read."""
+        """Perform ``runs``. The first one starts ahead: it downloads and caches what the others read."""
         self.runs = {run.name: run for run in runs}
         queue = deque(runs)
         ahead = queue.popleft()
@@ -218,97 +217,97 @@ class _Grid:
         while self.tasks or queue:
             self.notes = self.notes or self.board.take.remote()
             done, _ = self.ray.wait(list(self.tasks), timeout=POLL)
-            self.hear()
+            self.read_notes()
             for reference in done:
                 self.settle(reference, self.tasks.pop(reference))
-            for name in self.places:
+            for name in self.latest:
                 self.watch.progressed(self.runs[name], read_progress(self.plan, self.runs[name]))
             if queue and (ahead not in self.tasks.values() or self.is_training(ahead)):
                 while queue:
                     self.submit(queue.popleft())
-            self.check_room()
+            self.check_nodes()
 
     def submit(self, run: Run) -> None:
-        """Hand ``run`` to Ray."""
+        """Submit ``run`` to Ray."""
         attempt = self.attempts[run.name] = self.attempts.get(run.name, 0) + 1
         threads = str(max(1, int(self.cpus)))
         extra = {"OMP_NUM_THREADS": threads, "YOLO_ATTN_THREADS": threads}
-        extra |= tracker_names.environment(self.plan.folder.name, run, self.plan.id)
+        extra |= tracker_names.variables(self.plan.folder.name, run, self.plan.id)
         self.tasks[self.task.remote(self.parcel, run.name, attempt, extra, self.gpus, self.board)] = run
 
     def is_training(self, run: Run) -> bool:
-        return run.name in self.places and read_progress(self.plan, run).phase != "starting"
+        return run.name in self.latest and read_progress(self.plan, run).phase != "starting"
 
-    def hear(self) -> None:
-        """Take the notes: tell the watch which runs have begun, and put down how far those elsewhere are."""
+    def read_notes(self) -> None:
+        """Read the notes: announce started runs, and store the progress files of runs in other folders."""
         if self.notes is None or not self.ray.wait([self.notes], timeout=0)[0]:
             return
         try:
             notes = self.ray.get(self.notes)
-        except self.ray.exceptions.RayError:  # without the board the runs go on unseen
+        except self.ray.exceptions.RayError:  # without the board, the runs continue unseen
             notes = []
         self.notes = None
         for name, attempt, note in notes:
             run = self.runs[name]
             if attempt != self.attempts[name] or run not in self.tasks.values():
                 continue
-            if name not in self.places and not note["shared"]:
+            if name not in self.latest and not note["shared"]:
                 run.progress.unlink(missing_ok=True)
-            self.begin(run, note["host"], note["gpus"])
-            self.places[name] = note
+            self.announce(run, note["host"], note["gpus"])
+            self.latest[name] = note
             for file in node_run.MIRRORED:
                 # the rows of a half-trained run in this folder belong to its checkpoint
                 if file in note and not (file != run.progress.name and (run.folder / "weights").exists()):
                     write_text(run.folder / file, note[file])
 
-    def begin(self, run: Run, host: str, gpus: str = "") -> None:
-        """Tell the watch that ``run`` has begun, and where: the node if there are several, and the GPU."""
-        if self.begun.get(run.name) == self.attempts[run.name]:
+    def announce(self, run: Run, host: str, gpus: str = "") -> None:
+        """Tell the watch that ``run`` has started, and where: the node if there are several, and the GPU."""
+        if self.announced.get(run.name) == self.attempts[run.name]:
             return
-        self.begun[run.name] = self.attempts[run.name]
+        self.announced[run.name] = self.attempts[run.name]
         gpu = f"GPU {gpus}" if gpus else ""
         host = host if len(resources.nodes(self.ray)) > 1 else ""
         self.watch.started(run, f"{host} ({gpu})" if host and gpu else host or gpu)
 
     def settle(self, reference: Any, run: Run) -> None:
-        """Take what a task that has ended left."""
-        self.places.pop(run.name, None)
+        """Process the outcome of a task."""
+        self.latest.pop(run.name, None)
         try:
             outcome = self.ray.get(reference)
         except self.ray.exceptions.RayTaskError as error:
-            told = self._told(error)
-            if child_processes.concerns_every_run(told):
-                raise told from None
-            self.watch.failed(run, str(told))
+            failure = self._user_error(error)
+            if child_processes.concerns_every_run(failure):
+                raise failure from None
+            self.watch.failed(run, str(failure))
             return
         except self.ray.exceptions.RayError as error:
             self.lost(run, LOST.get(type(error).__name__, _first_line(error)))
             return
-        self.begin(run, outcome.host)  # the note of a short run may come after it
+        self.announce(run, outcome.host)  # a short run may end before its note arrives
         if outcome.files is not None:
             self.receive(run, outcome)
         if outcome.status == 0 and self.has_record(run):
             self.watch.finished(run)
             return
-        mistake = child_processes.error_of(run.error, outcome.status, run.log)
-        if child_processes.concerns_every_run(mistake):
-            raise type(mistake)(f"on {outcome.host}: {mistake}")
-        self.watch.failed(run, str(mistake))
+        error_found = child_processes.error_of(run.error, outcome.status, run.log)
+        if child_processes.concerns_every_run(error_found):
+            raise type(error_found)(f"on {outcome.host}: {error_found}")
+        self.watch.failed(run, str(error_found))
 
     def lost(self, run: Run, reason: str) -> None:
-        """Begin ``run`` again, unless it was lost too often."""
-        if self.has_record(run, wait=False):  # lost after its last act
+        """Start ``run`` again, unless it was lost too often."""
+        if self.has_record(run, wait=False):  # lost after it had finished
             self.watch.finished(run)
         elif self.attempts[run.name] < ATTEMPTS:
             self.submit(run)
         else:
-            self.watch.failed(run, f"{reason}; it was begun {ATTEMPTS} times")
+            self.watch.failed(run, f"{reason}; it was started {ATTEMPTS} times")
 
     def receive(self, run: Run, outcome: Outcome) -> None:
-        """Put what a run left elsewhere into its folder here, the record last.
+        """Store the files of a run from another machine in its folder here, the record last.
 
         Raises:
-            DataError: If it was validated on other boxes than the other runs.
+            DataError: If it was validated on other images or boxes than the other runs.
         """
         files = dict(outcome.files or {})
         record = files.pop(run.record.name, None)
@@ -316,7 +315,7 @@ class _Grid:
             write_bytes(run.folder / name, content)
         if record is None:
             return
-        for name in ("last.pt", "previous.pt", "best_copy.pt"):  # of a training begun here
+        for name in ("last.pt", "previous.pt", "best_copy.pt"):  # of a training that was started here
             if f"weights/{name}" not in files:
                 (run.folder / "weights" / name).unlink(missing_ok=True)
         if outcome.truth is not None:
@@ -334,22 +333,20 @@ class _Grid:
             time.sleep(POLL)
         return read_record(run.record, self.plan.id) is not None
 
-    def check_room(self) -> None:
-        """Give up once no node is left that could take a run.
+    def check_nodes(self) -> None:
+        """Check that there is still a node for a run.
 
         Raises:
-            UserError: After :data:`PATIENCE` seconds.
+            UserError: If there was none for :data:`PATIENCE` seconds.
         """
         now = time.monotonic()
-        if self.places or any(node.fits(self.cpus, self.gpus) for node in resources.nodes(self.ray)):
-            self.room = now
-        elif now - self.room > PATIENCE:
-            raise UserError(
-                "engine=ray: no node is left that could take a run; the same command goes on with what is unfinished"
-            )
+        if self.latest or any(node.fits(self.cpus, self.gpus) for node in resources.nodes(self.ray)):
+            self.seen = now
+        elif now - self.seen > PATIENCE:
+            raise UserError("engine=ray: no node is left that can take a run; rerun the command to resume")
 
     def cancel(self) -> None:
-        """End the tasks that have not ended, and their children."""
+        """Cancel the unfinished tasks, which end their child processes."""
         left = [*self.tasks, *self.asked]
         with contextlib.suppress(self.ray.exceptions.RayError):
             for reference in left:
@@ -359,19 +356,21 @@ class _Grid:
                 self.ray.cancel(reference, force=True)
             self.ray.kill(self.board)
 
-    def _told(self, error: Any) -> UserError:
-        """Return what a task raised, as a line."""
+    def _user_error(self, error: Any) -> UserError:
+        """Return the exception of a task as an error of one line."""
         cause = getattr(error, "cause", error)
         if isinstance(cause, UserError):
             return cause
         if "No module named 'yolo_attn" in str(error):
-            return ArgumentError("engine=ray: a node has no yolo-attn; pip install yolo-attn on every node")
+            return ArgumentError(
+                "engine=ray: yolo-attn is not installed on a node; pip install yolo-attn on every node"
+            )
         return UserError(f"{type(cause).__name__}: {_first_line(cause)}")
 
 
 @contextlib.contextmanager
 def _token(folder: Path) -> Iterator[str]:
-    """Put a file of a name that no other folder has into ``folder``; yields the name, which is its content too."""
+    """Write a file with a unique name into ``folder`` and yield the name, which is its content too."""
     name = f".ray-{secrets.token_hex(8)}"
     write_text(folder / name, name)
     try:
@@ -381,7 +380,7 @@ def _token(folder: Path) -> Iterator[str]:
 
 
 def _check_listens(address: str) -> None:
-    """Raise an OSError if nobody listens at ``host:port``: Ray itself would try for minutes."""
+    """Raise an OSError if nothing listens at ``host:port``: Ray itself would retry for minutes."""
     host, _, port = address.removeprefix("ray://").rpartition(":")
     if host and port.isdigit():
         socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()

@@ -1,11 +1,11 @@
-"""One run on a node of a Ray cluster, or on this machine: what happens inside a Ray task. Imports no Ray.
+"""Perform one run on a node of a Ray cluster, or on this machine: the inside of a Ray task. Imports no Ray.
 
-Where the comparison's folder can be seen on the node under the same path, the run works in it, and a lost run goes on
-there from its last epoch. Elsewhere it works in a scratch folder, and what it leaves travels back: all but the
-checkpoints that only a resumed training needs.
+If the node has the experiment's folder under the same path, the run works in it, and a lost run resumes after its last
+epoch. Otherwise it works in a scratch folder and sends its files back, except the checkpoints that only a resumed
+training needs.
 
-The nodes are taken to be alike: this package, Ultralytics and torch are installed on each in the same versions (which
-is checked), and hold the same data set (its fingerprint is checked by the run itself).
+All nodes must have the same versions of this package, Ultralytics and PyTorch (this is checked) and the same data set
+(the run itself checks its digest).
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ from ...experiment.storage import encode, read
 from .. import child_processes, environment
 
 POLL = 0.5  # seconds between two looks at the child
-LARGEST = 256 * 2**20  # bytes of a file that is sent along; larger weights have to lie on the nodes
-ALIKE = ("yolo-attn", "ultralytics", "torch", "torchvision", "numpy", "faster-coco-eval")
-# Words for Ultralytics and the trackers that a node has not set itself.
+LARGEST = 256 * 2**20  # bytes of a file that is sent to the nodes; they must have larger files already
+SAME_VERSIONS = ("yolo-attn", "ultralytics", "torch", "torchvision", "numpy", "faster-coco-eval")
+# Prefixes of variables for Ultralytics and trackers, sent to nodes that do not set them.
 FORWARDED = ("YOLO_", "WANDB_", "MLFLOW_", "COMET_", "CLEARML_", "NEPTUNE_", "DVC")
-STAYS = ("YOLO_CONFIG_DIR", "YOLO_ATTN_PARENT")
+NOT_FORWARDED = ("YOLO_CONFIG_DIR", "YOLO_ATTN_PARENT")
 MIRRORED = ("progress.json", "results.csv")
 
 
@@ -46,7 +46,7 @@ class Input:
 
     Attributes:
         digest: SHA-256 of its content.
-        content: The content, if it is sent along; None if the node must have it.
+        content: The content if it is sent; None if the node must have the file.
     """
 
     digest: str
@@ -55,17 +55,17 @@ class Input:
 
 @dataclass(frozen=True, slots=True)
 class Parcel:
-    """What every run of a comparison needs on its node.
+    """What every run of an experiment needs on its node.
 
     Attributes:
         module: The child's module.
-        folder: The comparison's folder on the head, absolute.
-        token: Name of a file in it, whose content is this name: seen on a node, the folder is the same one.
+        folder: The experiment's folder on the head, absolute.
+        token: Name of a file in it with this name as its content; a node that finds it sees the same folder.
         directory: The head's working directory.
-        files: Content of the folder's files that a run reads, by path relative to it.
-        inputs: Model and data YAMLs and weights given as paths, by the path as it was given.
+        files: The folder's files that a run reads: content by relative path.
+        inputs: Model and data YAMLs and weights, by the path as it was given.
         versions: Versions on the head.
-        variables: Environment variables of the head that mean something to the run.
+        variables: Environment variables of the head for the run.
     """
 
     module: str
@@ -79,8 +79,8 @@ class Parcel:
 
     @classmethod
     def pack(cls, plan: Plan, module: str, token: str) -> Parcel:
-        """Return the parcel of ``plan``, whose folder holds ``token``."""
-        folder = Path(os.path.abspath(plan.folder))  # noqa: PTH100 - links may lead elsewhere on a node
+        """Return the parcel of ``plan``, whose folder has the file ``token``."""
+        folder = Path(os.path.abspath(plan.folder))  # noqa: PTH100 - keep links, which may lead elsewhere on a node
         names = ["plan.json", "data.json", "pairing.json"]
         names += [path.relative_to(folder).as_posix() for path in sorted((folder / "controls").glob("*.yaml"))]
         return cls(
@@ -90,20 +90,24 @@ class Parcel:
             str(Path.cwd()),
             {name: (folder / name).read_bytes() for name in names if (folder / name).is_file()},
             {path: _input(path) for path in _named(plan) if Path(path).is_file()},
-            alike(),
-            {name: value for name, value in os.environ.items() if name.startswith(FORWARDED) and name not in STAYS},
+            versions_to_match(),
+            {
+                name: value
+                for name, value in os.environ.items()
+                if name.startswith(FORWARDED) and name not in NOT_FORWARDED
+            },
         )
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How a run ended on its node.
+    """The outcome of a run on its node.
 
     Attributes:
         status: Exit status of the child.
         host: Name of the node.
-        files: What it left, by path relative to the run's folder, if that is not the head's; None if it is.
-        truth: ``ground_truth.json``, with the images' folder absolute, if it does not lie on the head already.
+        files: The run's files, content by relative path; None if it worked in the head's folder.
+        truth: ``ground_truth.json`` with an absolute image folder; None if it worked in the head's folder.
     """
 
     status: int
@@ -112,18 +116,18 @@ class Outcome:
     truth: bytes | None = None
 
 
-def alike() -> dict[str, str]:
-    """Return the versions that have to be the same on every node; builds of one version are."""
-    return {name: version.split("+")[0] for name, version in environment.versions().items() if name in ALIKE}
+def versions_to_match() -> dict[str, str]:
+    """Return the versions that must be the same on every node, without the build."""
+    return {name: version.split("+")[0] for name, version in environment.versions().items() if name in SAME_VERSIONS}
 
 
 def survey(parcel: Parcel) -> bool:
-    """Return whether the comparison's folder is seen here, after checking that its runs can be performed here.
+    """Check that runs can be performed on this node; return whether it has the experiment's folder.
 
     Raises:
-        ArgumentError: If versions differ, or a file that the plan names is not here and was not sent along.
+        ArgumentError: If versions differ, or a file of the plan is missing and was not sent.
     """
-    host, mine = socket.gethostname(), alike()
+    host, mine = socket.gethostname(), versions_to_match()
     for name in sorted({*parcel.versions, *mine}):
         there, here = parcel.versions.get(name, "none"), mine.get(name, "none")
         if there != here:
@@ -144,15 +148,15 @@ def perform(
     gpus: str = "",
     poll: float = POLL,
 ) -> Outcome:
-    """Let a child train and validate one run.
+    """Train and validate one run in a child process.
 
     Args:
         parcel: What it needs.
         name: Name of the run.
         extra: Environment variables for the child.
-        tell: Takes notes for the head: ``host``, ``gpus``, ``shared``, and the text of ``MIRRORED`` files that are
-            new and that the head cannot see.
-        gpus: The GPUs that it may use, as numbers.
+        tell: Receives notes for the head: ``host``, ``gpus``, ``shared``, and the changed ``MIRRORED`` files that the
+            head cannot see.
+        gpus: The numbers of its GPUs.
         poll: Seconds between two looks at the child.
 
     Raises:
@@ -190,11 +194,11 @@ def perform(
 
 
 def left_behind(run: Run, *, checkpoint: bool) -> dict[str, bytes]:
-    """Return the files of a run that are worth keeping, by path relative to its folder.
+    """Return the files of a run that are sent back, by path relative to its folder.
 
     Args:
         run: The run.
-        checkpoint: Whether the checkpoint of the chosen epoch is among them.
+        checkpoint: Include the checkpoint of the chosen epoch.
     """
     weights = run.folder / "weights"
     found = [path for path in run.folder.rglob("*") if path.is_file() and weights not in path.parents]
@@ -220,7 +224,7 @@ def _child(
                     return process.wait(poll)
                 except subprocess.TimeoutExpired:
                     look(run)
-        except BaseException:  # cancelled by the head; Ray's workers and their children do not receive SIGINT
+        except BaseException:  # cancelled by the head; Ray's workers and their children get no SIGINT
             process.terminate()
             child_processes.end(process)
             raise
@@ -234,12 +238,12 @@ def _is_shared(parcel: Parcel) -> bool:
 
 
 def _directory(parcel: Parcel, spare: Path | None) -> Path:
-    """Return the working directory in which every path of the plan leads to the file that it led to on the head.
+    """Return a working directory in which every path of the plan names the same file as on the head.
 
     Args:
         parcel: What the head sent.
-        spare: A folder into which files may be put that are not here; ``Path()``: only say whether it could be done;
-            None: they must be here.
+        spare: A folder for files that are missing here; ``Path()`` only checks that it would work; None requires that
+            none is missing.
 
     Raises:
         ArgumentError: If there is no such directory.
@@ -251,14 +255,14 @@ def _directory(parcel: Parcel, spare: Path | None) -> Path:
     host = socket.gethostname()
     if spare is None and missing:
         raise ArgumentError(
-            f"engine=ray: {there / missing[0]} is not on node {host}, or is another file there, although the "
-            "comparison's folder is; put it there"
+            f"engine=ray: {there / missing[0]} is missing on node {host}, or differs there, although the "
+            "experiment's folder is there; copy it to the node"
         )
     for path, file in parcel.inputs.items():
         fixed = Path(path).is_absolute()
         if (path in missing and (fixed or file.content is None)) or (not fixed and ".." in Path(path).parts):
             raise ArgumentError(
-                f"engine=ray: {there / path} is not on node {host}, or is another file there; put it there"
+                f"engine=ray: {there / path} is missing on node {host}, or differs there; copy it to the node"
             )
         if spare and spare != Path() and not fixed:
             write_bytes(spare / path, file.content if file.content is not None else (there / path).read_bytes())
@@ -277,7 +281,7 @@ def _is_same(path: Path, file: Input) -> bool:
 
 @contextlib.contextmanager
 def _at(directory: Path) -> Iterator[None]:
-    """Work in ``directory``; ``contextlib.chdir`` is of Python 3.11."""
+    """Work in ``directory``; ``contextlib.chdir`` needs Python 3.11."""
     before = Path.cwd()
     os.chdir(directory)
     try:
@@ -305,7 +309,7 @@ def _truth(folder: Path) -> bytes | None:
 
 
 def _named(plan: Plan) -> list[str]:
-    """Return what the plan names that may be a file."""
+    """Return the paths in the plan."""
     pretrained = plan.arguments.get("pretrained")
     return [plan.data, plan.base, *plan.models, *([pretrained] if isinstance(pretrained, str) else [])]
 

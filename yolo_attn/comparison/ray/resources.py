@@ -1,4 +1,4 @@
-"""How much of a Ray cluster one run gets. Imports no Ray."""
+"""Decide how many CPUs and GPUs of a Ray cluster a run gets. Imports no Ray."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from typing import Any
 
 from ...errors import ArgumentError
 
-FEWEST = 4  # CPUs of a run without a GPU, where a node has them
+FEWEST = 4  # CPUs of a run without a GPU, if a node has them
 
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """A node of the cluster: its name and what it has in all."""
+    """A node of the cluster: its name, and all its CPUs and GPUs."""
 
     id: str
     name: str
@@ -22,7 +22,7 @@ class Node:
     gpus: float
 
     def fits(self, cpus: float, gpus: float) -> bool:
-        """Return whether it could ever take a run."""
+        """Return whether it has the resources for a run."""
         return self.cpus >= cpus and self.gpus >= gpus
 
     def __str__(self) -> str:
@@ -42,15 +42,15 @@ def read_gpus(given: str | float | None) -> float | None:
     """Return ``gpus_per_run`` as a number.
 
     Raises:
-        ArgumentError: If it is none above 0 and up to 1.
+        ArgumentError: If it is not above 0 and at most 1.
     """
     if given is None:
         return None
     gpus = _number("gpus_per_run", given, "e.g. 0.5: two runs share a GPU")
     if gpus > 1:
         raise ArgumentError(
-            f"gpus_per_run={given} must be at most 1; one run over several GPUs is Ultralytics' device=0,1 "
-            "and goes without engine=ray"
+            f"gpus_per_run={given} must be at most 1; to train one run on several GPUs, use device=0,1 "
+            "without engine=ray"
         )
     return gpus
 
@@ -59,7 +59,7 @@ def read_cpus(given: str | float | None) -> float | None:
     """Return ``cpus_per_run`` as a number.
 
     Raises:
-        ArgumentError: If it is none above 0, or above 1 and not whole, which Ray does not take.
+        ArgumentError: If it is not above 0, or above 1 and not a whole number, which Ray refuses.
     """
     if given is None:
         return None
@@ -70,20 +70,20 @@ def read_cpus(given: str | float | None) -> float | None:
 
 
 def check_device(device: Any, gpus: float | None) -> None:
-    """Refuse a recipe that names GPUs: Ray chooses them, and Ultralytics before 8.4 would take them from it.
+    """Check that ``device`` leaves the choice of GPUs to Ray; Ultralytics before 8.4 would override it.
 
     Raises:
-        ArgumentError: If it does, or if it excludes the GPUs that are asked for.
+        ArgumentError: If ``device`` names GPUs, or excludes them while ``gpus`` asks for some.
     """
     text = "" if device is None else str(device).strip()
     if text in ("cpu", "mps"):
         if gpus is not None:
-            raise ArgumentError(f"gpus_per_run={gpus:g} contradicts device={text}; leave one of them out")
+            raise ArgumentError(f"gpus_per_run={gpus:g} contradicts device={text}; omit one of them")
     elif text:
         several = "," in text
         raise ArgumentError(
             f"device={text} cannot be used with engine=ray, which gives each run a GPU of its own; "
-            + ("leave engine= out to train over several GPUs" if several else "leave device= out, see gpus_per_run=")
+            + ("omit engine= to train on several GPUs" if several else "omit device=, see gpus_per_run=")
         )
 
 
@@ -95,12 +95,12 @@ def share(
     Args:
         nodes: The nodes of the cluster.
         runs: How many runs there are.
-        device: The recipe's ``device``.
-        cpus: What was asked for, if anything was.
-        gpus: Likewise.
+        device: The training's ``device``.
+        cpus: ``cpus_per_run``.
+        gpus: ``gpus_per_run``.
 
     Raises:
-        ArgumentError: If no node could ever take such a run; says what they have.
+        ArgumentError: If no node has these resources; says what the nodes have.
     """
     if gpus is None:
         gpus = 1.0 if str(device) not in ("cpu", "mps") and any(node.gpus >= 1 for node in nodes) else 0.0
@@ -113,20 +113,20 @@ def share(
 
 
 def _cpus(nodes: Sequence[Node], runs: int, gpus: float) -> float:
-    """Divide the CPUs of ``nodes`` among the runs that have room at once."""
+    """Divide the CPUs of ``nodes`` among the runs that fit at once."""
     if not nodes:
         return 1.0
-    if gpus:  # as many runs as the GPUs of a node take
+    if gpus:  # as many runs as a node's GPUs take
         return max(1.0, min(node.cpus // (max(1, math.floor(node.gpus)) * math.floor(1 / gpus)) for node in nodes))
     smallest = max(1.0, min(node.cpus for node in nodes) // 1)
     return float(min(smallest, max(FEWEST, sum(node.cpus for node in nodes) // max(1, runs))))
 
 
-def _number(word: str, given: str | float, example: str) -> float:
+def _number(name: str, given: str | float, example: str) -> float:
     try:
         value = float(given)
     except ValueError:
         value = math.nan
     if not (math.isfinite(value) and value > 0):
-        raise ArgumentError(f"{word}={given} must be a number above 0, {example}")
+        raise ArgumentError(f"{name}={given} must be a number above 0, {example}")
     return value
