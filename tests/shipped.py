@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import torch
@@ -11,11 +12,16 @@ from ultralytics import RTDETR, YOLO
 FILES = sorted((Path(ultralytics.__file__).parent / "cfg" / "models").rglob("*.yaml"))
 
 
-def offline(file: Path, folder: Path) -> Path:
-    """Return the file, or a copy of it whose backbone starts without the weights that it would fetch."""
-    text = file.read_text(encoding="utf-8")
-    if '"DEFAULT"' not in text and "DEFAULT" not in text:
-        return file
+def one_scale(text: str) -> str:
+    """Return a model YAML's text with its first scale only."""
+    lines = text.splitlines(keepends=True)
+    scales = [line for line in lines if re.match(r" +[a-z]: *\[", line)]
+    return "".join(line for line in lines if line not in scales[1:])
+
+
+def small(file: Path, folder: Path) -> Path:
+    """Return a copy with one scale, whose backbone does not start with downloaded weights."""
+    text = one_scale(file.read_text(encoding="utf-8"))
     copy = folder / file.name
     copy.write_text(text.replace('"DEFAULT"', "null").replace("DEFAULT", "null"), encoding="utf-8")
     return copy

@@ -1,10 +1,9 @@
 """``yolo-attn check``: how it describes a model's layers, and each finding beside a model that does not have it."""
 
-import pathlib
 import re
 
 import pytest
-import ultralytics
+from shipped import FILES, one_scale
 from support import ROOT
 
 import yolo_attn
@@ -16,8 +15,6 @@ from yolo_attn.model_yaml.yaml_text import repeated_keys, row_lines
 
 yolo_attn.install()
 
-SHIPPED = pathlib.Path(ultralytics.__file__).parent / "cfg" / "models"
-DOWNLOADS = "resnet"  # TorchVision rows fetch weights when they are built
 MODEL = """\
 nc: 80
 scales:
@@ -68,10 +65,10 @@ def line_of(text, wanted):
 
 
 OURS = sorted((ROOT / "model_yamls").glob("*.yaml"))
-SHIPPED_FILES = [f for f in sorted(SHIPPED.rglob("*.yaml")) if DOWNLOADS not in f.name]
+SHIPPED = [f for f in FILES if "resnet" not in f.name]  # TorchVision rows download weights when they are built
 
 
-@pytest.mark.parametrize("file", [*SHIPPED_FILES, *OURS], ids=lambda f: f.stem)
+@pytest.mark.parametrize("file", [*SHIPPED, *OURS], ids=lambda f: f.stem)
 def test_shipped_models_have_no_findings(file):
     report = check(file)
     assert report.findings == ()
@@ -89,13 +86,8 @@ def test_a_layer_is_described_by_its_inputs_and_consumers(look):
     assert "128 channels, stride 8 = P3" in look(scale="s").descriptions[0]
 
 
-def one_scale(name):
-    """Return the text of one of our model YAMLs without the scales s to x."""
-    return re.sub(r"^  [smlx]: \[.*\n", "", (ROOT / "model_yamls" / name).read_text(), flags=re.MULTILINE)
-
-
 def test_layers_with_several_maps_are_described(tmp_path):
-    (tmp_path / "yolo11-afpn.yaml").write_text(one_scale("yolo11-afpn.yaml"))
+    (tmp_path / "yolo11-afpn.yaml").write_text(one_scale((ROOT / "model_yamls" / "yolo11-afpn.yaml").read_text()))
     first, level, *_ = check(tmp_path / "yolo11-afpn.yaml").descriptions
     assert re.search(r"layers 4 \(.*stride 8 = P3\), 6 \(.*\) and 10 \(.*stride 32 = P5\); output: 3 maps", first)
     assert "reads layer 11 (AttentionFPN, 3 maps); output: 128 channels, stride 8 = P3" in level
@@ -138,7 +130,7 @@ def test_two_blocks_in_a_row_name_the_end_of_the_chain(look):
 
 def test_a_list_block_and_a_pyramid_level_can_be_passed_by(tmp_path):
     for base, old, new in (("yolo11-pmfs.yaml", 11, 10), ("yolo11-afpn.yaml", 12, 4)):
-        text = one_scale(base)
+        text = one_scale((ROOT / "model_yamls" / base).read_text())
         row = f"[[-1, {old}], 1, Concat, [1]]"
         assert text.count(row) == 1
         (tmp_path / "yolo11-passed.yaml").write_text(text.replace(row, row.replace(str(old), str(new))))

@@ -1,4 +1,4 @@
-"""Rows put into the text of a model YAML: every reference right, everything else as it was."""
+"""Rows inserted into the text of a model YAML: every reference is right, everything else stays."""
 
 import re
 
@@ -26,7 +26,7 @@ def reads(content):
 
 
 def check(text, after, redirected, part):
-    """Put one identity in and compare with what the old table says."""
+    """Insert one identity and compare with the old rows."""
     new_row = NewRow((after,), False, "1, nn.Identity, []", "here")
     result = insert(text, after, [new_row], file="x.yaml", part=part, redirected=dict.fromkeys(redirected, 0))
     old, new = reads(load(text)), reads(load(result))
@@ -34,7 +34,7 @@ def check(text, after, redirected, part):
     kept = new[: after + 1] + new[after + 2 :]
     for i, (sources, *rest) in enumerate(old):
         moved = [after + 1 if (i, x) in redirected else x + (x > after) for x in sources]
-        assert kept[i] == (moved, *rest), f"layer {i} behind a row after {after}"
+        assert kept[i] == (moved, *rest), f"layer {i} with a row after {after}"
     split = len(load(text)["backbone"])
     assert len(load(result)["backbone"]) == split + (part == "backbone")
     return result
@@ -135,14 +135,14 @@ def test_lists_in_brackets(after, part):
 @pytest.mark.parametrize(
     ("text", "message"),
     {
-        "no head": ("backbone: [[-1, 1, Conv, [3]]]\n", "m.yaml: .*'head' is none"),
-        "no mapping": ("- 1\n", "m.yaml: .*'backbone' is none"),
-        "broken": ("backbone: [\n", "m.yaml: not valid YAML"),
-        "three parts": ("backbone:\n  - [-1, 1, Conv]\nhead: []\n", "m.yaml: line 2: a row must be written"),
-        "lines of their own": ("backbone:\n  - - -1\n    - 1\n    - Conv\n    - []\nhead: []\n", "line 2: a row must"),
-        "alias": ("backbone:\n  - &a [-1, 1, Conv, [8]]\n  - *a\nhead: []\n", "by YAML alias"),
-        "no number": ("backbone:\n  - [-1, 1, Conv, [8]]\nhead:\n  - [x, 1, Conv, [8]]\n", "line 4: .*got 'x'"),
-        "not there": ("backbone:\n  - [-1, 1, Conv, [8]]\nhead:\n  - [5, 1, Conv, [8]]\n", "layer 1 reads 5, a layer"),
+        "no head": ("backbone: [[-1, 1, Conv, [3]]]\n", "m.yaml: .*'head'"),
+        "no mapping": ("- 1\n", "m.yaml: .*'backbone'"),
+        "broken": ("backbone: [\n", "m.yaml: not valid YAML: .*line 2"),
+        "three parts": ("backbone:\n  - [-1, 1, Conv]\nhead: []\n", "m.yaml: line 2: "),
+        "lines of their own": ("backbone:\n  - - -1\n    - 1\n    - Conv\n    - []\nhead: []\n", "line 2: "),
+        "alias": ("backbone:\n  - &a [-1, 1, Conv, [8]]\n  - *a\nhead: []\n", "line 3: .*alias"),
+        "no number": ("backbone:\n  - [-1, 1, Conv, [8]]\nhead:\n  - [x, 1, Conv, [8]]\n", "line 4: .*'x'"),
+        "not there": ("backbone:\n  - [-1, 1, Conv, [8]]\nhead:\n  - [5, 1, Conv, [8]]\n", "line 4: layer 1 reads 5"),
     }.values(),
 )
 def test_text_that_cannot_be_edited(text, message):

@@ -1,5 +1,6 @@
-"""The model YAMLs of the project: every scale builds, runs forward and backward, and is where its README says."""
+"""The model YAMLs of the project: every scale builds and runs, and the blocks are where the README says."""
 
+import functools
 import re
 import shlex
 from pathlib import Path
@@ -41,7 +42,9 @@ def split(file):
     return base, kind
 
 
+@functools.cache
 def build(file, scale):
+    """Return a model; those of scale n are shared by the tests."""
     base, kind = split(file)
     return YOLO(f"{base}{scale}-{kind}.yaml").model
 
@@ -58,7 +61,7 @@ def ours_in(model):
 @pytest.mark.parametrize("scale", "nsmlx")
 @pytest.mark.parametrize("file", FILES, ids=lambda f: f.stem)
 def test_builds_and_runs_forward_and_backward(file, scale):
-    model = build(file, scale).train()
+    model = (build if scale == "n" else build.__wrapped__)(file, scale).train()
     ours = ours_in(model.model)
     assert [type(m).__name__ for m in ours] == ROWS[split(file)[1]]
     out = model(torch.rand(2, 3, 64, 64))
@@ -77,14 +80,14 @@ def test_is_the_base_model_with_the_attention_rows_added(file):
     theirs = YOLO(f"{base}n.yaml").model.yaml
     rows = mine["backbone"] + mine["head"]
     kept = [i for i, row in enumerate(rows) if row[2] not in ROWS[kind]]
-    number = {new: old for old, new in enumerate(kept)}  # of a layer there, in the base
+    number = {new: old for old, new in enumerate(kept)}  # number here -> number in the base
 
     def source(i, x):
-        """The base's layer that row ``i`` reads through ``x``, seen through the attention rows."""
+        """Return the base layer that row ``i`` reads through ``x``, skipping the attention rows."""
         x = x + i if x < 0 else x
         while x not in number and x >= 0:
             f, _, name, args = rows[x]
-            if name == "PyramidLevel":  # that level of the pyramid stands for what the pyramid reads there
+            if name == "PyramidLevel":  # this level replaces the pyramid's input of that level
                 x = rows[x + f if f < 0 else f][0][args[0]]
                 continue
             f = f[-1] if isinstance(f, list) else f
@@ -115,7 +118,7 @@ def test_the_block_is_where_the_readme_says(file):
     elif kind in ("gsop", "gla", "aac"):
         assert where == [(end + 1, -1)]
     elif kind == "gc":
-        assert where == [(5, -1), (8, -1), (13, -1)]  # behind the last layers of strides 8, 16 and 32
+        assert where == [(5, -1), (8, -1), (13, -1)]  # after the last layers of strides 8, 16 and 32
         stride = [m.i for m in model if type(m).__name__ == "Conv" and m.conv.stride == (2, 2)][2:5]
         assert [s < i for s, (i, _) in zip(stride, where, strict=True)] == [True] * 3
     elif kind == "pmfs":
@@ -125,9 +128,10 @@ def test_the_block_is_where_the_readme_says(file):
         assert [m.level for m in ours[1:]] == [0, 1, 2]
     numbers = {m.i for m in ours}
     read = [x + m.i if x < 0 else x for m in model for x in (m.f if isinstance(m.f, list) else [m.f])]
-    assert numbers <= set(read)  # nobody's attention is for nothing
+    assert numbers <= set(read)  # every block has consumers
 
 
+@pytest.mark.fast
 @pytest.mark.parametrize("file", FILES, ids=lambda f: f.stem)
 def test_index_comments_are_right(file):
     text = file.read_text(encoding="utf-8")

@@ -1,4 +1,4 @@
-"""An identity at five places of every model YAML that Ultralytics ships: the model computes the same, bit by bit."""
+"""Identities at five places of every model YAML that Ultralytics ships: the model computes the same, bit by bit."""
 
 import pytest
 import shipped
@@ -6,6 +6,7 @@ import torch
 
 import yolo_attn
 from yolo_attn.integration.queries import model_graph
+from yolo_attn.integration.weights.loading import load_quietly
 from yolo_attn.model_yaml import places
 
 yolo_attn.install()
@@ -14,21 +15,20 @@ WANTED = ("backbone.end", "before_head", "neck.P4", "backbone.P3", "backbone.P2"
 
 @pytest.mark.parametrize("file", shipped.FILES, ids=lambda f: f.stem)
 def test_the_output_is_the_base_models(file, tmp_path):
-    base_file = shipped.offline(file, tmp_path)
-    there = places.named(model_graph.build(model_graph.load(base_file)))
-    at = [name for name in WANTED if name in there][:5]
+    base_file = shipped.small(file, tmp_path)
+    found = places.named(model_graph.build(model_graph.load(base_file)))
+    at = [name for name in WANTED if name in found][:5]
     assert len(at) == 5 or "cls" in file.stem
     (tmp_path / "new").mkdir()
     placed = yolo_attn.place(base_file, "nn.Identity", at=at, output=tmp_path / "new" / file.name)
-    maps = len(there["before_head"])
-    assert len(placed.inserted) == len(at) - 1 + maps
+    assert len(placed.inserted) == len(at) - 1 + len(found["before_head"])
     base, new = shipped.build(base_file), shipped.build(tmp_path / "new" / file.name)
     x = torch.rand(1, 3, *(2 * [128 if "p6" in file.stem else 64]))
-    for module in (base, new):  # statistics that are not those of a fresh model
+    for module in (base, new):  # statistics other than those of a fresh model
         for k, (name, buffer) in enumerate(module.named_buffers()):
             if name.endswith(("running_mean", "running_var")):
                 buffer.uniform_(0.5, 1.5, generator=torch.Generator().manual_seed(k + 7 * (module is new)))
-    new.load(base, verbose=False)
+    load_quietly(new, base)
     if hasattr(base, "txt_feats"):  # stand-ins for text features, random in every open-vocabulary model
         new.txt_feats = base.txt_feats
     with torch.no_grad():

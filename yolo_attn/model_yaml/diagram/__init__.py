@@ -1,1 +1,1 @@
-"""``yolo-attn diagram``: a model drawn as its graph."""
+"""Draw a model as its graph: ``yolo-attn diagram``."""

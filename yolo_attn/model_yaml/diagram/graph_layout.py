@@ -1,12 +1,12 @@
-"""Where the boxes and lines of a model's drawing go, in inches, y downwards; knows nothing of how they are drawn.
+"""Lay out the boxes and lines of a model's drawing, in inches with y downwards, independent of how they are drawn.
 
-Boxes: each stride is a band of rows, the largest maps on top; each run of layers in one direction is a column, as the
-usual YOLO figures have it: the backbone downwards, the neck's way up, its way down. What reads maps of several strides
-(Detect) is one tall box that spans them.
+Boxes: each stride is a band of rows, the largest maps on top. Each run of layers in one direction is a column, as in
+the usual YOLO figures: the backbone down, the neck up, then down again. A layer with maps of several strides (Detect)
+is one tall box across their bands.
 
-Lines: from a box to the next one below or above it straight; else out of its right side, along tracks in the space
-between columns, and along rows that are free. Lines of one source share their way; those of different sources never
-lie on each other.
+Lines: a line to the next box in a column is straight. Any other line leaves its box at the right and follows tracks
+between the columns and lanes between the rows. Lines of one source share their way; lines of different sources never
+overlap.
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ if TYPE_CHECKING:
 
 ROW = 0.66  # from one row to the next
 BOX = 0.40  # height of a box
-LABEL = 0.12  # space around a line's label, right of the box it leaves
+LABEL = 0.12  # space around a line's label, right of its box
 TRACK = 0.11  # from one vertical line to the next
 ARROW = 0.2  # from the last vertical line to the next column
-MARGIN = 1.2  # left of the first column: the bands' names
+MARGIN = 1.2  # left of the first column, for the names of the bands
 EDGE = 0.3  # right of the last column
 _LANES = (0.0, -0.09, 0.09)  # horizontal lines between two rows
-_NEAR = 0.06  # lines of different sources are farther apart
+_NEAR = 0.06  # the least distance between lines of different sources
 
 
 @dataclass(slots=True)
 class Box:
-    """One layer: its column, and the row numbers that it covers (several where it is tall)."""
+    """The box of a layer: its column, and its first and last row."""
 
     layer: Layer
     column: int
@@ -54,7 +54,7 @@ class Box:
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One edge of the graph as corners, the last of which is the arrow's tip."""
+    """The corners of an edge. The last one is the tip of the arrow."""
 
     source: int
     target: int
@@ -63,7 +63,7 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Label:
-    """Where the size of a layer's output is written, left-aligned: beside a line down or up, above a line out."""
+    """The position of a layer's output size, left-aligned: beside a vertical line, above a horizontal one."""
 
     source: int
     x: float
@@ -81,7 +81,7 @@ class Band:
 
 @dataclass(slots=True)
 class Layout:
-    """Boxes by layer number, lines, labels and bands, and the size of the whole."""
+    """The boxes by layer number, the lines, labels and bands, and the total size."""
 
     boxes: dict[int, Box]
     bands: list[Band]
@@ -93,26 +93,26 @@ class Layout:
 
 @dataclass(slots=True)
 class _Way:
-    """One edge that leaves its box at the right: what is known of its way so far."""
+    """The way of an edge that leaves its box at the right, as far as it is known."""
 
     source: Box
     target: Box
-    start: float  # y where it leaves
-    end: float = 0.0  # y where it arrives
+    start: float  # y at the source
+    end: float = 0.0  # y at the target
     lane: float = 0.0  # y of its horizontal part
 
 
 @dataclass(slots=True)
 class _Channel:
-    """The space right of a column: where its tracks begin, what they hold, and which one each line takes."""
+    """The space right of a column: its x, the occupied parts of its tracks, and the track of each line."""
 
     x: float = 0.0
     taken: list[tuple[float, float, int]] = field(default_factory=list)  # top, bottom, track
-    track: dict[tuple[int, float], int] = field(default_factory=dict)  # (source, height it begins at) -> track
+    track: dict[tuple[int, float], int] = field(default_factory=dict)  # (source, y of its start) -> track
 
 
 def strides(layer: Layer, graph: Graph) -> list[float]:
-    """Return the strides of the maps that a layer puts out; of those it reads, for one that puts out none."""
+    """Return the strides of a layer's output maps, or of its inputs if it has no output map."""
     if layer.stride:
         return [layer.stride]
     if layer.maps:
@@ -125,8 +125,8 @@ def lay_out(graph: Graph, widths: Sequence[float], labels: Sequence[float]) -> L
 
     Args:
         graph: The model.
-        widths: Width of each layer's box.
-        labels: Width of the label of each layer's output.
+        widths: The width of each layer's box.
+        labels: The width of each layer's label.
     """
     levels = [sorted({math.log2(s) for s in strides(layer, graph)}) for layer in graph.layers]
     columns = _columns(graph, levels)
@@ -150,7 +150,7 @@ def lay_out(graph: Graph, widths: Sequence[float], labels: Sequence[float]) -> L
 
 
 def _columns(graph: Graph, levels: list[list[float]]) -> list[int]:
-    """Return each layer's column: a new one wherever the strides turn, a part of the model begins, or a box is tall."""
+    """Return each layer's column. A new one starts where the direction turns, at a new part, and at a tall box."""
     columns, direction = [0], 0
     for before, layer in zip(graph.layers, graph.layers[1:], strict=False):
         old, new = levels[before.index], levels[layer.index]
@@ -166,7 +166,7 @@ def _columns(graph: Graph, levels: list[list[float]]) -> list[int]:
 
 
 def _boxes(graph: Graph, levels: list[list[float]], columns: list[int]) -> Layout:
-    """Give every layer its rows."""
+    """Return a layout with the rows of every layer's box."""
     cells: dict[tuple[int, float], list[int]] = {}
     for i, level in enumerate(levels):
         if len(level) == 1:
@@ -198,7 +198,7 @@ def _goes_up(column: int, columns: list[int], levels: list[list[float]]) -> bool
 
 
 def _straight(way: _Way, layout: Layout) -> bool:
-    """Say whether a line runs within one column to the next box."""
+    """Say whether a line goes to the next box of the same column."""
     a, b = way.source, way.target
     if a.column != b.column or a.top == b.top:
         return False
@@ -213,14 +213,14 @@ def _vertical(way: _Way) -> tuple[tuple[float, float], ...]:
 
 
 def _choose_lanes(ways: list[_Way], layout: Layout) -> None:
-    """Choose the height at which each line crosses the columns between its ends: free of boxes and of other lines."""
-    taken: dict[int, list[tuple[float, int]]] = {}  # column -> (height, source) of the lines that cross it
+    """Choose the y at which each line crosses the columns between its ends, away from boxes and other lines."""
+    taken: dict[int, list[tuple[float, int]]] = {}  # column -> (y, source) of each line that crosses it
     rows = round(layout.height / ROW)
     gaps = [k * ROW + lane for k in range(rows + 1) for lane in _LANES]
-    # The shortest first, so that neighbours get the straight way.
+    # The shortest first, so that they are straight.
     for way in sorted(ways, key=lambda w: (w.target.column - w.source.column, w.source.layer.index)):
         a, b = way.source, way.target
-        if a.bottom > a.top:  # a tall box is left at the height of its reader
+        if a.bottom > a.top:  # a line leaves a tall box at the y of its target
             way.start = _inside(b.y, a)
         goal = _inside(way.start, b) if b.bottom > b.top else b.y
         between = range(a.column + 1, b.column)
@@ -244,7 +244,7 @@ def _choose_lanes(ways: list[_Way], layout: Layout) -> None:
 
 
 def _length(y: float, start: float, goal: float, shared: bool) -> float:
-    """Return what a lane costs: its detour, a corner at each end; nothing more where the source has a line there."""
+    """Return the cost of a lane: its detour and its corners, less if the source already has a line there."""
     corners = (abs(y - start) > 1e-6) + (abs(y - goal) > 1e-6)
     return abs(y - start) + abs(y - goal) + 0.3 * corners - 0.2 * shared
 
@@ -255,7 +255,7 @@ def _inside(y: float, box: Box) -> float:
 
 
 def _choose_ports(ways: list[_Way]) -> None:
-    """Spread the ends of the lines that arrive at one side of a box, in the order of where they come from."""
+    """Spread the ends of lines at one side of a box, in the order of their lanes."""
     arriving: dict[tuple[int, bool], list[_Way]] = {}
     for way in ways:
         arriving.setdefault((way.target.layer.index, way.source.column == way.target.column), []).append(way)
@@ -273,7 +273,7 @@ def _choose_ports(ways: list[_Way]) -> None:
 
 
 def _spread(group: list[_Way]) -> None:
-    """Keep lines of different sources apart where they arrive at a tall box."""
+    """Keep the ends of lines apart at a tall box."""
     last = -math.inf
     for way in sorted(group, key=lambda w: (w.end, w.lane)):
         way.end = max(way.end, last + 0.1)
@@ -281,7 +281,7 @@ def _spread(group: list[_Way]) -> None:
 
 
 def _choose_tracks(ways: list[_Way], columns: int) -> list[_Channel]:
-    """Return the space right of each column with the tracks of its vertical parts: apart where they overlap."""
+    """Return the space right of each column. Vertical parts that overlap get different tracks."""
     wanted: list[dict[tuple[int, float], list[float]]] = [{} for _ in range(columns)]
     for way in ways:
         for column, begin, end in _turns(way):
@@ -289,7 +289,7 @@ def _choose_tracks(ways: list[_Way], columns: int) -> list[_Channel]:
     channels = []
     for parts in wanted:
         channel = _Channel()
-        # Short ones first, next to the boxes that they leave.
+        # Short ones first, next to their boxes.
         for key, ys in sorted(parts.items(), key=lambda p: (max(p[1]) - min(p[1]), p[0])):
             top, bottom = min(ys) - _NEAR, max(ys) + _NEAR
             used = {n for t, b, n in channel.taken if top < b and t < bottom}
@@ -301,7 +301,7 @@ def _choose_tracks(ways: list[_Way], columns: int) -> list[_Channel]:
 
 
 def _turns(way: _Way) -> list[tuple[int, float, float]]:
-    """Return the vertical parts of a line: the column left of it, the heights where it begins and ends."""
+    """Return the vertical parts of a line: the column to the left, and y of the start and the end."""
     a, b = way.source.column, way.target.column
     if b <= a + 1:
         return [(a, way.start, way.end)] if abs(way.start - way.end) > 1e-6 or a == b else []
@@ -312,7 +312,7 @@ def _turns(way: _Way) -> list[tuple[int, float, float]]:
 def _place(
     layout: Layout, widths: Sequence[float], labels: Sequence[float], around: list[_Way], channels: list[_Channel]
 ) -> None:
-    """Give columns and boxes their x, as far apart as what stands in and between them needs."""
+    """Set the x of columns and boxes, with space for labels and tracks between them."""
     leaving: dict[int, float] = {}
     for way in around:
         label = labels[way.source.layer.index] + LABEL
@@ -338,7 +338,7 @@ def _points(way: _Way, channels: list[_Channel]) -> tuple[tuple[float, float], .
 
 
 def _label(layout: Layout, around: list[_Way]) -> None:
-    """Write each layer's output once on each way that it takes: down or up, and out to the right."""
+    """Place the label of each layer once on its vertical line and once on each way to the right."""
     for line in layout.lines:
         (x0, y0), (x1, y1) = line.points[:2]
         if len(line.points) == 2 and x0 == x1:
