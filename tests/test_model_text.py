@@ -140,7 +140,7 @@ def test_lists_in_brackets(after, part):
         "broken": ("backbone: [\n", "m.yaml: not valid YAML: .*line 2"),
         "three parts": ("backbone:\n  - [-1, 1, Conv]\nhead: []\n", "m.yaml: line 2: "),
         "lines of their own": ("backbone:\n  - - -1\n    - 1\n    - Conv\n    - []\nhead: []\n", "line 2: "),
-        "alias": ("backbone:\n  - &a [-1, 1, Conv, [8]]\n  - *a\nhead: []\n", "line 3: .*alias"),
+        "alias": ("backbone:\n  - &a [-1, 1, Conv, [8]]\n  - *a\nhead: []\n", "line 2: .*alias"),
         "no number": ("backbone:\n  - [-1, 1, Conv, [8]]\nhead:\n  - [x, 1, Conv, [8]]\n", "line 4: .*'x'"),
         "not there": ("backbone:\n  - [-1, 1, Conv, [8]]\nhead:\n  - [5, 1, Conv, [8]]\n", "line 4: layer 1 reads 5"),
     }.values(),

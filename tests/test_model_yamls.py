@@ -1,6 +1,5 @@
 """The model YAMLs of the project: every scale builds and runs, and the blocks are where the README says."""
 
-import functools
 import re
 import shlex
 from pathlib import Path
@@ -15,7 +14,7 @@ from ultralytics import YOLO
 import yolo_attn
 from yolo_attn import place
 from yolo_attn.cli.main import call_of
-from yolo_attn.integration.queries import layer_types
+from yolo_attn.integration.queries import layer_types, model_graph
 from yolo_attn.model_yaml.header_comment import fingerprint
 
 FOLDER = Path(__file__).parents[1] / "model_yamls"
@@ -42,28 +41,18 @@ def split(file):
     return base, kind
 
 
-@functools.cache
-def build(file, scale):
-    """Return a model; those of scale n are shared by the tests."""
-    base, kind = split(file)
-    return YOLO(f"{base}{scale}-{kind}.yaml").model
-
-
 def test_all_are_there():
     wanted = {f"{b}-{k}" for b in BACKBONE_END for k in ROWS if k in FIRST or b != "yolov8"}
     assert {f.stem for f in FILES} == wanted
 
 
-def ours_in(model):
-    return [m for m in model if layer_types.spec_of(type(m)) is not None]
-
-
 @pytest.mark.parametrize("scale", "nsmlx")
 @pytest.mark.parametrize("file", FILES, ids=lambda f: f.stem)
 def test_builds_and_runs_forward_and_backward(file, scale):
-    model = (build if scale == "n" else build.__wrapped__)(file, scale).train()
-    ours = ours_in(model.model)
-    assert [type(m).__name__ for m in ours] == ROWS[split(file)[1]]
+    base, kind = split(file)
+    model = YOLO(f"{base}{scale}-{kind}.yaml").model.train()
+    ours = [m for m in model.model if layer_types.spec_of(type(m)) is not None]
+    assert [type(m).__name__ for m in ours] == ROWS[kind]
     out = model(torch.rand(2, 3, 64, 64))
     tensors = [t for t in shipped.tensors(out) if t.requires_grad]
     sum(t.float().square().mean() for t in tensors).backward()
@@ -73,11 +62,12 @@ def test_builds_and_runs_forward_and_backward(file, scale):
         assert not grads or any(g.abs().sum() > 0 for g in grads)
 
 
+@pytest.mark.fast
 @pytest.mark.parametrize("file", FILES, ids=lambda f: f.stem)
 def test_is_the_base_model_with_the_attention_rows_added(file):
     base, kind = split(file)
     mine = yaml.safe_load(file.read_text())
-    theirs = YOLO(f"{base}n.yaml").model.yaml
+    theirs = model_graph.load(f"{base}n.yaml")
     rows = mine["backbone"] + mine["head"]
     kept = [i for i, row in enumerate(rows) if row[2] not in ROWS[kind]]
     number = {new: old for old, new in enumerate(kept)}  # number here -> number in the base
@@ -108,27 +98,21 @@ def test_is_the_base_model_with_the_attention_rows_added(file):
 @pytest.mark.parametrize("file", FILES, ids=lambda f: f.stem)
 def test_the_block_is_where_the_readme_says(file):
     base, kind = split(file)
-    model = build(file, "n").model
-    detect, end = model[-1], BACKBONE_END[base]
-    ours = ours_in(model)
-    where = [(m.i, m.f) for m in ours]
+    graph, end = model_graph.build(model_graph.load(file)), BACKBONE_END[base]
+    ours = [layer for layer in graph.layers if layer.name in ROWS[kind]]
+    reads = [(layer.index, layer.reads) for layer in ours]
     if kind in ("ema", "harm", "soft"):
-        assert [m.i for m in ours] == detect.f  # what Detect reads
-        assert all(m.f == -1 for m in ours)
+        assert reads == [(x, (x - 1,)) for x in graph.head.reads]
     elif kind in ("gsop", "gla", "aac"):
-        assert where == [(end + 1, -1)]
+        assert reads == [(end + 1, (end,))]
     elif kind == "gc":
-        assert where == [(5, -1), (8, -1), (13, -1)]  # after the last layers of strides 8, 16 and 32
-        stride = [m.i for m in model if type(m).__name__ == "Conv" and m.conv.stride == (2, 2)][2:5]
-        assert [s < i for s, (i, _) in zip(stride, where, strict=True)] == [True] * 3
-    elif kind == "pmfs":
-        assert where == [(end + 1, [4, 6, end])]
+        assert reads == [(5, (4,)), (8, (7,)), (13, (12,))]
+        assert [layer.stride for layer in ours] == [8, 16, 32]
     else:
-        assert where == [(end + 1, [4, 6, end]), (end + 2, -1), (end + 3, end + 1), (end + 4, end + 1)]
-        assert [m.level for m in ours[1:]] == [0, 1, 2]
-    numbers = {m.i for m in ours}
-    read = [x + m.i if x < 0 else x for m in model for x in (m.f if isinstance(m.f, list) else [m.f])]
-    assert numbers <= set(read)  # every block has consumers
+        assert reads[0] == (end + 1, (4, 6, end))
+        assert reads[1:] == ([] if kind == "pmfs" else [(end + k, (end + 1,)) for k in (2, 3, 4)])
+        assert [layer.args for layer in ours[1:]] == [(k,) for k in range(len(ours) - 1)]
+    assert all(graph.readers(layer.index) for layer in ours)
 
 
 @pytest.mark.fast
