@@ -201,7 +201,7 @@ def markdown_pages(known: dict[str, BlockSpec]) -> str:
         for title, text in parts.items():
             if title in ("", "Args", "Raises"):
                 continue
-            lines += ["", f"**{title}**", "", *(f"- {_md(p)}" for p in _points(title, text))]
+            lines += ["", f"**{_md(title)}**", "", *(f"- {_md(p)}" for p in _points(title, text))]
     return "\n".join(lines) + "\n"
 
 
