@@ -18,6 +18,7 @@ from ..weights import provenance
 def replacement(original: Callable[..., Any], weight: str | Path, *args: Any, **kwargs: Any) -> Any:
     """Name a layer class that is missing, and allow restricted loading to rebuild ours."""
     layer_types.installed()
+    checkpoints.add_old_import_paths()
     file = Path(str(weight))
     if missing := checkpoints.missing_layers(file):
         raise checkpoints.missing_error(weight, missing)

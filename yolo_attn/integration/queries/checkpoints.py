@@ -5,7 +5,9 @@ from __future__ import annotations
 import _compat_pickle
 import importlib.util
 import pickletools
+import pkgutil
 import sys
+import types
 import zipfile
 from pathlib import Path
 
@@ -14,6 +16,8 @@ from ...errors import CheckpointError
 from ...messages import joined
 from . import layer_types
 
+# Old import path -> new one, for classes that checkpoints name. An entry stays for ever.
+MOVED_CLASSES: dict[str, str] = {}
 # Ultralytics and pickle handle missing or renamed modules of these; the last are Python 2's names.
 _THEIRS = {"ultralytics", "torch", "torchvision", "numpy", *sys.stdlib_module_names, *_compat_pickle.IMPORT_MAPPING}
 
@@ -44,6 +48,17 @@ def holds_our_layers(file: Path) -> bool:
     return _is_ours(_pickle(file))
 
 
+def add_old_import_paths() -> None:
+    """Make moved classes importable from their old paths, where pickle looks for them."""
+    for old, new in MOVED_CLASSES.items():
+        module, _, name = old.rpartition(".")
+        try:
+            target = importlib.import_module(module)
+        except ModuleNotFoundError:
+            target = sys.modules[module] = types.ModuleType(module)
+        setattr(target, name, pkgutil.resolve_name(new))
+
+
 def allow_restricted_loading() -> None:
     """Let ``ULTRALYTICS_SAFE_LOAD=1`` (``torch.load(weights_only=True)``) rebuild the registered layers.
 
@@ -58,6 +73,8 @@ def allow_restricted_loading() -> None:
     files |= {name for name in sys.modules if name.startswith("yolo_attn.blocks.")}
     found = [v for f in files for v in vars(sys.modules[f]).values() if isinstance(v, type)]
     add([c for c in found if issubclass(c, torch.nn.Module) and c.__module__ in files])
+    if MOVED_CLASSES:  # torch 2.6
+        add([(pkgutil.resolve_name(new), old) for old, new in MOVED_CLASSES.items()])
 
 
 def _pickle(file: Path) -> bytes:
