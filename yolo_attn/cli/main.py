@@ -67,17 +67,24 @@ def command_line(only: str = "") -> App:
 def _completion(shell: Literal["bash", "zsh", "fish"]) -> int:
     """Print a completion script for a shell.
 
+    Write the script to a file and source that file in the start-up file of the shell.
+
     Args:
         shell: The shell.
 
     Examples:
-        yolo-attn completion bash > ~/.bash_completion
+        yolo-attn completion bash > ~/.yolo-attn-completion
     """
     print(command_line().generate_completion(shell=shell))
     return 0
 
 
-def _print_help(app: App, command: list[str]) -> int:
+def _print_version() -> int:
+    print(__version__)
+    return 0
+
+
+def _print_help(app: App, command: Sequence[str]) -> int:
     """Print a help page, with the examples of the command's docstring at its end."""
     app.help_print(command)
     for part in command:
@@ -112,19 +119,17 @@ def call_of(given: Sequence[str]) -> functools.partial[int]:
     if given[0] == "help":
         given = [*given[1:], "--help"]
     name = given[0]
-    if name not in ALL_COMMANDS and not name.startswith("-"):
+    if name == "--version":
+        return functools.partial(_print_version)
+    if name not in (*ALL_COMMANDS, "-h", "--help"):
         raise ArgumentError(f"unknown command {name!r}.{nearest(name, ALL_COMMANDS)} Commands: {joined(ALL_COMMANDS)}")
     root = command_line(name if name in ALL_COMMANDS else "")
-    commands = [token for token in given if token not in ("-h", "--help")]
-    if len(commands) < len(given):
-        return functools.partial(_print_help, root, commands[: 2 if name == "data" else 1])
-    if name not in ALL_COMMANDS:
-        return parsing.bind(root, "", given)
-    app, rest = root[name], given[1:]
+    names, apps, rest = root.parse_commands([token for token in given if token not in ("-h", "--help")])
+    if {"-h", "--help"} & set(given):
+        return functools.partial(_print_help, root, names)
+    app, name = apps[-1], " ".join(names)
     if name == "data":
-        if not rest or rest[0] not in app:
-            raise ArgumentError(f"unknown data command {' '.join(rest[:1])!r}. Write yolo-attn data from-coco --help")
-        app, rest, name = app[rest[0]], rest[1:], f"data {rest[0]}"
+        raise ArgumentError(f"unknown data command {' '.join(rest)!r}. Write yolo-attn data from-coco --help")
     if name == "place":
         from . import place  # start-up time
 

@@ -34,9 +34,9 @@ def bind(app: App, name: str, given: Sequence[str]) -> functools.partial[int]:
         ArgumentError: If an argument is unknown (names the nearest), lacks its value, has a wrong one or comes twice.
     """
     try:
-        command, bound, _ = app.parse_args(spelled(app, given), print_error=False, exit_on_error=False)
+        command, bound, _ = app.parse_args(normalized(app, given), print_error=False, exit_on_error=False)
     except CycloptsError as error:
-        raise ArgumentError(f"{name}: {_message(error)} See yolo-attn {name} --help") from None
+        raise ArgumentError(f"{name}: {_message(error)} See yolo-attn {name} --help".removeprefix(": ")) from None
     return functools.partial(command, *bound.args, **bound.kwargs)
 
 
@@ -55,7 +55,7 @@ def _message(error: CycloptsError) -> str:
     return " ".join(str(error).split())
 
 
-def spelled(app: App, given: Sequence[str]) -> list[str]:
+def normalized(app: App, given: Sequence[str]) -> list[str]:
     """Return the arguments as cyclopts spells them: ``name=value`` becomes ``--name=value``.
 
     Raises:
@@ -64,9 +64,7 @@ def spelled(app: App, given: Sequence[str]) -> list[str]:
     arguments = app.assemble_argument_collection()
     takes_value = {name: argument.token_count()[0] > 0 for argument in arguments for name in argument.names}
     several = {name for argument in arguments for name in argument.names if argument.token_count()[1]}
-    switches: set[str] = getattr(
-        app.default_command, "switches", set()
-    )  # options of Ultralytics: --half is --half=True
+    switches: set[str] = getattr(app.default_command, "switches", set())  # --half is --half=True
 
     def without_value(name: str) -> str:
         if name not in switches:

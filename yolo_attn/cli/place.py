@@ -70,7 +70,7 @@ def call_of(app: App, given: Sequence[str]) -> functools.partial[int]:
     """
     insertions = []
     for_all: dict[str, Any] = {}
-    for part in _by_block(parsing.spelled(app, given)):
+    for part in _by_block(parsing.normalized(app, given)):
         call = parsing.bind(app, "place", part)
         options = call.keywords
         for name in {"output", "force"} & set(options):
