@@ -1,4 +1,4 @@
-"""What a comparison is: words, folder name, and whose folder it is."""
+"""The plan of an experiment: arguments, folder, runs, growth."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from comparison import make
 
 from yolo_attn.errors import ArgumentError, DataError
 from yolo_attn.experiment.plan import Control, Plan, read_seeds
+
+pytestmark = pytest.mark.fast
 
 
 def test_plan_comes_back_as_it_was_saved(tmp_path):
@@ -42,7 +44,7 @@ def test_default_folder_says_what_is_compared_and_differs_with_it():
 
 
 @pytest.mark.parametrize(
-    ("changes", "words"),
+    ("changes", "values"),
     [
         ({"arguments": {"epochs": 5}}, "epochs was 3, now 5"),
         ({"arguments": {"epochs": 3, "imgsz": 64}}, "imgsz was not given, now 64"),
@@ -52,15 +54,15 @@ def test_default_folder_says_what_is_compared_and_differs_with_it():
         ({"split": "val"}, "split was auto, now val"),
     ],
 )
-def test_another_plan_cannot_take_the_folder(tmp_path, changes, words):
+def test_another_plan_cannot_take_the_folder(tmp_path, changes, values):
     make(tmp_path / "c").claim()
     before = (tmp_path / "c" / "plan.json").read_bytes()
-    with pytest.raises(ArgumentError, match=f": {words}. .* folder="):
+    with pytest.raises(ArgumentError, match=f": {values}. .* folder="):
         make(tmp_path / "c", **changes).claim()
     assert (tmp_path / "c" / "plan.json").read_bytes() == before
 
 
-def test_a_changed_model_file_is_another_comparison(tmp_path):
+def test_a_changed_model_file_is_another_experiment(tmp_path):
     model = tmp_path / "mine.yaml"
     model.write_text("nc: 1\n")
     make(tmp_path / "c", models=[str(model)]).claim()
@@ -74,7 +76,7 @@ def test_a_folder_with_something_else_is_left_alone(tmp_path):
     (tmp_path / "thesis.txt").write_text("x")
     with pytest.raises(ArgumentError, match="folder="):
         make(tmp_path).claim()
-    with pytest.raises(ArgumentError, match="no plan.json"):
+    with pytest.raises(ArgumentError, match=r"no plan\.json"):
         Plan.load(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
 
@@ -100,7 +102,7 @@ def test_a_folder_with_something_else_is_left_alone(tmp_path):
         ({"seeds": "0-99999"}, "too many or too large"),
     ],
 )
-def test_words_that_cannot_be_used(tmp_path, changes, match):
+def test_arguments_that_cannot_be_used(tmp_path, changes, match):
     with pytest.raises(ArgumentError, match=match):
         make(tmp_path, **changes)
 
@@ -133,7 +135,7 @@ def test_seeds_are_read(seeds, expected):
     assert read_seeds(seeds) == expected
 
 
-def test_a_comparison_grows_by_seeds_models_and_controls_and_keeps_its_id(tmp_path):
+def test_an_experiment_grows_by_seeds_models_and_controls_and_keeps_its_id(tmp_path):
     first = make(tmp_path / "c", seeds="0-1")
     first.claim()
     more = make(tmp_path / "c", seeds="0-3", models=["yolov8n.yaml", "b.yaml"], controls=[Control("repeat", "r")])

@@ -1,8 +1,7 @@
-"""Which engine is meant, and how much of a cluster a run gets. Needs no Ray."""
+"""The choice of an engine, and the resources of a run on a cluster. Needs no Ray."""
 
 from __future__ import annotations
 
-import subprocess
 import sys
 
 import pytest
@@ -13,46 +12,40 @@ from yolo_attn.comparison.ray import resources
 from yolo_attn.comparison.ray.resources import Node, check_device, share
 from yolo_attn.errors import ArgumentError
 
+pytestmark = pytest.mark.fast
+
 SMALL, LARGE, GPUS = Node("a", "small", 8, 0), Node("b", "large", 64, 0), Node("c", "gpus", 16, 2)
 HEAD = Node("d", "head", 0, 0)
 
 
-def test_one_after_the_other_is_the_default():
+def test_one_by_one_is_the_default():
     assert isinstance(engines.choose_engine(), OneByOne)
     assert isinstance(engines.choose_engine("one-by-one"), OneByOne)
 
 
 @pytest.mark.parametrize(
-    ("words", "line"),
+    ("given", "values"),
     [
         ({"engine": "raay"}, r"engine=raay .*'ray'"),
         ({"gpus_per_run": "0.5"}, r"gpus_per_run=0\.5 .*engine=ray"),
         ({"engine": "one-by-one", "address": "auto"}, r"address=auto .*engine=ray"),
-        ({"engine": "ray", "gpus_per_run": "half"}, r"gpus_per_run=half must be a number above 0, e\.g\. 0\.5"),
-        ({"engine": "ray", "gpus_per_run": "0"}, r"gpus_per_run=0 must be a number above 0"),
-        ({"engine": "ray", "gpus_per_run": "nan"}, r"gpus_per_run=nan must be a number above 0"),
-        ({"engine": "ray", "gpus_per_run": "2"}, r"gpus_per_run=2 must be at most 1; .* device=0,1"),
-        ({"engine": "ray", "cpus_per_run": "-1"}, r"cpus_per_run=-1 must be a number above 0, e\.g\. 4"),
-        ({"engine": "ray", "cpus_per_run": "2.5"}, r"cpus_per_run=2\.5 must be a whole number, e\.g\. 2"),
+        ({"engine": "ray", "gpus_per_run": "half"}, r"gpus_per_run=half .* 0\.5"),
+        ({"engine": "ray", "gpus_per_run": "0"}, "gpus_per_run=0 "),
+        ({"engine": "ray", "gpus_per_run": "nan"}, "gpus_per_run=nan "),
+        ({"engine": "ray", "gpus_per_run": "2"}, "gpus_per_run=2 .* 1; .* device=0,1"),
+        ({"engine": "ray", "cpus_per_run": "-1"}, "cpus_per_run=-1 "),
+        ({"engine": "ray", "cpus_per_run": "2.5"}, r"cpus_per_run=2\.5 .* 2"),
     ],
 )
-def test_words_that_cannot_be_used(words, line):
-    with pytest.raises(ArgumentError, match=line):
-        engines.choose_engine(**words)
+def test_arguments_that_cannot_be_used(given, values):
+    with pytest.raises(ArgumentError, match=values):
+        engines.choose_engine(**given)
 
 
 def test_without_ray_it_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
-    with pytest.raises(ArgumentError, match=r'^engine=ray needs the package ray; pip install "yolo-attn\[ray\]"$'):
+    with pytest.raises(ArgumentError, match=r'pip install "yolo-attn\[ray\]"$'):
         engines.choose_engine("ray")
-
-
-def test_the_engine_is_imported_without_ray_torch_and_ultralytics():
-    names = [f"yolo_attn.comparison.{name}" for name in ("ray.cluster_engine", "ray.node_run", "engines", "live_view")]
-    heavy = ("ray", "torch", "ultralytics")
-    script = f"import sys, {', '.join(names)}; print([name for name in {heavy} if name in sys.modules])"
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True)
-    assert done.stdout == "[]\n"
 
 
 @pytest.mark.parametrize("device", [None, "", "cpu", "mps"])
@@ -64,19 +57,19 @@ def test_devices_that_leave_the_choice_to_ray(device):
     ("device", "gpus", "line"),
     [
         ("cpu", 0.5, r"gpus_per_run=0\.5 contradicts device=cpu"),
-        (0, None, r"device=0 cannot be used with engine=ray.*omit device="),
+        (0, None, r"device=0 .*engine=ray.*omit device="),
         ("cuda:1", 1, r"device=cuda:1 cannot be used with engine=ray"),
-        ("0,1", None, r"device=0,1 cannot be used with engine=ray.*omit engine="),
-        ([0, 1], None, r"device=\[0, 1\] cannot be used with engine=ray.*omit engine="),
+        ("0,1", None, r"device=0,1 .*engine=ray.*omit engine="),
+        ([0, 1], None, r"device=\[0, 1\] .*engine=ray.*omit engine="),
     ],
 )
-def test_a_recipe_that_names_gpus_is_refused(device, gpus, line):
+def test_a_device_that_names_gpus_is_refused(device, gpus, line):
     with pytest.raises(ArgumentError, match=line):
         check_device(device, gpus)
 
 
 @pytest.mark.parametrize(
-    ("nodes", "runs", "words", "expected"),
+    ("nodes", "runs", "given", "expected"),
     [
         ([SMALL], 4, {}, (4, 0)),  # at least four each
         ([SMALL], 1, {}, (8, 0)),  # one run has all
@@ -90,17 +83,14 @@ def test_a_recipe_that_names_gpus_is_refused(device, gpus, line):
         ([GPUS], 9, {"cpus": 1.0, "gpus": 0.5}, (1, 0.5)),
     ],
 )
-def test_the_share_of_a_run(nodes, runs, words, expected):
-    assert share(nodes, runs, **words) == expected
+def test_the_share_of_a_run(nodes, runs, given, expected):
+    assert share(nodes, runs, **given) == expected
 
 
 def test_what_no_node_has_is_refused():
-    line = (
-        r"^engine=ray: no node has 1 CPU and 1 GPU for a run; the cluster has small: 8 CPU, 0 GPU; head: 0 CPU, 0 GPU$"
-    )
-    with pytest.raises(ArgumentError, match=line):
+    with pytest.raises(ArgumentError, match=r"1 CPU and 1 GPU .* small: 8 CPU, 0 GPU; head: 0 CPU, 0 GPU$"):
         share([SMALL, HEAD], 3, gpus=1.0)
-    with pytest.raises(ArgumentError, match=r"no node has 99 CPU and 0 GPU"):
+    with pytest.raises(ArgumentError, match="99 CPU and 0 GPU"):
         share([SMALL, LARGE], 3, cpus=99.0)
 
 
