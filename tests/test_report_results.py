@@ -90,15 +90,14 @@ def test_controls(tmp_path, finished):
         assert model(alone, name).effect.verdict == model(results, name).effect.verdict
 
 
-def test_models_that_detect_nothing_are_named(finished):
+@pytest.mark.parametrize(("ap", "text"), [(0.0, "AP is 0"), (None, "No AP")])
+def test_a_warning_without_detections_or_objects(finished, ap, text):
     _, results = finished
     assert notes.warnings_for(results) == []
-    untrained = [
-        msgspec.structs.replace(item, metrics={**item.metrics, "AP": MetricValues((0.0,), 0.0)})
-        for item in results.models
-    ]
-    (line,) = notes.warnings_for(msgspec.structs.replace(results, models=tuple(untrained)))
-    assert "AP is 0" in line
+    metrics = {"AP": MetricValues((ap,), ap)}
+    models = tuple(msgspec.structs.replace(item, metrics={**item.metrics, **metrics}) for item in results.models)
+    (line,) = notes.warnings_for(msgspec.structs.replace(results, models=models))
+    assert text in line
 
 
 def test_costs_are_ratios_to_the_baseline(finished):

@@ -198,7 +198,7 @@ def test_missing_runs_are_left_out_pair_by_pair():
     (effect,) = analyse(holes, [Group("variant", {"AP": values})], None)
     assert effect.metrics["AP"].seeds.values == pytest.approx([1.2, -0.6])
     nothing = analyse(base, [Group("variant", {"AP": [None] * 5})], None)[0]
-    assert nothing.verdict.word == "no common seed"
+    assert nothing.verdict.word == "not measured"
     assert nothing.metrics == {}
 
 

@@ -20,7 +20,7 @@ TERMS = {
     "Verdict": "better or worse: p (Holm) is at most 0.05. no evidence: the comparison could not detect a difference, "
     "which does not show that there is none; the verdict states how large a difference it would have detected. "
     "identical: all runs give exactly the baseline's AP. one seed: a single run per model allows no conclusion. "
-    "no common seed: no seed is finished for both models.",
+    "not measured: no seed has AP for both models.",
     "Controls": "identity must give exactly the baseline's metrics. capacity is the baseline, widened to the size of a "
     "variant; it separates the effect of the size from that of the layer. repeat is the baseline with other seeds; it "
     "shows the noise.",

@@ -31,7 +31,10 @@ def warnings_for(results: Results) -> list[str]:
     lines += _incomplete(results)
     if results.compared and max(len(model.seeds) for model in results.compared) == 1:
         lines.append("One seed: this shows that the models train, not that one is better. Results vary with the seed.")
-    if results.models and not any(model.metric("AP").mean for model in results.models):
+    means = {model.metric("AP").mean for model in results.models}
+    if means == {None}:
+        lines.append("No AP: it is not defined without labelled objects in the images. Use other images.")
+    elif means and not any(means):
         lines.append("No detections: AP is 0 for all models, so there is nothing to compare. Train longer.")
     return lines
 

@@ -11,7 +11,7 @@ from . import power_analysis
 from .intervals import MetricEffect
 from .seed_differences import LEVEL, SAME, Difference
 
-VerdictWord = Literal["better", "worse", "no evidence", "identical", "one seed", "no common seed"]
+VerdictWord = Literal["better", "worse", "no evidence", "identical", "one seed", "not measured"]
 
 TARGETS = (0.3, 0.5, 1.0)  # points, for which the number of seeds is given
 FEW = 4  # seeds; the standard deviation of 3 is off by a factor of 2 in one case of four
@@ -23,7 +23,7 @@ class Verdict:
     """The answer to "does it help?".
 
     Attributes:
-        word: ``better``, ``worse``, ``no evidence``, ``identical``, ``one seed`` or ``no common seed``.
+        word: ``better``, ``worse``, ``no evidence``, ``identical``, ``one seed`` or ``not measured``.
         text: The answer in one to three sentences, with the numbers behind it.
         p: Probability of a difference this large without an effect, over seeds and, with predictions, test images.
         p_holm: The same after Holm's correction for the number of variants.
@@ -74,7 +74,7 @@ def judge(
     level = LEVEL / max(tests, 1)
     if effect is None:
         text = f"No seed has {metric} for both models. Train the missing runs, or use test images with objects."
-        return Verdict("no common seed", text, level=level)
+        return Verdict("not measured", text, level=level)
     seeds = effect.seeds
     if max(abs(value) for value in seeds.values) <= SAME:
         which = "The only seed gives" if seeds.n == 1 else f"All {seeds.n} seeds give"
