@@ -1,4 +1,4 @@
-"""What the tests of comparisons share."""
+"""Helpers for the tests of experiments."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from yolo_attn.experiment.plan import Plan
 
 
 def make(folder, **changes):
-    words = {"base": "yolo11n.yaml", "models": ["yolov8n.yaml"], "data": "d.yaml", "arguments": {"epochs": 3}}
-    words |= changes
-    return Plan.make(folder=folder, **words)
+    given = {"base": "yolo11n.yaml", "models": ["yolov8n.yaml"], "data": "d.yaml", "arguments": {"epochs": 3}}
+    given |= changes
+    return Plan.make(folder=folder, **given)
 
 
 def quiet():

@@ -16,15 +16,15 @@ HEAD = "epoch,time,metrics/mAP50-95(B)\n"
 
 
 def pretend(folder, name):
-    """Pretend to train as ``yolo_attn.comparison.worker`` does; ``pretend`` among the training words says what happens."""
+    """Pretend to be ``yolo_attn.comparison.worker``; the training argument ``pretend`` says what happens."""
     from yolo_attn.comparison.worker import alone, end_with_parent
     from yolo_attn.experiment.epochs import read_epochs
     from yolo_attn.experiment.plan import Plan
 
     end_with_parent()
     plan = Plan.load(folder)
-    run, words = plan.run(name), plan.arguments["pretend"]
-    print(f"{name} begins")
+    run, told = plan.run(name), plan.arguments["pretend"]
+    print(f"{name} starts")
     with alone(run):
         results, weights = run.folder / "results.csv", run.folder / "weights"
         done = len(read_epochs(results)) if (weights / "last.pt").is_file() else 0
@@ -32,8 +32,8 @@ def pretend(folder, name):
             results.write_text(HEAD)
         with (run.folder / "starts.txt").open("a") as file:
             file.write(f"{json.dumps(_facts(plan, run, done))}\n")
-        if name in words.get("fail", {}):
-            kind, message = words["fail"][name]
+        if name in told.get("fail", {}):
+            kind, message = told["fail"][name]
             write_json(run.error, {"format": 1, "error": kind, "message": message})
             return 2 if kind else 1
         weights.mkdir(exist_ok=True)
@@ -41,7 +41,7 @@ def pretend(folder, name):
             run.progress.write_text(
                 json.dumps({"format": 1, "phase": "training", "epoch": epoch, "epochs": plan.epochs})
             )
-            time.sleep(0.5 if name == words.get("slow") else words.get("seconds", 0.1))
+            time.sleep(0.5 if name == told.get("slow") else told.get("seconds", 0.1))
             with results.open("a") as file:
                 file.write(f"{epoch + 1},{epoch + 1}.0,0.{epoch + 1}\n")
             (weights / "last.pt").write_text("unfinished")

@@ -1,4 +1,4 @@
-"""A run is killed (SIGKILL) at the moments that hurt most, and the same command goes on; it really trains, so slow."""
+"""Kill a run (SIGKILL) at the worst moments, and resume it. It really trains, so it is slow."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ from pathlib import Path
 def die(*_, **__):
     os.kill(os.getpid(), signal.SIGKILL)
 
-moment, module, *words = sys.argv[1:]
-sys.argv[1:] = words
+moment, module, *given = sys.argv[1:]
+sys.argv[1:] = given
 from yolo_attn.comparison import training, worker
 import yolo_attn; yolo_attn.install()
 
@@ -80,7 +80,7 @@ sys.exit(worker.main())
 
 
 class Silent:
-    """A watch that keeps what it is told."""
+    """A watch that keeps its events."""
 
     def __init__(self):
         self.seen = []
@@ -102,10 +102,10 @@ class Silent:
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="kills a process by signal and reads /proc")
 def test_a_run_killed_again_and_again_arrives_where_it_would_have(tmp_path, rectangles, monkeypatch):
     YOLO("yolo11n.yaml").save(tmp_path / "weights.pt")
-    words = {"epochs": 4, "imgsz": 64, "batch": 8, "device": "cpu", "workers": 0}
-    words |= {"pretrained": str(tmp_path / "weights.pt")}
+    arguments = {"epochs": 4, "imgsz": 64, "batch": 8, "device": "cpu", "workers": 0}
+    arguments |= {"pretrained": str(tmp_path / "weights.pt")}
     plan = Plan.make(
-        "yolo11n.yaml", ["yolo11n-ema.yaml"], str(rectangles), seeds=3, arguments=words, folder=tmp_path / "c"
+        "yolo11n.yaml", ["yolo11n-ema.yaml"], str(rectangles), seeds=3, arguments=arguments, folder=tmp_path / "c"
     )
     plan.claim()
     run = plan.run("yolo11n-ema-seed3")
@@ -114,8 +114,8 @@ def test_a_run_killed_again_and_again_arrives_where_it_would_have(tmp_path, rect
     real = child_processes.command
 
     def attempt(moment):
-        def command(module, *words):
-            return [sys.executable, str(script), moment, module, *map(str, words)]
+        def command(module, *given):
+            return [sys.executable, str(script), moment, module, *map(str, given)]
 
         monkeypatch.setattr(child_processes, "command", command if moment else real)
         watch = Silent()
@@ -128,7 +128,7 @@ def test_a_run_killed_again_and_again_arrives_where_it_would_have(tmp_path, rect
         assert reason == "its process was ended by SIGKILL; the system may have run out of memory", run.log.read_text()
         assert not run.record.exists()  # never counted
         epochs.append(read_epochs(run.folder / "results.csv"))
-    # Killed in epoch 2 after one checkpoint; behind epoch 2; in epoch 3 with half a checkpoint; at the end.
+    # Killed in epoch 2 after one checkpoint; after epoch 2; in epoch 3 with half a checkpoint; at the end.
     assert [len(rows) for rows in epochs] == [1, 2, 3, 4, 4, 4]
     assert epochs[5][0] == epochs[0][0]  # its time too: the first epoch was trained once
     assert epochs[3] == epochs[5]  # nothing was trained again once the training had ended

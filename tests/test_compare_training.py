@@ -15,7 +15,7 @@ from yolo_attn.metrics import boxes_to_coco, compute_metrics
 
 @pytest.mark.slow
 @pytest.mark.parametrize("shift", [0, 6])
-def test_perfect_predictions_are_perfect_in_both_figures(tmp_path, rectangles, monkeypatch, shift):
+def test_perfect_predictions_are_perfect_in_both_metrics(tmp_path, rectangles, monkeypatch, shift):
     """Ids, letterboxing and scale of predictions and labels agree: what is found exactly scores 1, what is not, 0.
 
     The images are 64 x 48 and are seen at 96, sorted by aspect ratio, from two folders that share their file names.
@@ -43,14 +43,14 @@ def test_perfect_predictions_are_perfect_in_both_figures(tmp_path, rectangles, m
 
     monkeypatch.setattr(validation._Validator, "update_metrics", with_labels_as_predictions)
     YOLO("yolo11n.yaml").save(tmp_path / "best.pt")
-    words = {"imgsz": 96, "device": "cpu", "batch": 3}
-    found = validation.evaluate(tmp_path / "best.pt", str(rectangles), words, "auto", tmp_path / "scratch")
+    arguments = {"imgsz": 96, "device": "cpu", "batch": 3}
+    found = validation.evaluate(tmp_path / "best.pt", str(rectangles), arguments, "auto", tmp_path / "scratch")
     assert (found.split, found.reason) == ("test", "no epoch was chosen on it")
     assert not (tmp_path / "scratch").exists()
     assert len(found.predictions) == len(found.boxes) == 12
-    figures = compute_metrics(boxes_to_coco(found.images, found.boxes, found.names), found.predictions)
+    metrics = compute_metrics(boxes_to_coco(found.images, found.boxes, found.names), found.predictions)
     expected = 0 if shift else 1
-    assert figures["AP"] == figures["AR100"] == pytest.approx(expected, abs=1e-9)
+    assert metrics["AP"] == metrics["AR100"] == pytest.approx(expected, abs=1e-9)
     assert found.ultralytics["mAP50-95"] == pytest.approx(0.995 * expected, abs=0.001)  # Ultralytics' 1 is 0.995
 
 
@@ -74,9 +74,9 @@ def test_a_test_split_without_labels_is_not_used(tmp_path, rectangles):
 
 @pytest.mark.slow
 def test_mistakes_are_one_line_and_train_nothing(tmp_path, rectangles):
-    def told(match, **changes):
-        words = {"base": "yolo11n.yaml", "models": ["yolov8n.yaml"], "data": str(rectangles)} | changes
-        plan = Plan.make(**words, folder=tmp_path / "mistake")
+    def refused(match, **changes):
+        given = {"base": "yolo11n.yaml", "models": ["yolov8n.yaml"], "data": str(rectangles)} | changes
+        plan = Plan.make(**given, folder=tmp_path / "mistake")
         with pytest.raises(UserError, match=match) as caught:
             run_experiment(plan, quiet())
         assert "\n" not in str(caught.value)
@@ -84,7 +84,7 @@ def test_mistakes_are_one_line_and_train_nothing(tmp_path, rectangles):
         assert not list(plan.folder.rglob("record.json"))
         shutil.rmtree(plan.folder)
 
-    told("'epochz'.*'epochs'", arguments={"epochz": 3})
-    told("yolov99n", models=["yolov99n.yaml"])
-    told("for the task segment; only detection", models=["yolo11n-seg.yaml"])
-    told("nowhere", data=str(tmp_path / "nowhere.yaml"))
+    refused("'epochz'.*'epochs'", arguments={"epochz": 3})
+    refused("yolov99n", models=["yolov99n.yaml"])
+    refused("for the task segment; only detection", models=["yolo11n-seg.yaml"])
+    refused("nowhere", data=str(tmp_path / "nowhere.yaml"))

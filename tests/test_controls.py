@@ -293,4 +293,4 @@ def test_an_identity_control_trains_to_the_bases_numbers(variant, start, tmp_pat
     file, _ = written(tmp_path, control)
     base = epochs_of("yolo11n.yaml", data, tmp_path / "base", **words)
     assert epochs_of(file, data, tmp_path / "control", **words) == base
-    assert base[0] != base[1]  # the figures do tell trainings apart
+    assert base[0] != base[1]  # the numbers do differ between trainings

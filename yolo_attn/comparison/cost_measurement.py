@@ -49,7 +49,7 @@ def is_measured(plan: Plan) -> bool:
 def measure(plan: Plan) -> Costs:
     """Measure the models of ``plan`` that have a finished run.
 
-    If a checkpoint is not here, as after a training on another machine, its model is built anew: the costs do not
+    If a checkpoint is not here, as after a training on another machine, its model is built again: the costs do not
     depend on the weights.
 
     Raises:

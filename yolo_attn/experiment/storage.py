@@ -21,7 +21,7 @@ class Part(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class File(Part, frozen=True, forbid_unknown_fields=True, tag_field="format", tag=1):
-    """The contents of one kind of file. The tag is the number that stands in the file as ``format``."""
+    """The contents of one kind of file. The tag is the ``format`` number in the file."""
 
     remedy: ClassVar[str] = "delete it and rerun the compare command, which writes it again"
     indented: ClassVar[bool] = True
@@ -81,7 +81,7 @@ def encode(value: File) -> bytes:
 
 
 def json_values(value: Any) -> Any:
-    """Return ``value`` as plain JSON values: what is none becomes its text, NaN and infinity become None."""
+    """Return ``value`` as plain JSON values: other types become their text, NaN and infinity become None."""
     return msgspec.json.decode(msgspec.json.encode(value, enc_hook=_as_json))
 
 

@@ -122,15 +122,15 @@ def connected(address: str | None) -> Iterator[Any]:
         yield ray
         return
     address = address or os.environ.get("RAY_ADDRESS") or "local"
-    words: dict[str, Any] = {"address": address, "log_to_driver": False, "configure_logging": False}
+    options: dict[str, Any] = {"address": address, "log_to_driver": False, "configure_logging": False}
     if address == "local":
-        words["include_dashboard"] = False
+        options["include_dashboard"] = False
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         # Ray warns without it; it means that tasks without a GPU keep their environment variables
         os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     try:
         _check_listens(address)
-        ray.init(**words)
+        ray.init(**options)
     except (OSError, ValueError, RuntimeError, ImportError) as error:
         if address == "local":
             raise UserError(f"engine=ray: Ray cannot start on this machine: {_first_line(error)}") from error
