@@ -83,7 +83,7 @@ def notes_on(results: Results, records: Sequence[Record]) -> list[str]:
     for model in results.models:
         if model.training.transfer:
             by_line.setdefault(model.training.transfer.split(";")[0], []).append(model.name)
-    lines += [f"Pretrained weights: {line} ({_names(names)})." for line, names in by_line.items()]
+    lines += [f"Pretrained weights of {_names(names)}: {line}." for line, names in by_line.items()]
     return [*lines, *_costs(results), *_differences(records), _made_with(results)]
 
 
