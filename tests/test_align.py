@@ -8,6 +8,8 @@ import pytest
 from yolo_attn.alignment.layer_alignment import Layer, align, by_number, class_branch, parse_pins
 from yolo_attn.errors import ArgumentError
 
+pytestmark = pytest.mark.fast
+
 
 def conv(*reads, width=8, row="", kind="Conv"):
     return Layer(kind, frozenset({kind}), reads, row, {"weight": (width, width, 3, 3), "bias": (width,), "count": ()})

@@ -10,6 +10,8 @@ from ultralytics import YOLO
 from yolo_attn.errors import LayerError
 from yolo_attn.integration.strict_mode import strict
 
+pytestmark = pytest.mark.fast
+
 
 @pytest.fixture(autouse=True)
 def strict_mode():

@@ -14,6 +14,8 @@ from yolo_attn.errors import LayerError
 from yolo_attn.integration.patches import hook
 from yolo_attn.integration.queries import layer_types
 
+pytestmark = pytest.mark.fast
+
 
 def wrapped_names():
     """Every attribute of a loaded module of Ultralytics, and of the wrapped classes, that is one of our wrappers."""

@@ -45,3 +45,20 @@ def test_the_output_is_the_same_bit_for_bit(with_identities):
     x = torch.rand(1, 3, 320, 256)
     with torch.no_grad():
         assert torch.equal(source.model.eval()(x)[0], target.model.eval()(x)[0])
+
+
+def test_a_stock_model_with_more_levels(shared):
+    """Installing this package changes nothing; ``yolo_attn.load`` aligns the layers."""
+    weights = shared / "weights" / "yolov8n.pt"
+
+    def changed(load):
+        torch.manual_seed(0)
+        before = YOLO("yolov8n-p2.yaml")
+        torch.manual_seed(0)
+        after = load(YOLO("yolov8n-p2.yaml"), weights).model.state_dict()
+        return sum(not torch.equal(after[name], tensor) for name, tensor in before.model.state_dict().items()), len(
+            after
+        )
+
+    assert changed(YOLO.load) == (175, 437)
+    assert changed(yolo_attn.load) == (291, 437)
