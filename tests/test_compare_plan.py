@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 import pytest
 from comparison import make
+from msgspec.structs import replace
 
 from yolo_attn.errors import ArgumentError, DataError
 from yolo_attn.experiment.plan import Control, Plan, read_seeds
@@ -17,9 +16,7 @@ def test_plan_comes_back_as_it_was_saved(tmp_path):
     plan = make(
         tmp_path / "c", arguments={"epochs": 3, "lr0": 0.01, "device": [0, 1], "optimizer": "SGD"}, seeds="7,0-2"
     )
-    plan = dataclasses.replace(
-        plan, controls=(Control("identity", "x-identity", ("yolov8n.yaml",), "nc: 1\n", "a note"),)
-    )
+    plan = replace(plan, controls=(Control("identity", "x-identity", ("yolov8n.yaml",), "nc: 1\n", "a note"),))
     assert plan.claim() is None
     assert Plan.load(tmp_path / "c") == plan
     assert plan.claim() == []

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -57,24 +56,22 @@ class Control(Part, frozen=True):
     note: str = ""
 
 
-class PlanFile(File, frozen=True, kw_only=True):
-    """What the experiment compares.
+class _Recipe(File, frozen=True, kw_only=True):
+    """What is compared.
 
     Attributes:
-        id: Digest of base, data, split and arguments; every record carries it.
         base: Model YAML or checkpoint of the baseline.
         models: Model YAMLs or checkpoints of the variants.
         data: Data YAML.
         seeds: The seeds; every model is trained with each of them.
         arguments: The arguments of ``yolo train`` that were given, the same for every run.
-        split: The split for the metrics: ``val``, ``test`` or ``auto``.
-        controls: The controls.
-        digests: SHA-256 of each model and data YAML; a changed file is refused.
+        split: The split for the metrics: ``val``, ``test``, or ``auto``: ``test`` if the data set has one with labels
+            (the epoch is chosen on ``val``), else ``val``.
+        controls: Models that are trained beside the variants to show what a difference is worth.
     """
 
     remedy: ClassVar[str] = "use another folder= or delete it"
 
-    id: str
     base: str
     models: tuple[str, ...]
     data: str
@@ -82,6 +79,17 @@ class PlanFile(File, frozen=True, kw_only=True):
     arguments: dict[str, Any]
     split: Literal["auto", "val", "test"]
     controls: tuple[Control, ...]
+
+
+class PlanFile(_Recipe, frozen=True, kw_only=True):
+    """What the experiment compares.
+
+    Attributes:
+        id: Digest of base, data, split and arguments; every record carries it.
+        digests: SHA-256 of each model and data YAML; a changed file is refused.
+    """
+
+    id: str
     digests: dict[str, str]
 
 
@@ -151,30 +159,14 @@ class Run:
         return self.folder / "progress.json"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
+class Plan(_Recipe, frozen=True, kw_only=True):
     """One experiment. Create it with :meth:`make`, which checks the arguments and chooses a folder.
 
     Attributes:
-        base: Model YAML or checkpoint of the baseline.
-        models: Model YAMLs or checkpoints of the variants.
-        data: Data YAML.
-        seeds: The seeds; every model is trained with each of them.
-        arguments: Arguments of ``yolo train``, the same for every run.
         folder: The experiment's folder.
-        split: The split for the metrics: ``"val"``, ``"test"``, or ``"auto"``: ``test`` if the data set has one with
-            labels (the epoch is chosen on ``val``), else ``val``.
-        controls: Models that are trained beside the variants to show what a difference is worth.
     """
 
-    base: str
-    models: tuple[str, ...]
-    data: str
-    seeds: tuple[int, ...] = (0,)
-    arguments: dict[str, Any] = field(default_factory=dict)
     folder: Path
-    split: Literal["auto", "val", "test"] = "auto"
-    controls: tuple[Control, ...] = ()
 
     @classmethod
     def make(
@@ -230,7 +222,7 @@ class Plan:
             split=split,  # type: ignore[arg-type]
             controls=controls,
         )
-        return dataclasses.replace(plan, folder=Path(folder) if folder else Path("runs") / "compare" / plan.name)
+        return msgspec.structs.replace(plan, folder=Path(folder) if folder else Path("runs") / "compare" / plan.name)
 
     @property
     def epochs(self) -> int:
@@ -305,7 +297,8 @@ class Plan:
         for control in self.controls:
             if control.model_yaml:
                 write_text(self.folder / "controls" / f"{control.name}.yaml", control.model_yaml)
-        write(self.folder / "plan.json", PlanFile(id=self.id, digests=self._digests(), **self._fields()))
+        recipe = {name: getattr(self, name) for name in _Recipe.__struct_fields__}
+        write(self.folder / "plan.json", PlanFile(id=self.id, digests=self._digests(), **recipe))
 
     @classmethod
     def load(cls, folder: str | Path) -> Plan:
@@ -322,8 +315,7 @@ class Plan:
 
     @classmethod
     def _of(cls, kept: PlanFile, folder: Path) -> Plan:
-        names = [each.name for each in dataclasses.fields(cls) if each.name != "folder"]
-        return cls(folder=folder, **{name: getattr(kept, name) for name in names})
+        return cls(folder=folder, **{name: getattr(kept, name) for name in _Recipe.__struct_fields__})
 
     def claim(self) -> list[str] | None:
         """Reserve the folder for this experiment.
@@ -391,9 +383,6 @@ class Plan:
 
     def _scalars(self) -> dict[str, Any]:
         return {"base": self.base, "data": self.data, "split": self.split, **self.arguments}
-
-    def _fields(self) -> dict[str, Any]:
-        return {each.name: getattr(self, each.name) for each in dataclasses.fields(self) if each.name != "folder"}
 
     def _digests(self) -> dict[str, str]:
         paths = [path for path in (self.data, self.base, *self.models) if Path(path).is_file()]
