@@ -46,17 +46,17 @@ def heading(base: Path, original: str, insertions: Sequence[Insertion], new: Ite
 
 def command(base: str, insertions: Sequence[Insertion], output: str) -> str:
     """Return the command that makes these insertions."""
-    words = ["yolo-attn", "place", base]
+    arguments = ["yolo-attn", "place", base]
     for i in insertions:
-        words += [i.block, "--at", ",".join(i.at)]
+        arguments += [i.block, "--at", ",".join(i.at)]
         if i.sources:
-            words += ["--from", ",".join(i.sources)]
+            arguments += ["--from", ",".join(i.sources)]
         pairs = [_flow(a) for a in i.args] + [f"{k}={_flow(v)}" for k, v in i.options.items()]
         if pairs:
-            words += ["--args", ",".join(pairs)]
+            arguments += ["--args", ",".join(pairs)]
         if i.reroute != "all":
-            words += ["--reroute", i.reroute]
-    return shlex.join([*words, "-o", output])
+            arguments += ["--reroute", i.reroute]
+    return shlex.join([*arguments, "-o", output])
 
 
 def fingerprint(original: str) -> str:

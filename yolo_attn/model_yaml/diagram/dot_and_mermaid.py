@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from ..layer_text import size
-from .style import COLOURS, box_text, is_attention, part_of, parts_in, style, title
+from .style import COLOURS, box_style, box_text, is_attention, part_of, parts_in, title
 
 if TYPE_CHECKING:
     from ...integration.queries.model_graph import Graph, Layer
@@ -26,7 +26,7 @@ def dot_text(graph: Graph, imgsz: int) -> str:
     for part in parts_in(graph):
         lines.append(f'  subgraph cluster_{part} {{ label="{part}"; color="{COLOURS["border"]}";')
         for layer in _of_part(graph, part):
-            look = style(layer, graph)
+            look = box_style(layer, graph)
             text = "\\n".join(filter(None, map(_escaped, box_text(layer))))
             colours = f'fillcolor="{look.fill}", color="{look.border}", penwidth={look.border_width}'
             lines.append(f'    {layer.index} [label="{text}", {colours}];')

@@ -21,7 +21,7 @@ from matplotlib.path import Path as Corners
 from ...integration.queries.model_graph import level
 from ..layer_text import size
 from . import graph_layout as geometry
-from .style import COLOURS, Style, box_text, caption, is_attention, parts_in, style, title
+from .style import COLOURS, Style, box_style, box_text, caption, is_attention, parts_in, title
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -55,7 +55,7 @@ def drawn(graph: Graph, imgsz: int) -> tuple[Figure, str]:
         for line in layout.lines:
             _line(axes, line, is_attention(graph.layers[line.source]))
         for layer, text in zip(graph.layers, texts, strict=True):
-            _box(axes, layout.boxes[layer.index], style(layer, graph), text)
+            _box(axes, layout.boxes[layer.index], box_style(layer, graph), text)
         _image(axes, layout.boxes[0], imgsz)
         for label in layout.labels:
             axes.text(

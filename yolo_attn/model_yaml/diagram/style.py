@@ -54,7 +54,7 @@ def parts_in(graph: Graph) -> list[str]:
     return [part for part in PARTS if any(part_of(layer, graph) == part for layer in graph.layers)]
 
 
-def style(layer: Layer, graph: Graph) -> Style:
+def box_style(layer: Layer, graph: Graph) -> Style:
     """Return the look of a layer's box. Attention layers have their own colour and a thick border."""
     if is_attention(layer):
         return Style(COLOURS["attended"], COLOURS["attention"], 2.6)
