@@ -249,7 +249,7 @@ WRONG = {
     "unknown block": ({"block": "GSop", "at": "neck.P3"}, "'GSop'.* 'GSoP'"),
     "unknown option": ({"at": "neck.P3", "options": {"facter": 8}}, "'facter'.* 'factor'"),
     "channels": ({"at": "neck.P3", "options": {"factor": 48}}, "scale n.*layer 17.*factor=48.*64"),
-    "channels of one scale": ({"at": "neck.P3", "options": {"factor": 128}}, "factor=128"),
+    "channels of one scale": ({"at": "neck.P3", "options": {"factor": 128}}, r"EMA at neck\.P3 .*factor=128"),
     "one map, sources": ({"at": "neck.P3", "sources": "backbone.P3"}, "EMA .*backbone.P3"),
     "list, no sources": (LIST | {"sources": ""}, "PMFS .*backbone.P3"),
     "list, two places": (LIST | {"at": "neck.P3,neck.P4"}, "neck.P3, neck.P4"),

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from rich.console import Group
 
 SHOWN = 20  # bad images and boxes in the summary; the CSV has all
-HEADER = "# Made by: yolo-attn data from-coco\n"
+HEADER = "# Made with: yolo-attn data from-coco\n"
 
 
 @dataclass(frozen=True, kw_only=True)

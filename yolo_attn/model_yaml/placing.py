@@ -179,7 +179,8 @@ def _insert(
         now = {pair: later(row) for pair, row in now.items()}
         now |= {pair: after + 1 + k for pair, k in step.redirected.items()}
         moved = {old: later(new) for old, new in moved.items()}
-    check_fit(content, yaml.safe_load(result), moved, now, took, base=base, name=name, block=insertion.block)
+    what = f"{insertion.block} at {joined(insertion.at)}"
+    check_fit(content, yaml.safe_load(result), moved, now, took, base=base, name=name, block=what)
     stands_for = {  # layers whose consumers all read the same new row
         x: rows_.pop()
         for x in {x for _, x in now}

@@ -51,7 +51,7 @@ def check_fit(
         took: (layer before, new row after) for each new row that took over consumers of the layer.
         base: File name before, for messages.
         name: File name after, for messages.
-        block: The inserted block.
+        block: The inserted block and its places, for messages.
 
     Raises:
         LayerError: If the new model does not build at a scale, or the output of a new row differs from the map that
@@ -67,7 +67,7 @@ def check_fit(
                 if part is not None:
                     _same_map(part.layers[row], old.layers[source], scale, block)
             at = f" at scale {scale}" if scale else ""
-            raise LayerError(f"{block} does not fit there{at}: {error}") from error
+            raise LayerError(f"{block} does not fit{at}: {error}") from error
         for source, row in took:
             _same_map(new.layers[row], old.layers[source], scale, block)
         for layer in old.layers:
@@ -94,7 +94,7 @@ def _same_map(new: Layer, old: Layer, scale: str, block: str) -> None:
         return
     at = f" at scale {scale}" if scale else ""
     raise LayerError(
-        f"{block} does not fit there{at}: its output has {_output(new)}, but the consumers of layer {named(old)} need "
+        f"{block} does not fit{at}: its output has {_output(new)}, but the consumers of layer {named(old)} need "
         f"{_output(old)}; place it after a layer with the channels and stride of its output"
     )
 
