@@ -255,9 +255,7 @@ def test_a_variant_of_another_model():
 
 def test_no_width_comes_near():
     base = model_graph.load("yolo11n.yaml")
-    with pytest.raises(
-        ArgumentError, match=r"0.0625 to 1 .* 25% of 1e.09 param"
-    ):
+    with pytest.raises(ArgumentError, match=r"0.0625 to 1 .* 25% of 1e.09 param"):
         capacity_control.widened(base, 1e9)
 
 

@@ -22,8 +22,8 @@ from yolo_attn.experiment.costs import Spread
 from yolo_attn.report import make_report
 from yolo_attn.report.charts.pareto_plot import Point, pareto_front, pareto_points
 from yolo_attn.report.charts.svg import Scale, scale, shortened
-from yolo_attn.report.image_differences import judge_boxes
 from yolo_attn.report.image_panels import thumbnail
+from yolo_attn.report.most_different_images import judge_boxes
 
 SCRIPT = "<script>document.title='run'</script>"
 NAMES = (SCRIPT, "a|b", "\"'><img src=x onerror=\"document.title='run'\">", "&amp;", "\x00 odd", "cat")

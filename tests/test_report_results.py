@@ -15,7 +15,7 @@ from yolo_attn.errors import ArgumentError, DataError, DiskFullError
 from yolo_attn.experiment.results import MetricValues, Results
 from yolo_attn.experiment.storage import read
 from yolo_attn.metrics import compute_class_metrics, error_kinds
-from yolo_attn.report import FILES, make_report, notes
+from yolo_attn.report import FILES, make_report, warnings_and_notes
 
 pytestmark = pytest.mark.fast
 
@@ -93,10 +93,10 @@ def test_controls(tmp_path, finished):
 @pytest.mark.parametrize(("ap", "text"), [(0.0, "AP is 0"), (None, "No AP")])
 def test_a_warning_without_detections_or_objects(finished, ap, text):
     _, results = finished
-    assert notes.warnings_for(results) == []
+    assert warnings_and_notes.warnings_for(results) == []
     metrics = {"AP": MetricValues((ap,), ap)}
     models = tuple(msgspec.structs.replace(item, metrics={**item.metrics, **metrics}) for item in results.models)
-    (line,) = notes.warnings_for(msgspec.structs.replace(results, models=models))
+    (line,) = warnings_and_notes.warnings_for(msgspec.structs.replace(results, models=models))
     assert text in line
 
 

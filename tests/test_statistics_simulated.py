@@ -12,8 +12,8 @@ from scipy import stats
 
 from yolo_attn.statistics import seed_differences as over_seeds
 from yolo_attn.statistics.image_bootstrap import draw_images
-from yolo_attn.statistics.intervals import combined_interval, half_width, image_interval, shared_variance
 from yolo_attn.statistics.power_analysis import detectable_difference, power, seeds_for
+from yolo_attn.statistics.seed_and_image_intervals import combined_interval, half_width, image_interval, shared_variance
 from yolo_attn.statistics.seed_differences import LEVEL, bca_interval, paired_difference
 
 SIMULATIONS = 2_000

@@ -21,8 +21,8 @@ from .charts.pareto_plot import pareto, pareto_front, pareto_points
 from .charts.svg import Drawing
 from .charts.variant_charts import changes_chart, curve_chart, errors_chart
 from .how_to_read import TERMS
-from .image_differences import MIN_IOU, MIN_SCORE, largest_differences
 from .image_panels import Panel, panels
+from .most_different_images import MIN_IOU, MIN_SCORE, largest_differences
 from .number_format import points
 from .tables import SIZES, Table, all_tables, class_metrics
 from .training_curves import ACCURACY, LOSS

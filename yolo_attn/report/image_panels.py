@@ -11,7 +11,7 @@ from pathlib import Path
 
 from ..messages import counted
 from .charts.svg import clean, shortened
-from .image_differences import Box, ImageDifference, Judgement
+from .most_different_images import Box, ImageDifference, Judgement
 
 WIDTH = 420  # px, of the longer side of the embedded image
 QUALITY = 72

@@ -26,7 +26,7 @@ from ..messages import counted
 from ..metrics import compute_class_metrics, error_kinds
 from ..metrics.tide_errors import KINDS, SPECIAL
 from ..statistics import Effect, Group, analyse
-from . import notes, training_curves
+from . import training_curves, warnings_and_notes
 
 PRIMARY = "AP"
 RESAMPLES = 1000
@@ -87,7 +87,9 @@ def compute_results(experiment: Experiment, progress: Progress | None = None) ->
         pairing=experiment.pairing,
     )
     return msgspec.structs.replace(
-        results, warnings=tuple(notes.warnings_for(results)), notes=tuple(notes.notes_on(results, finished))
+        results,
+        warnings=tuple(warnings_and_notes.warnings_for(results)),
+        notes=tuple(warnings_and_notes.notes_on(results, finished)),
     )
 
 

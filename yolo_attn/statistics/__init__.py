@@ -10,7 +10,7 @@ package imports neither torch nor Ultralytics.
 """
 
 from .analysis import Effect, Group, analyse
-from .intervals import ImageInterval, Interval, MetricEffect
+from .seed_and_image_intervals import ImageInterval, Interval, MetricEffect
 from .seed_differences import Difference
 from .verdicts import Verdict, VerdictWord
 

@@ -13,7 +13,7 @@ from ..messages import joined, nearest
 from ..metrics import Dataset, Predictions
 from ..metrics.matching import match, read_objects
 from . import image_bootstrap
-from .intervals import MetricEffect, combined_interval, image_interval
+from .seed_and_image_intervals import MetricEffect, combined_interval, image_interval
 from .seed_differences import EXACT_UP_TO, paired_difference, unpaired_difference
 from .verdicts import Verdict, holm, judge
 

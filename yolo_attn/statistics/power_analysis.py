@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from .intervals import half_width
+from .seed_and_image_intervals import half_width
 
 WANTED = 0.8
 MOST_SEEDS = 1_000

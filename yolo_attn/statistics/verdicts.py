@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from . import power_analysis
-from .intervals import MetricEffect
+from .seed_and_image_intervals import MetricEffect
 from .seed_differences import LEVEL, SAME, Difference
 
 VerdictWord = Literal["better", "worse", "no evidence", "identical", "one seed", "not measured"]
