@@ -20,6 +20,7 @@ from ..errors import DataError
 from ..messages import joined
 from . import SPLITS
 from .coco_reading import Bad, Image, Reading, read_coco
+from .yolo_labels import label_line
 
 if TYPE_CHECKING:
     from rich.console import Group
@@ -243,12 +244,7 @@ def _cut_short(image: Path) -> bool:
 def _write_labels(images: list[Image], folder: Path) -> None:
     folder.mkdir(parents=True)
     for image in images:
-        lines = []
-        for box in image.boxes:
-            if not box.crowd:
-                x, y, w, h = box.bbox
-                numbers = ((x + w / 2) / image.width, (y + h / 2) / image.height, w / image.width, h / image.height)
-                lines.append(" ".join([str(box.label), *(f"{number:.9g}" for number in numbers)]) + "\n")
+        lines = [label_line(b.label, b.bbox, image.width, image.height) for b in image.boxes if not b.crowd]
         file = folder / image.name.with_suffix(".txt")
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text("".join(lines), encoding="utf-8", newline="\n")

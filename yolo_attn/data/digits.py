@@ -19,6 +19,7 @@ from .. import atomic_files
 from ..errors import DataError
 from ..messages import joined, nearest
 from . import SPLITS
+from .yolo_labels import label_line
 
 NAMES = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 SCANS = Path(__file__).with_name("handwritten_digits.npz")
@@ -247,7 +248,7 @@ def _write_split(
     """Draw one split. ``usable`` are its scans, ``first`` is the id of its first image."""
     import cv2
 
-    from .digits_scene import draw_scene
+    from .digits_scene import draw_scene  # start-up time
 
     size = parameters.size
     images: list[dict[str, Any]] = []
@@ -276,17 +277,16 @@ def _write_split(
         (build / "images" / split / f"{stem}.jpg").write_bytes(jpeg.tobytes())
         images.append({"id": number, "file_name": f"{stem}.jpg", "width": size, "height": size})
         lines = []
-        for (x, y, w, h), scan in zip(scene.boxes.tolist(), usable[scene.sources].tolist(), strict=True):
+        for bbox, scan in zip(scene.boxes.tolist(), usable[scene.sources].tolist(), strict=True):
             label = int(labels[scan])
-            middle = f"{(x + w / 2) / size:.9g} {(y + h / 2) / size:.9g}"
-            lines.append(f"{label} {middle} {w / size:.9g} {h / size:.9g}\n")
+            lines.append(label_line(label, bbox, size, size))
             annotations.append(
                 {
                     "id": len(annotations) + 1,
                     "image_id": number,
                     "category_id": label + 1,
-                    "bbox": [x, y, w, h],
-                    "area": w * h,
+                    "bbox": bbox,
+                    "area": bbox[2] * bbox[3],
                     "iscrowd": 0,
                     "scan": scan,  # index in handwritten_digits.npz
                 }

@@ -12,7 +12,7 @@ from typing import Any
 
 import yaml
 
-from ...data.label_check import why_unusable
+from ...data.yolo_labels import why_unusable
 from ...errors import DataError
 from ...messages import joined, nearest
 from . import yaml_files

@@ -1,4 +1,4 @@
-"""Find out why an image or its YOLO label file cannot be used.
+"""Write lines of YOLO label files, and find out why an image or its label file cannot be used.
 
 The rules are those of Ultralytics: five numbers per line, an integer class, coordinates as fractions of the image, 1 %
 tolerance.
@@ -6,6 +6,7 @@ tolerance.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 TOLERANCE = 0.01
@@ -19,6 +20,13 @@ def label_file(image: Path) -> Path:
             parts[k] = "labels"
             break
     return Path(*parts).with_suffix(".txt")
+
+
+def label_line(label: int, bbox: Sequence[float], width: float, height: float) -> str:
+    """Return the line of a box. ``bbox`` is left, top, width, height in pixels."""
+    x, y, w, h = bbox
+    numbers = ((x + w / 2) / width, (y + h / 2) / height, w / width, h / height)
+    return " ".join([str(label), *(f"{number:.9g}" for number in numbers)]) + "\n"
 
 
 def why_unusable(image: Path, classes: int) -> str:
