@@ -6,19 +6,17 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..errors import LayerError
 from ..integration.queries import model_graph as graphs
 from ..integration.queries import row_sources
+from ..integration.queries.model_graph import Graph, Layer
 from ..messages import joined
 from ..registry import BLOCKS
 from . import lint, yaml_text
 from .layer_text import all_named, arguments_of, named, shape
 from .lint import Finding
-
-if TYPE_CHECKING:
-    from ..integration.queries.model_graph import Graph, Layer
 
 _AT_LAYER = re.compile(r"^(.*?): layer (\d+)\b(.*)$", re.DOTALL)
 _LEAST_CHANNELS = 8  # in a row of torch.nn, a number from here on is a channel count

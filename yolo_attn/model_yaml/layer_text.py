@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
 
-from ..integration.queries.model_graph import level
+from ..integration.queries.model_graph import Layer, level
 from ..messages import joined
-
-if TYPE_CHECKING:
-    from ..integration.queries.model_graph import Layer
 
 
 def named(layer: Layer) -> str:

@@ -8,16 +8,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from ..integration.queries.model_graph import Graph, Layer
 from ..integration.queries.row_sources import is_list
 from ..messages import joined
 from ..registry import BLOCKS
 from .layer_text import all_named, named, shape
 from .yaml_text import RepeatedKey
-
-if TYPE_CHECKING:
-    from ..integration.queries.model_graph import Graph, Layer
 
 SCALE_LETTERS = "nslmx"  # the letters that Ultralytics reads as a scale in a file name
 _HEADS = ("detect", "segment", "pose", "obb", "rtdetr", "classify", "depth")  # parts of the names of heads

@@ -15,14 +15,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from ..errors import LayerError
-from ..integration.queries.model_graph import level
+from ..integration.queries.model_graph import Graph, Layer, level
 from ..messages import joined, nearest
-
-if TYPE_CHECKING:
-    from ..integration.queries.model_graph import Graph, Layer
 
 FORMS = "layer:NUMBER, each:TYPE, backbone.each:TYPE, neck.each:TYPE"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import yaml
 
@@ -13,15 +13,13 @@ from .. import atomic_files
 from ..errors import ArgumentError, LayerError
 from ..integration.queries import layer_types
 from ..integration.queries import model_graph as graphs
+from ..integration.queries.model_graph import Graph
 from ..messages import joined, nearest
 from ..registry import BlockSpec
 from . import places, yaml_text
 from .header_comment import heading
 from .layer_text import all_named
 from .verify import check_fit, outputs_argument
-
-if TYPE_CHECKING:
-    from ..integration.queries.model_graph import Graph
 
 Reroute = Literal["all", "detect", "path"]
 REROUTES = ("all", "detect", "path")

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..errors import LayerError
 from ..integration.queries import model_graph as graphs
+from ..integration.queries.model_graph import Graph, Layer
 from .layer_text import named
-
-if TYPE_CHECKING:
-    from ..integration.queries.model_graph import Graph, Layer
 
 
 def outputs_argument(graph: Graph, layer: int, content: dict[str, Any]) -> int:

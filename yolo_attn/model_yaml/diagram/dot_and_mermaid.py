@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
+from ...integration.queries.model_graph import Graph, Layer
 from ..layer_text import size
 from .style import COLOURS, box_style, box_text, is_attention, part_of, parts_in, title
-
-if TYPE_CHECKING:
-    from ...integration.queries.model_graph import Graph, Layer
 
 IMAGE = "image"  # name of the node that stands for the image
 

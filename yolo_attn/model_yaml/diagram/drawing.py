@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from ... import atomic_files
 from ...errors import ArgumentError
+from ...integration.queries.model_graph import Graph
 from . import dot_and_mermaid, graph_layout, matplotlib_figure
-
-if TYPE_CHECKING:
-    from ...integration.queries.model_graph import Graph
 
 TEXT_FORMATS = {".dot": dot_and_mermaid.dot_text, ".mmd": dot_and_mermaid.mermaid_text}
 SUFFIXES = (".svg", ".png", ".pdf", *TEXT_FORMATS)

@@ -14,10 +14,8 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from ...integration.queries.model_graph import Graph, Layer
+from ...integration.queries.model_graph import Graph, Layer
 
 ROW = 0.66  # from one row to the next
 BOX = 0.40  # height of a box

@@ -8,9 +8,10 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from matplotlib import rc_context
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties, findfont, fontManager
 from matplotlib.ft2font import FT2Font
@@ -18,15 +19,10 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch, Patch, PathPatch, Rectangle
 from matplotlib.path import Path as Corners
 
-from ...integration.queries.model_graph import level
+from ...integration.queries.model_graph import Graph, level
 from ..layer_text import size
 from . import graph_layout as geometry
 from .style import COLOURS, Style, box_style, box_text, caption, is_attention, parts_in, title
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-
-    from ...integration.queries.model_graph import Graph
 
 FONT = "DejaVu Sans"  # comes with Matplotlib
 _HEAD, _CAPTION, _FOOT = 0.85, 0.17, 0.6  # inches above the rows, for each line of the caption, below the rows

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
+from ...integration.queries.model_graph import Graph, Layer
 from ...messages import counted, joined
 from ...registry import BLOCKS
 from ..layer_text import arguments_of
-
-if TYPE_CHECKING:
-    from ...integration.queries.model_graph import Graph, Layer
 
 PARTS = ("backbone", "neck", "head")
 # Tints of Okabe and Ito's colours, which all kinds of colour vision can tell apart; the text on them is nearly black.
