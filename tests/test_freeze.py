@@ -1,4 +1,4 @@
-"""``freeze=`` by word and by the source's numbers: what becomes of it, and that the layers stay as they are."""
+"""``freeze``: the values that we add and the source's layer numbers, resolved and in trainings."""
 
 import copy
 import re
@@ -114,38 +114,24 @@ def test_after_a_removed_layer():
 def test_errors(source):
     model = loaded(source)
     own = DetectionModel("yolo11n-ema.yaml", verbose=False)
-    for given, words in (
-        (
-            "transfered",
-            r"freeze=transfered is unknown. Did you mean 'transferred'\? Give backbone, transferred, a number",
-        ),
-        (25, "freeze=25: yolo11n.yaml has no layer 24; it has 0 to 23"),
-        ([3, 99], r"freeze=\[3, 99\]: yolo11n.yaml has no layer 99; it has 0 to 23"),
-    ):
-        with pytest.raises(ArgumentError, match=words):
-            resolved(model, given)
-    with pytest.raises(
-        ArgumentError, match="freeze=transferred: no weights were loaded into this model; give pretrained="
-    ):
-        resolved(own, "transferred")
-    with pytest.raises(
-        ArgumentError, match="freeze=transferred: every layer would be frozen, and nothing is left to train"
-    ):
-        resolved(loaded(source, "yolo11n.yaml"), "transferred")
     rootless = copy.deepcopy(own)
     rootless.yaml = {}
-    with pytest.raises(ArgumentError, match="freeze=backbone: the model was not built from a model YAML"):
-        resolved(rootless, "backbone")
     foreign = loaded(source)
-    setattr(
-        foreign, provenance.ATTRIBUTE, {**provenance.of(foreign), "new": [n for n, _ in foreign.named_parameters()]}
-    )
-    for word, where in (("transferred", "this model"), ("backbone", "the backbone")):
-        with pytest.raises(
-            ArgumentError, match=f"freeze={word}: nothing in {where} came from yolo11n.yaml; leave it out"
-        ):
-            resolved(foreign, word)
-    with pytest.raises(ArgumentError, match="freeze=neck is unknown"):
+    everything = [n for n, _ in foreign.named_parameters()]
+    setattr(foreign, provenance.ATTRIBUTE, {**provenance.of(foreign), "new": everything})
+    for target, given, match in (
+        (model, "transfered", "freeze=transfered .*'transferred'"),
+        (model, 25, "freeze=25: yolo11n.yaml .* 24; .* 0 to 23"),
+        (model, [3, 99], r"freeze=\[3, 99\]: yolo11n.yaml .* 99; .* 0 to 23"),
+        (own, "transferred", "freeze=transferred: .*pretrained="),
+        (loaded(source, "yolo11n.yaml"), "transferred", "freeze=transferred: every layer"),
+        (rootless, "backbone", "freeze=backbone: .*model YAML"),
+        (foreign, "transferred", "freeze=transferred: .*this model .*yolo11n.yaml"),
+        (foreign, "backbone", "freeze=backbone: .*the backbone .*yolo11n.yaml"),
+    ):
+        with pytest.raises(ArgumentError, match=match):
+            resolved(target, given)
+    with pytest.raises(ArgumentError, match="freeze=neck"):
         training_arguments.check_freeze("neck")
 
 
@@ -228,13 +214,13 @@ def test_numbers_in_a_training(place, tmp_path):
 def test_a_mistake_leaves_no_folder(place, capsys):
     data = str(place / "data" / "data.yaml")
     runs = place / "refused"
-    for words, said in (
-        ({"freeze": "transferred"}, "no weights were loaded"),
-        ({"freeze": "tranferred"}, "Did you mean 'transferred'"),
-        ({"new_lr_mult": 3}, "no weights were loaded"),
-        ({"new_lr_mult": 0}, "must be a number above 0"),
+    for words, match in (
+        ({"freeze": "transferred"}, "freeze=transferred: .*pretrained="),
+        ({"freeze": "tranferred"}, "'transferred'"),
+        ({"new_lr_mult": 3}, "new_lr_mult=3: .*pretrained="),
+        ({"new_lr_mult": 0}, "new_lr_mult=0 .* 0,"),
     ):
-        with pytest.raises(ArgumentError, match=said):
+        with pytest.raises(ArgumentError, match=match):
             YOLO("yolo11n-ema.yaml").train(data=data, epochs=1, project=str(runs), **OPTIONS, **words)
         assert not list(runs.glob("*"))
     given = [
@@ -246,7 +232,7 @@ def test_a_mistake_leaves_no_folder(place, capsys):
     ]
     YOLO("yolov8n.yaml").save(place / "yolov8n.pt")
     assert main(["train", *given, "device=cpu", "plots=False"]) == 2
-    assert re.search(r"yolov8n.pt: only \d+ of 3\d\d tensors .* fit yolo11n-ema.yaml", capsys.readouterr().err)
+    assert re.search(r"yolov8n.pt: .* 3\d\d .* yolo11n-ema.yaml", capsys.readouterr().err)
     assert not list(runs.glob("*"))
 
 

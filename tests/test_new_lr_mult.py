@@ -1,4 +1,4 @@
-"""``new_lr_mult=``: the groups of every optimizer; its words. Warm-up and resume: ``test_pretrained_versions.py``."""
+"""``new_lr_mult``: the groups of every optimizer; its values. Warm-up and resume: ``test_pretrained_versions.py``."""
 
 import sys
 
@@ -86,25 +86,23 @@ def test_off_by_default(place, model):
 
 @pytest.mark.parametrize("value", [0, -1, "many", True, float("inf"), float("nan"), [3]])
 def test_values(value, place):
-    with pytest.raises(ArgumentError, match=r"new_lr_mult=.* must be a number above 0, e.g. new_lr_mult=10"):
+    with pytest.raises(ArgumentError, match=r"new_lr_mult=.* 0,"):
         trainer(place, new_lr_mult=value)
-    with pytest.raises(ArgumentError, match="must be a number above 0"):
+    with pytest.raises(ArgumentError, match=r"new_lr_mult=.* 0,"):
         validation.check_training_arguments({"new_lr_mult": value})
 
 
 def test_needs_a_source(place):
     made = trainer(place, new_lr_mult=10)
-    with pytest.raises(
-        ArgumentError, match="new_lr_mult=10: no weights were loaded, so every layer is new; give pretrained="
-    ):
+    with pytest.raises(ArgumentError, match=r"new_lr_mult=10: .*pretrained="):
         made.setup_model()
     assert not made.save_dir.exists()
 
 
-def test_words_of_a_training_only(place, capsys):
+def test_only_a_training_takes_it(place, capsys):
     validation.check_training_arguments({"new_lr_mult": 10, "partial": True, "freeze": "backbone"})
     assert not {"new_lr_mult", "partial"} & {*DEFAULT_CFG_DICT}
-    with pytest.raises(ArgumentError, match="partial=maybe must be True or False"):
+    with pytest.raises(ArgumentError, match="partial=maybe"):
         training_arguments.check_values({"partial": "maybe"})
     assert main(["val", "model=yolo11n-ema.yaml", "new_lr_mult=10"]) == 2
     assert "'new_lr_mult' is not a valid YOLO argument" in capsys.readouterr().err.replace(
@@ -128,7 +126,7 @@ def test_wrapped_models(model, place):
     optimizer = torch.optim.SGD(model.parameters(), lr=1.0)
     said = learning_rates.split(made, Wrapper(model), optimizer)
     new = provenance.of(model)["new"]
-    assert said == f"new_lr_mult=5: {len(new)} new parameters learn at 5 times the learning rate of the others"
+    assert said.startswith(f"new_lr_mult=5: {len(new)} ")
     assert [(g["lr"], len(g["params"])) for g in optimizer.param_groups][1] == (5.0, len(new))
     by_name = dict(model.named_parameters())
     optimizer = torch.optim.SGD(

@@ -15,8 +15,9 @@ it in every process. Where to find what:
                ``row_checks``, ``yaml_files``, ``layer_types``, ``model_layers`` (for the alignment), ``model_sizes``,
                ``operation_count`` ·
                data: ``data_sets``, ``data_fingerprint`` ·
-               trainings: ``training_arguments``, ``seed_pairing``, ``thread_limit``, ``tracker_project``,
-               ``run_folder``, ``checkpoints``, ``validation`` · ``yolo_command``: the ``yolo`` command line
+               trainings: ``training_arguments`` (those that we add), ``seed_pairing``, ``thread_limit``,
+               ``tracker_project``, ``run_folder``, ``checkpoints``, ``validation`` ·
+               the ``yolo`` command line: ``yolo_command``, ``ultralytics_arguments``
 ``strict_mode``  the switch that extends this package's rules to stock models
 
 A stock model has no layer of the registry. Outside strict mode it gets Ultralytics' own behaviour, byte for byte.

@@ -83,7 +83,7 @@ def _with_scale(name: str) -> str:
 def call(arguments: list[str]) -> None:
     """Run ``yolo`` with these arguments in this process."""
     before = sys.argv[:]
-    sys.argv[:] = ["yolo", *arguments]  # Ultralytics keeps a reference to this very list
+    sys.argv[:] = ["yolo", *arguments]  # in place: Ultralytics keeps a reference to this list
     try:
         from ultralytics.cfg import entrypoint
 
