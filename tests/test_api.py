@@ -57,7 +57,7 @@ def page():
 
 
 def test_the_page_lists_what_there_is():
-    assert PAGE.read_text(encoding="utf-8") == page()
+    assert PAGE.read_text(encoding="utf-8") == page(), "write it again: python tests/test_api.py"
 
 
 def test_every_name_is_importable_and_nothing_else():

@@ -146,7 +146,10 @@ def test_what_ultralytics_does_by_itself(data, base, rude, tmp_path):
 def test_of_every_version(version, tmp_path):  # noqa: F811  a fixture
     number, env = version
     out = support.run(
-        "from yolo_attn.integration.queries import seed_pairing as pairing; print('=', pairing.seeds_reach_workers(), pairing.describe())",
+        """
+        from yolo_attn.integration.queries import seed_pairing
+        print("=", seed_pairing.seeds_reach_workers(), seed_pairing.describe())
+        """,
         tmp_path,
         **env,
     )
