@@ -89,6 +89,7 @@ head:
   - [[1, 2, -1], 1, Detect, [nc]]"""
 
 
+@pytest.mark.fast
 def test_only_what_moves_is_rewritten():
     new = insert(BLOCK, 0, [NewRow((0,), False, "1, E, []", "E")], file="x", part="backbone", redirected={(1, 0): 0})
     assert new == BLOCK.replace("# 0-P1/2\n", "# 0-P1/2\n  - [-1, 1, E, []] # 1 E\n").replace(
@@ -103,6 +104,7 @@ def test_a_reader_that_keeps_the_old_layer_no_longer_reads_the_row_before():
     assert "  # [from, repeats, module, args]\n\n  - [-1, 1, E, []] # 2 E\n" in new
 
 
+@pytest.mark.fast
 def test_several_rows_and_a_list():
     new_rows = [NewRow((0, 1), True, "1, L, []", "L"), NewRow((("new", 0),), False, "1, P, [0]", "P")]
     new = insert(BLOCK, 1, new_rows, file="x", part="backbone", redirected={(2, 1): 1, (3, 1): 0})
@@ -110,6 +112,7 @@ def test_several_rows_and_a_list():
     assert [r[0] for r in load(new)["head"]] == [[-1, 0], [2, 4, -1]]
 
 
+@pytest.mark.fast
 def test_windows_line_ends_stay():
     text = BLOCK.replace("\n", "\r\n")
     new = insert(text, 1, [NewRow((1,), False, "1, E, []", "E")], file="x", part="backbone", redirected={})
@@ -126,12 +129,14 @@ head: [[[-1, 0], 1, Two, []], [[1, 2], 1, Detect, [nc]]]
 """
 
 
+@pytest.mark.fast
 @pytest.mark.parametrize(("after", "part"), [(0, "backbone"), (1, "backbone"), (1, "head"), (2, "head")])
 def test_lists_in_brackets(after, part):
     result = check(BRACKETS, after, {(after + 1, after)}, part)
     assert result.count("nn.Identity") == 1
 
 
+@pytest.mark.fast
 @pytest.mark.parametrize(
     ("text", "message"),
     {

@@ -56,6 +56,7 @@ NAMES = {
 }
 
 
+@pytest.mark.fast
 @pytest.mark.parametrize(("base", "wanted"), NAMES.items())
 def test_places_have_names(base, wanted):
     found = places.named(model_graph.build(model_graph.load(base)))
@@ -84,6 +85,7 @@ def test_only_the_head_or_only_the_path_reads_it():
         assert old == sorted({17, 18, 24} - set(readers))
 
 
+@pytest.mark.fast
 def test_before_the_head():
     text = place("yolo11.yaml", "EMA", at="before_head").text
     assert where(text, "EMA") == [(23, [16], [26]), (24, [19], [26]), (25, [22], [26])]
@@ -161,6 +163,7 @@ def test_layer_numbers_are_those_of_the_base():
     assert where(placed.text, "EMA") == [(5, [4], [6, 16]), (18, [17], [19, 25])]
 
 
+@pytest.mark.fast
 def test_the_result_is_an_ordinary_file(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     placed = place(

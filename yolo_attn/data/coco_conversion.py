@@ -19,7 +19,7 @@ from .. import atomic_files
 from ..errors import DataError
 from ..messages import joined
 from . import SPLITS
-from .coco_reading import Bad, Image, Reading, read_coco
+from .coco_reading import BadEntry, Image, Reading, read_coco
 from .yolo_labels import label_line
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ HEADER = "# Made with: yolo-attn data from-coco\n"
 
 
 @dataclass(frozen=True, kw_only=True)
-class FromCoco:
+class Conversion:
     """The result of :func:`from_coco`.
 
     Attributes:
@@ -57,14 +57,14 @@ class FromCoco:
     crowd: int
     clipped: int
     links: dict[str, int]
-    bad: list[Bad]
+    bad: list[BadEntry]
     bad_file: Path | None
     notes: list[str]
 
 
 def from_coco(
     instances: Path | str, images: Path | str, out: Path | str, *, split: str = "train", progress: bool = True
-) -> FromCoco:
+) -> Conversion:
     """Convert a COCO JSON to a YOLO data set, or add a split to one.
 
     Category ids, in order, become labels 0 to n-1, and ids 1 to n in the new JSON. The source files do not change. If
@@ -110,7 +110,7 @@ def from_coco(
     used = {box.label for box in boxes}
     unused = [name for label, name in enumerate(names) if label not in used]
     notes = [f"classes without a box: {joined(unused)}"] if unused else []
-    return FromCoco(
+    return Conversion(
         data=out / "data.yaml",
         split=split,
         names=names,
@@ -126,7 +126,7 @@ def from_coco(
     )
 
 
-def summary(result: FromCoco) -> Group:
+def summary(result: Conversion) -> Group:
     """Return the counts and the first 20 bad images and boxes, for ``rich.print``."""
     from rich.console import Group
     from rich.markup import escape
@@ -283,12 +283,12 @@ def _write_json(reading: Reading, instances: Path, file: Path) -> None:
     file.write_text(json.dumps(content) + "\n", encoding="utf-8", newline="\n")
 
 
-def _cells(bad: Bad) -> tuple[str, str, str, str]:
+def _cells(bad: BadEntry) -> tuple[str, str, str, str]:
     number = "" if bad.annotation is None else str(bad.annotation)
     return bad.image, number, "" if bad.box is None else json.dumps(bad.box), bad.reason
 
 
-def _write_bad(bad: list[Bad], file: Path) -> None:
+def _write_bad(bad: list[BadEntry], file: Path) -> None:
     with file.open("w", encoding="utf-8", newline="") as stream:
         writer = csv.writer(stream)
         writer.writerow(("image", "annotation", "box", "reason"))

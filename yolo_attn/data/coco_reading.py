@@ -22,7 +22,7 @@ Id = int | str
 
 
 @dataclass(frozen=True)
-class Bad:
+class BadEntry:
     """An image or annotation that was left out.
 
     Attributes:
@@ -67,7 +67,7 @@ class Reading:
 
     categories: list[tuple[int, str]]
     images: list[Image]
-    bad: list[Bad]
+    bad: list[BadEntry]
     clipped: int = 0
 
 
@@ -105,7 +105,7 @@ def read_coco(
         file_name = str(entry["file_name"])
         if entry["id"] in known:
             reason = f"image id {entry['id']} occurs twice; the first image keeps the boxes"
-            reading.bad.append(Bad(file_name, None, None, reason))
+            reading.bad.append(BadEntry(file_name, None, None, reason))
             continue
         known.add(entry["id"])
         entries = by_image.get(entry["id"], [])
@@ -118,14 +118,14 @@ def read_coco(
                 names[key] = file_name
         if isinstance(image, str):
             lost = f" ({len(entries)} boxes left out with it)" if entries else ""
-            reading.bad.append(Bad(file_name, None, None, image + lost))
+            reading.bad.append(BadEntry(file_name, None, None, image + lost))
             continue
         _boxes(image, file_name, entries, labels, reading)
         reading.images.append(image)
     for image_id, entries in by_image.items():
         if image_id not in known:
             reading.bad += [
-                Bad(str(image_id), e.get("id"), e.get("bbox"), "no image has this image_id") for e in entries
+                BadEntry(str(image_id), e.get("id"), e.get("bbox"), "no image has this image_id") for e in entries
             ]
     if not reading.images:
         first = reading.bad[0]
@@ -240,7 +240,7 @@ def _boxes(image: Image, file_name: str, entries: list[Any], labels: dict[int, i
                 reason = f"duplicate of annotation {seen[key]}"
             seen.setdefault(key, number)
         if reason or isinstance(checked, str):
-            reading.bad.append(Bad(file_name, number, raw, reason))
+            reading.bad.append(BadEntry(file_name, number, raw, reason))
             continue
         bbox, was_clipped = checked
         reading.clipped += was_clipped
