@@ -7,6 +7,7 @@ import logging
 import re
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -17,7 +18,9 @@ from ultralytics.utils import LOGGER
 import yolo_attn
 from yolo_attn.cli.main import main
 from yolo_attn.errors import UserError
-from yolo_attn.integration.strict_mode import strict
+from yolo_attn.integration import strict_mode
+from yolo_attn.integration.patches import generate_ddp_file
+from yolo_attn.integration.strict_mode import is_strict, strict
 
 OPTIONS = {
     "epochs": 1, "imgsz": 64, "batch": 2, "workers": 0, "device": "cpu", "plots": False, "val": False, "seed": 0,
@@ -187,3 +190,27 @@ def test_the_command_line_is_strict(place, monkeypatch, capsys):
     monkeypatch.chdir(place)
     assert main(["info", "model=yolo11n-unknown.yaml"]) == 2
     assert re.search(r"layer 0 \(Cnov\): .*'Conv'", capsys.readouterr().err)
+
+
+def test_the_file_of_multi_gpu_training(place, tmp_path, monkeypatch):
+    """The processes of a stock model's training import nothing of ours, unless the training is strict."""
+    monkeypatch.chdir(place)
+    text = 'if __name__ == "__main__":\n    import sys\n    sys.path = []\n    from ultralytics import YOLO\n'
+
+    def written(model):
+        (tmp_path / "file.py").write_text(text)
+        trainer = SimpleNamespace(model=model)
+        return Path(generate_ddp_file.replacement(lambda _: str(tmp_path / "file.py"), trainer)).read_text()
+
+    stock = YOLO("small.yaml").model
+    assert written(stock) == text
+    assert "yolo_attn.install()" in written("yolo11n-ema.yaml")  # not built yet
+    with strict():
+        code = written(stock)
+    assert "yolo_attn.install()" in code
+    before = is_strict()
+    exec(
+        compile(code.replace("__main__", __name__).replace("sys.path = []", ""), "file", "exec"), {"__name__": __name__}
+    )
+    assert (before, is_strict()) == (False, True)
+    strict_mode._strict.set(False)
