@@ -1,4 +1,4 @@
-"""Model YAMLs made by hand: a row more in one of Ultralytics', its references moved."""
+"""Model YAMLs made by hand: one of Ultralytics' with a row inserted."""
 
 import copy
 from pathlib import Path
@@ -14,7 +14,7 @@ def shipped(name="11/yolo11.yaml"):
 
 
 def inserted(model, after, row, reads=None):
-    """Put ``row`` behind layer ``after``; whoever read that reads it still by -1 only. ``reads``: {layer: from}."""
+    """Insert ``row`` after layer ``after``. A consumer of that layer reads the row only by -1. ``reads``: {layer: from}."""
     model = copy.deepcopy(model)
     rows, split = model["backbone"] + model["head"], len(model["backbone"])
     for old in rows[after + 1 :]:

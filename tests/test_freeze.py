@@ -196,7 +196,7 @@ def test_only_what_is_new_is_trained(way, place):
 
 
 def norms_of(new):
-    """Statistics move with the new parameters of their norm, or of the norm behind a new convolution."""
+    """Statistics move with the new parameters of their norm, or of the norm after a new convolution."""
     return {n.rpartition(".")[0] for n in new} | {n.rpartition(".conv.")[0] + ".bn" for n in new if ".conv." in n}
 
 

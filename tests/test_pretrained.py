@@ -114,7 +114,7 @@ def test_an_identity_changes_nothing_wherever_it_is(base, after, bases, tmp_path
 
 
 def test_loading_by_number(bases, tmp_path, said, aligned):
-    """One row without parameters behind row 4 of yolo11n: by number 78 of 499 tensors, 12 of them to a wrong layer."""
+    """One row without parameters after row 4 of yolo11n: by number 78 of 499 tensors, 12 of them to a wrong layer."""
     file = write(tmp_path, "yolo11n-own.yaml", inserted(shipped(), 4, [-1, 1, "nn.Identity", []]))
     source, naive, target = bases["yolo11n"], built(file), built(file)
     before = copy.deepcopy(naive.state_dict())
@@ -265,7 +265,7 @@ def test_partial(bases, said, tmp_path):
 
 
 def test_what_cannot_be_told_apart_is_not_guessed(bases, tmp_path, said, aligned):
-    """Layer 6 doubled. Both read by the layer behind the second: either could be the old one."""
+    """Layer 6 doubled. The next layer reads both: either could be the old one."""
     double = [-1, 2, "C3k2", [512, True]]
     file = write(tmp_path, "yolo11n-own.yaml", inserted(shipped(), 6, double, {13: [-1, 7]}))
     words = r"yolo11n.yaml fits yolo11n-own.yaml .*: source layer 6 \(C3k2\) could be layer 6 or 7; .* --map 6=6 "

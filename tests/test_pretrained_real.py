@@ -29,7 +29,7 @@ def test_all_weights_of_the_file(name, shared):
 
 @pytest.fixture(params=sorted(COUNTS))
 def with_identities(request, shared, tmp_path):
-    """A trained model, and one with attention in residual form behind six of its layers."""
+    """A trained model, and one with attention in residual form after six of its layers."""
     base = request.param
     model = shipped({"yolov8n": "v8/yolov8.yaml", "yolo11n": "11/yolo11.yaml", "yolo26n": "26/yolo26.yaml"}[base])
     for layer in reversed(BEHIND[base]):

@@ -103,9 +103,9 @@ def test_builds(version, tmp_path):
                 continue
             ours = [m for m in net.model if hasattr(m, "yolo_attn_layer")]
             heads = net.train()(torch.rand(2, 3, 64, 64))
-            figures = [t for x in (heads.values() if isinstance(heads, dict) else heads) for t in
+            tensors = [t for x in (heads.values() if isinstance(heads, dict) else heads) for t in
                        (x.values() if isinstance(x, dict) else [x]) if isinstance(t, torch.Tensor)]
-            sum(t.float().sum() for t in figures).backward()
+            sum(t.float().sum() for t in tensors).backward()
             learning = all(p.grad is not None for m in ours for p in m.parameters())
             counted = all(m.np == sum(p.numel() for p in m.parameters()) for m in ours)
             print("=", name, sorted({{type(m).__name__ for m in ours}}), [m.i for m in ours], counted, learning)
@@ -148,7 +148,7 @@ def test_trains_and_loads_again(version, tmp_path):
             model = YOLO(f"yolo11n-{{what}}.yaml")
             model.train(project={str(tmp_path / "runs")!r}, name=what, {TRAIN})
             with torch.no_grad():
-                torch.save(model.model.float().eval()(torch.ones(1, 3, 64, 64))[0], f"{{what}}.figures")
+                torch.save(model.model.float().eval()(torch.ones(1, 3, 64, 64))[0], f"{{what}}.output")
             print("=", what)
         """,
         tmp_path,
@@ -164,7 +164,7 @@ def test_trains_and_loads_again(version, tmp_path):
             model = YOLO(f"{tmp_path}/runs/{{what}}/weights/best.pt")
             with torch.no_grad():
                 found = model.model.float().eval()(torch.ones(1, 3, 64, 64))[0]
-            torch.testing.assert_close(found, torch.load(f"{{what}}.figures"), rtol=1e-4, atol=1e-4)
+            torch.testing.assert_close(found, torch.load(f"{{what}}.output"), rtol=1e-4, atol=1e-4)
             print("=", sorted({{m.yolo_attn_layer for m in model.model.modules() if hasattr(m, "yolo_attn_layer")}}))
         """,
         tmp_path,
