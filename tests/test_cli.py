@@ -16,7 +16,7 @@ from yolo_attn.errors import ArgumentError
 from yolo_attn.integration.queries import model_graph, model_sizes, ultralytics_arguments
 from yolo_attn.integration.queries.training_arguments import ADDED
 
-pytestmark = pytest.mark.fast
+fast = pytest.mark.fast
 
 # Every command: what it must be given, an option with a value, and a flag.
 GOOD = {
@@ -32,8 +32,15 @@ GOOD = {
     "completion": (["bash"], None, None),
     **{name: (["model=yolo11n.yaml"], ("imgsz", "320"), None) for name in ULTRALYTICS_COMMANDS},
 }
-WITH_VALUE = {name: given for name, given in GOOD.items() if given[1]}
-every_command = pytest.mark.parametrize("command", GOOD)
+
+
+def over(commands):
+    """Parametrise a test; the commands of Ultralytics after the first are alike, and not fast."""
+    slower = ULTRALYTICS_COMMANDS[1:]
+    return pytest.mark.parametrize("command", [pytest.param(c, marks=[] if c in slower else fast) for c in commands])
+
+
+WITH_VALUE = [name for name, given in GOOD.items() if given[1]]
 
 
 def parsed(command, *given):
@@ -49,37 +56,33 @@ def error_of(capsys, *given):
     return err
 
 
+@fast
 def test_every_command_is_here():
     assert {name.split()[0] for name in GOOD} == {*COMMANDS, *ULTRALYTICS_COMMANDS, "completion"}
 
 
-@pytest.mark.parametrize("width", [80, 140])
-@pytest.mark.parametrize("command", ["", "data", *GOOD])
-def test_help_breaks_no_word(command, width, capsys, monkeypatch):
-    monkeypatch.setenv("COLUMNS", "2000")
-    assert main([*command.split(), "--help"]) == 0
-    words = set(re.findall(r"[^\s│╭╮╰╯─\\]+", capsys.readouterr().out))
-    monkeypatch.setenv("COLUMNS", str(width))
-    assert main([*command.split(), "-h"]) == 0
-    text = capsys.readouterr().out
-    assert set(re.findall(r"[^\s│╭╮╰╯─\\]+", text)) == words
-    assert max(map(len, text.splitlines())) <= width
-    assert main(["help", *command.split()]) == 0
-    assert capsys.readouterr().out == text
-
-
-@every_command
-def test_examples_of_the_help_are_accepted(command, capsys):
-    assert main([*command.split(), "--help"]) == 0
-    text = capsys.readouterr().out.partition("Examples:\n")[2].replace("\\\n", " ")
-    lines = [shlex.split(line, comments=True) for line in text.splitlines()]
-    assert lines
-    for program, *given in lines:
+@over(["", "data", *GOOD])
+def test_help_breaks_no_word_and_ends_in_examples(command, capsys, monkeypatch):
+    pages = {}
+    for width, words in (
+        (2000, [*command.split(), "--help"]),
+        (80, [*command.split(), "-h"]),
+        (140, ["help", command]),
+    ):
+        monkeypatch.setenv("COLUMNS", str(width))
+        assert main([word for part in words for word in part.split()]) == 0
+        pages[width] = capsys.readouterr().out
+        assert max(map(len, pages[width].splitlines())) <= width
+    words = [set(re.findall(r"[^\s│╭╮╰╯─\\]+", page)) for page in pages.values()]
+    assert words[0] == words[1] == words[2]
+    examples = pages[80].partition("Examples:\n")[2].replace("\\\n", " ").splitlines()
+    assert examples or command == "data"
+    for program, *given in map(shlex.split, examples):
         assert program == "yolo-attn"
         assert call_of(given[: given.index(">")] if ">" in given else given)
 
 
-@pytest.mark.parametrize("command", WITH_VALUE)
+@over(WITH_VALUE)
 def test_three_spellings_are_one(command):
     given, (name, value), flag = GOOD[command]
     wanted = parsed(command, *given, f"--{name}", value)
@@ -92,7 +95,7 @@ def test_three_spellings_are_one(command):
         assert len({str(parsed(command, *given, f"{name}={value}", s)) for s in spellings}) == 1
 
 
-@pytest.mark.parametrize("command", WITH_VALUE)
+@over(WITH_VALUE)
 def test_mistakes_with_an_option(command, capsys):
     given, (name, value), flag = GOOD[command]
     before = [*command.split(), *given]
@@ -105,7 +108,7 @@ def test_mistakes_with_an_option(command, capsys):
     assert f"--{name} is given twice" in twice
 
 
-@every_command
+@over(GOOD)
 def test_mistakes_of_every_command(command, capsys):
     given = GOOD[command][0]
     assert "--nonsense" in error_of(capsys, *command.split(), *given, "--nonsense")
@@ -114,6 +117,7 @@ def test_mistakes_of_every_command(command, capsys):
         assert "unexpected argument 'two'" in error_of(capsys, *too_many)
 
 
+@fast
 @pytest.mark.parametrize(
     ("given", "parts"),
     [
@@ -137,6 +141,7 @@ def test_mistakes(given, parts, capsys):
     assert all(part in line for part in parts), line
 
 
+@fast
 @pytest.mark.parametrize("command", ["info", "check", "place", "diagram"])
 def test_the_model_is_taken_in_three_ways(command):
     rest = ["-o", "a.svg"] if command == "diagram" else []
@@ -152,6 +157,7 @@ def test_info_lists_inputs_and_counts_operations_as_reports_do(capsys):
     assert f"{model_sizes.parameters(content):,} parameters, {model_sizes.gflops(content, imgsz=320):.2f}" in out
 
 
+@fast
 def test_arguments_of_ultralytics():
     _, options = parsed(
         "train", "detect", "half", "--save", "--imgsz", "320", "640", "batch=-1", "--lr0", "-0.5", "val"
@@ -170,6 +176,7 @@ def test_arguments_of_ultralytics():
     assert (known["epochs"].type, known["epochs"].default, known["imgsz"].section) == ("int", "100", "Train")
 
 
+@fast
 @pytest.mark.parametrize(
     ("error", "status", "said"),
     [
@@ -190,6 +197,7 @@ def test_exit_statuses(error, status, said, capsys, monkeypatch):
     assert ("Traceback" in capsys.readouterr().err) == (status != 130)
 
 
+@fast
 def test_help_of_a_wrong_command_and_the_version(capsys):
     assert main(["data", "from-cocoa", "--help"]) == 0
     assert "from-coco" in capsys.readouterr().out
@@ -197,6 +205,7 @@ def test_help_of_a_wrong_command_and_the_version(capsys):
     assert capsys.readouterr().out == f"{__version__}\n"
 
 
+@fast
 def test_completion(capsys, tmp_path):
     assert main(["completion", "bash"]) == 0
     script = tmp_path / "completion"
@@ -205,6 +214,7 @@ def test_completion(capsys, tmp_path):
     assert all(part in script.read_text(encoding="utf-8") for part in (*COMMANDS, "from-coco", "--reroute", "--epochs"))
 
 
+@fast
 def test_start_up_needs_no_torch(tmp_path):
     """Its CPU time, as other work may keep the machine busy; the best of a few."""
     code = """
@@ -225,6 +235,7 @@ def test_start_up_needs_no_torch(tmp_path):
     pytest.fail(f"--help took {took} s")
 
 
+@fast
 def test_the_module_and_the_script_are_the_command():
     for command in (["-m", "yolo_attn"], [str(ROOT / "train_detect.py"), "blocks"]):
         done = subprocess.run([sys.executable, *command, "--help"], capture_output=True, text=True, timeout=60)

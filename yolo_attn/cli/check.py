@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 def run(model: str, *, scale: str = "", strict: bool = False) -> int:
     """List the inputs and consumers of each attention layer and flag common mistakes.
 
-    Builds the model at all its scales. A warning names the line of the row and the fix. Warnings are about attention
-    layers without consumers, rows that read the map just before attention, references into the middle of a stage,
-    duplicate keys, a class count typed into a row, channel counts that hold at one scale only, and file names from
-    which Ultralytics reads no scale or a wrong one.
+    Builds the model at all its scales. A warning names the line of the row and the fix. There are warnings about
+    attention layers without consumers, rows that read the map before attention instead of its result, references into
+    the middle of a stage, duplicate keys, fixed class counts, channel counts that fit one scale only, and file names
+    from which Ultralytics reads no scale or a wrong one.
 
     Args:
         model: Model YAML: a path, or a name that Ultralytics or this project ships.

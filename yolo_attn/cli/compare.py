@@ -34,7 +34,7 @@ def run(
     address: str | None = None,
     **training: Any,
 ) -> int:
-    r"""Train a baseline and its variants with one recipe over several seeds, and report the differences.
+    r"""Train a baseline and its variants with the same arguments and several seeds, and report the differences.
 
     All arguments of `yolo-attn train` are accepted too, such as epochs=100 imgsz=640 pretrained=yolo11n.pt. They are
     the same for every run. If interrupted, rerun the command to resume. Rerun it with more seeds or models to extend
@@ -44,7 +44,7 @@ def run(
         experiment: YAML file with the arguments of this command. Command-line values take precedence.
         base: Model YAML of the baseline.
         models: Model YAMLs of the variants.
-        data: Data set YAML with boxes.
+        data: Data YAML of a detection data set.
         seeds: Seeds, such as 0-4 or 0,1,2. Every model is trained once per seed. [default: 0-2]
         control: Control models, joined by commas. identity: the baseline with an inserted layer that does nothing,
             which must reproduce the baseline's metrics. capacity: the baseline widened to a variant's parameters, or

@@ -16,7 +16,7 @@ def run(instances: Path, images: Path, out: Path, *, split: str = "train") -> in
         instances: COCO JSON file with the labels.
         images: Folder with the images.
         out: Folder to write.
-        split: Name of the split: train, val or test. Run once per split with the same output folder.
+        split: Split to write: train, val or test. Run the command once per split, with the same output folder.
 
     Examples:
         yolo-attn data from-coco instances.json images/ out/

@@ -22,8 +22,8 @@ def run(
 ) -> int:
     """Copy a checkpoint's weights to another model, matching layers even if their indices changed.
 
-    Writes an ordinary checkpoint. A later training knows which layers are new: freeze=transferred and new_lr_mult=
-    work with it.
+    Writes an ordinary checkpoint. In a later training, freeze=transferred freezes the transferred layers, and
+    new_lr_mult= scales the learning rate of the new ones.
 
     Args:
         weights: Checkpoint with the weights.
