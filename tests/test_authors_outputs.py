@@ -12,6 +12,8 @@ import pytest
 import torch
 from authors_cases import BLOCKS
 
+from yolo_attn import registry
+
 FOLDER = Path(os.environ.get("AUTHORS_OUTPUTS") or Path(__file__).parent / "authors_outputs")
 CASES = sorted(FOLDER.glob("*.npz"))
 
@@ -43,6 +45,7 @@ def test_there_are_cases():
     assert CASES, f"no .npz case in {FOLDER}"
 
 
+@pytest.mark.fast
 @pytest.mark.parametrize(("path", "mode"), RUNS)
 def test_authors_outputs(path, mode):
     with np.load(path) as file:
@@ -90,3 +93,17 @@ def test_authors_outputs(path, mode):
         torch.testing.assert_close(
             ours, value, rtol=entry.tolerance, atol=entry.tolerance, msg=lambda m, n=name: f"{mode}/{n}: {m}"
         )
+
+
+def test_the_registry_says_which_blocks_are_checked():
+    """The stored cases cover the blocks with ``checked="authors"``, as themselves or as parts of a case's module."""
+    ours = {n: s for n, s in registry.BLOCKS.items() if s.cls.__module__.startswith("yolo_attn.blocks.")}
+    built = set()
+    for path in sorted((Path(__file__).parent / "authors_outputs").glob("*.npz")):
+        with np.load(path) as case:
+            meta = json.loads(str(case["meta"]))
+            shapes = [list(case[n].shape) for n in sorted(case.files) if n.startswith("input/")]
+        module = BLOCKS[meta["block"]].make({**meta, "shapes": shapes})
+        built |= {n for n, s in ours.items() for m in (module, *module.children()) if isinstance(m, s.cls)}
+    assert {n for n, s in ours.items() if "authors" in s.checked} == built
+    assert {n for n, s in ours.items() if "loop" not in s.checked} == {"PyramidLevel"}  # it selects a map

@@ -5,10 +5,7 @@ import copy
 import io
 import pickle
 import re
-import subprocess
-import sys
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 import torch
@@ -403,17 +400,3 @@ def test_docstring_has_its_sections_and_every_argument(name):
     for spec in (s for s in OURS.values() if s.cls is cls):
         assert spec.paper in parts[""]
         assert {"channels", *spec.options()} <= docstrings.arguments(cls).keys()
-
-
-def test_imports():
-    """Blocks import no Ultralytics; the registry neither that nor torch; blocks use each other, registry, messages."""
-    code = "import sys, yolo_attn.registry; print('torch' in sys.modules, 'ultralytics' in sys.modules)"
-    code += "; import yolo_attn.blocks; print('ultralytics' in sys.modules)"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout == "False False\nFalse\n"
-    folder = Path(yolo_attn.blocks.__file__).parent
-    for file in folder.rglob("*.py"):
-        above = len(file.relative_to(folder).parts) + 1  # dots from here to yolo_attn
-        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.ImportFrom) and node.level == above:
-                assert node.module in ("registry", "messages"), f"{file.name} imports {node.module}"
