@@ -391,12 +391,10 @@ def test_graphs_agree_with_eager(spec):
 
 
 @pytest.mark.fast
-@pytest.mark.parametrize("name", yolo_attn.blocks.__all__)
-def test_docstring_has_its_sections_and_every_argument(name):
-    cls = getattr(yolo_attn.blocks, name)
-    parts = docstrings.sections(cls)
+@every_block
+def test_docstring_has_its_sections_and_every_argument(spec):
+    parts = docstrings.sections(spec.cls)
     assert {"Shape", "Limits"} <= parts.keys()
     assert any("the authors' code" in title for title in parts)
-    for spec in (s for s in OURS.values() if s.cls is cls):
-        assert spec.paper in parts[""]
-        assert {"channels", *spec.options()} <= docstrings.arguments(cls).keys()
+    assert spec.paper in parts[""]
+    assert {"channels", *spec.options()} <= docstrings.arguments(spec.cls).keys()

@@ -42,14 +42,7 @@ def offset_vectors(table: Tensor, length: int) -> Tensor:
 
 
 def axis_scores(q: Tensor, table: Tensor, index: Tensor, length: int) -> Tensor:
-    """Return q . r, ``(B, h, Q, L)``, for the offsets from each query to all rows (or columns).
-
-    Args:
-        q: ``(B, h, Q, D)``.
-        table: ``(D, 2 * L - 1)``, a vector for each offset.
-        index: ``(Q,)``, the row (or column) of each query.
-        length: L, the number of rows (or columns).
-    """
+    """Return q . r, ``(B, h, Q, L)``, for the offsets from each query, at row (or column) ``index``, to all rows."""
     B, h, Q = q.shape[:3]
     scores = torch.matmul(q, table)  # B h Q 2L-1
     offsets = torch.arange(length, device=q.device) - index.unsqueeze(1) + length - 1  # Q L
@@ -154,8 +147,8 @@ class AttentionAugmentedConv(nn.Module):
         relative: Whether the scores hold the relative terms. Without them attention ignores positions.
         position_size: S, the side of the map for which the tables are made: one vector per offset up to S - 1. Only
             with ``relative``.
-        residual: Start as the identity: ``x + gamma * (AttentionAugmentedConv(x) - x)``, one gamma per channel, 0 at
-            the start. Needs ``out_channels`` = ``channels`` and stride 1.
+        residual: Start as the identity: ``x + gamma * (y - x)``, gamma per channel, 0 at the start.
+            Needs ``out_channels`` = ``channels`` and stride 1.
 
     Raises:
         ValueError: If a number is not a positive integer, ``kernel_size`` is even, ``heads`` does not divide ``dk`` or

@@ -51,7 +51,7 @@ def check_maps(block: str, maps: Sequence[Tensor], channels: Sequence[int]) -> N
 
 @register(
     "AttentionFPN",
-    summary="Build a feature pyramid, attending.",
+    summary="Attend on a feature pyramid's maps.",
     paper="https://arxiv.org/abs/1612.03144",
     inputs="list",
     output=fpn_channels,
@@ -181,7 +181,7 @@ class AttentionFPN(nn.Module):
 
 @register(
     "PyramidLevel",
-    summary="Pick one map of a pyramid.",
+    summary="Select one map of a pyramid.",
     paper="https://arxiv.org/abs/1612.03144",
     inputs="pyramid",
     output=level_channels,

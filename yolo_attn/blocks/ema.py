@@ -33,7 +33,7 @@ class EMA(nn.Module):
         channels: C.
         c2: Output channels, as in the original signature. Must be C or None.
         factor: G of the paper, the number of groups. Must divide ``channels``.
-        residual: Start as the identity: ``x + gamma * (EMA(x) - x)``, one gamma per channel, 0 at the start.
+        residual: Start as the identity: ``x + gamma * (EMA(x) - x)``, gamma per channel, 0 at the start.
 
     Raises:
         ValueError: If ``channels`` or ``factor`` is not a positive integer, ``factor`` does not divide ``channels``,

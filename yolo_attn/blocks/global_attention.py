@@ -123,7 +123,7 @@ class MultiHeadGlobalAttention(nn.Module):
         hashes: Number of hash rounds, for ``reformer``.
         bucket_size: Length of a chunk, for ``reformer``.
         qkv_bias: Whether ``qkv`` has a bias.
-        residual: Start as the identity: ``x + gamma * (attention(x) - x)``, one gamma per channel, 0 at the start.
+        residual: Start as the identity: ``x + gamma * (attention(x) - x)``, gamma per channel, 0 at the start.
 
     Raises:
         ValueError: If a number is not a positive integer (``overlap``: negative; ``theta``: not positive), ``heads``
@@ -195,7 +195,6 @@ class MultiHeadGlobalAttention(nn.Module):
         sizes = {"window": window, "windows": windows, "shift": shift, "overlap": overlap}
         check_windows(**sizes)
         grid = checked_grid(linformer_grid)
-        check_theta(theta)
         others = {"theta": theta, "feature_map": feature_map, "linformer_grid": linformer_grid}
         check_used(type(self), NEEDS, **choices, **sizes, **numbers, **others)
         fixed_windows = extent != "global" and window != "dynamic"
@@ -207,7 +206,7 @@ class MultiHeadGlobalAttention(nn.Module):
         if extent == "shifted" and window == 1:
             raise ValueError(f"{NAME}: extent='shifted' has no effect with window=1; it works with window=2 or more")
         if position in THETA:
-            check_rotation(heads, channels, position)
+            check_rotation(heads, channels, position, theta)
         d = channels // heads
         self.heads, self.extent, self.shift, self.divisions = heads, extent, shift, divisions
         self.windows = list(windows) if extent == "multiscale" else [window]
@@ -309,21 +308,17 @@ def check_windows(window: object, windows: object, shift: object, overlap: objec
         )
 
 
-def check_rotation(heads: int, channels: int, position: str) -> None:
-    """Raise ValueError unless each head has whole pairs for both axes."""
+def check_rotation(heads: int, channels: int, position: str, theta: object) -> None:
+    """Raise ValueError unless each head has whole pairs for both axes, and ``theta`` is a positive number or None."""
     if channels // heads % 4:
         fits = [n for n in range(1, channels + 1) if channels % (4 * n) == 0]
         works = f"heads that do: {fits}" if fits else "none do, but position='relative' and 'absolute' take any"
         raise ValueError(
             f"{NAME}: heads={heads} must leave position={position!r} a multiple of 4 of channels={channels}; {works}"
         )
-
-
-def check_theta(theta: object) -> None:
-    """Raise ValueError unless ``theta`` is a positive number or None."""
     number = isinstance(theta, (int, float)) and not isinstance(theta, bool)
     if theta is not None and not (number and theta > 0):  # type: ignore[operator]
-        raise ValueError(f"{NAME}: theta={theta!r} must be a positive number; None takes the default of the position")
+        raise ValueError(f"{NAME}: theta={theta!r} must be a positive number; the default is {THETA[position]}")
 
 
 def checked_grid(grid: object) -> tuple[int, int]:

@@ -66,7 +66,7 @@ class GlobalContext(nn.Module):
             at least 1.
         pooling: ``"att"``, the shared attention, or ``"avg"``: c is the mean of the map, and there is no ``Wk``.
         fusion: ``"channel_add"``, ``"channel_mul"``, or a list of both.
-        residual: Start as the identity: ``x + gamma * (GlobalContext(x) - x)``, one gamma per channel, 0 at the start.
+        residual: Start as the identity: ``x + gamma * (GlobalContext(x) - x)``, gamma per channel, 0 at the start.
             ``Wv2`` then starts at random, because with both at zero neither would get a gradient. With ``channel_add``
             alone the layer starts as the identity without it.
 
@@ -143,24 +143,11 @@ class GlobalContext(nn.Module):
 class ContextBlock(GlobalContext):
     """Build :class:`GlobalContext` with the authors' class name and argument names.
 
-    https://arxiv.org/abs/1904.11492
-
-    Shape:
-        x: ``(B, C, H, W)``, C = ``inplanes``; any H, W >= 1.
-        returns: ``(B, C, H, W)``, same dtype and device.
-
     Args:
         inplanes: C.
         ratio: Channels of the bottleneck as a fraction of C.
         pooling_type: ``"att"`` or ``"avg"``.
         fusion_types: One or both of ``"channel_add"`` and ``"channel_mul"``.
-
-    Raises:
-        ValueError: As :class:`GlobalContext`.
-
-    Deviations from the paper, from the authors' code: those of :class:`GlobalContext`.
-
-    Limits: those of :class:`GlobalContext`.
     """
 
     def __init__(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Sequence
 
 from torch import Tensor, nn
@@ -10,6 +11,8 @@ from ..registry import register
 from .global_attention import MultiHeadGlobalAttention
 from .improved_local import ImprovedLocalAttention
 from .nn.residual import apply_residual, make_residual
+
+ATTENTION_OPTIONS = inspect.signature(MultiHeadGlobalAttention).parameters.keys() - {"channels", "residual"}
 
 
 @register(
@@ -55,8 +58,7 @@ class GlobalLocalAttention(nn.Module):
             :class:`ImprovedLocalAttention`.
         fuse: How its convolutions are combined, ``sum`` or ``concat``.
         depthwise: Make its 3x3 and 5x5 convolutions depthwise.
-        residual: Start as the identity: ``x + gamma * (GlobalLocalAttention(x) - x)``, one gamma per channel, 0 at the
-            start.
+        residual: Start as the identity: ``x + gamma * (y - x)``, gamma per channel, 0 at the start.
 
     Raises:
         ValueError: As the two branches, in their names, or if ``residual`` is not a bool.
@@ -100,28 +102,9 @@ class GlobalLocalAttention(nn.Module):
         depthwise: bool = False,
         residual: bool = False,
     ) -> None:
+        options = {name: value for name, value in locals().items() if name in ATTENTION_OPTIONS}
         super().__init__()
-        self.attention = MultiHeadGlobalAttention(
-            channels,
-            heads,
-            kernel=kernel,
-            extent=extent,
-            position=position,
-            window=window,
-            windows=windows,
-            shift=shift,
-            overlap=overlap,
-            divisions=divisions,
-            position_size=position_size,
-            theta=theta,
-            features=features,
-            feature_map=feature_map,
-            linformer_size=linformer_size,
-            linformer_grid=linformer_grid,
-            hashes=hashes,
-            bucket_size=bucket_size,
-            qkv_bias=qkv_bias,
-        )
+        self.attention = MultiHeadGlobalAttention(channels, **options)
         self.local = ImprovedLocalAttention(channels, reduction=reduction, fuse=fuse, depthwise=depthwise)
         self.residual = make_residual(channels, residual, "GlobalLocalAttention")
 

@@ -102,7 +102,7 @@ class GSoP(nn.Module):
             channels. Their weights need it unless ``reduced_channels`` is ``grid * grid``. Not in mode channel.
         unpool: How a position gets its gate from the grid: ``"nearest"``, from its cell (on maps smaller than the grid,
             the mean of the cells at that position), or ``"authors"``, adaptive average pooling. Not in mode channel.
-        residual: Start as the identity: ``x + gamma * (GSoP(x) - x)``, one gamma per channel, 0 at the start.
+        residual: Start as the identity: ``x + gamma * (GSoP(x) - x)``, gamma per channel, 0 at the start.
 
     Raises:
         ValueError: If a number is not a positive integer, a choice is unknown, an option has no effect in the ``mode``,
@@ -234,23 +234,10 @@ class GSoP(nn.Module):
 class GSopBlock(GSoP):
     """Build :class:`GSoP` with the class name and argument names that are common for it.
 
-    https://arxiv.org/abs/1811.12006
-
-    Shape:
-        x: ``(B, C, H, W)``, C = ``in_channels``; any H, W >= 1.
-        returns: ``(B, C, H, W)``, same dtype and device.
-
     Args:
         in_channels: C.
         mid_channels: c of the paper, the channels after the reduction.
         options: The other options of :class:`GSoP`, by name.
-
-    Raises:
-        ValueError: As :class:`GSoP`.
-
-    Deviations from the paper, from the authors' code: those of :class:`GSoP`.
-
-    Limits: those of :class:`GSoP`.
     """
 
     def __init__(self, in_channels: int, mid_channels: int = 128, **options: Any) -> None:

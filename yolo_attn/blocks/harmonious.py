@@ -20,6 +20,7 @@ from .nn.regions import RegionBottleneck
 from .nn.residual import apply_residual, make_residual
 
 PAPER = "https://arxiv.org/abs/1802.08122"
+LAYER = {"apply": True}  # what a row always gets
 SCALES = ("fixed", "learnable")
 NEEDS = dict.fromkeys(("relu_before_sigmoid", "local_reduction", "residual"), ("apply", (True,)))
 
@@ -31,11 +32,7 @@ def check_needs_apply(block: type, apply: bool, **options: object) -> None:
 
 
 @register(
-    "SpatialAttn",
-    summary="Gate positions by channel means.",
-    paper=PAPER,
-    fixed={"apply": True},
-    checked=("authors", "loop"),
+    "SpatialAttn", summary="Gate positions by channel means.", paper=PAPER, fixed=LAYER, checked=("authors", "loop")
 )
 class SpatialAttn(nn.Module):
     """Gate each position, all channels alike, by the mean over the channels.
@@ -52,8 +49,7 @@ class SpatialAttn(nn.Module):
         channels: C. Only ``residual`` needs it; the authors' class has no argument.
         apply: Gate the input. False, the authors' form, returns the bare map. Always true in a model YAML.
         relu_before_sigmoid: Gate with ``sigmoid(relu(S))``, which is never below 0.5. Needs ``apply``.
-        residual: Start as the identity: ``x + gamma * (SpatialAttn(x) - x)``, one gamma per channel, 0 at the start.
-            Needs ``apply``.
+        residual: Start as the identity: ``x + gamma * (y - x)``, gamma per channel, 0 at the start. Needs ``apply``.
 
     Raises:
         ValueError: If ``channels`` is not a positive integer, another argument is not a bool, or an option is given
@@ -108,13 +104,7 @@ class SpatialAttn(nn.Module):
         return y
 
 
-@register(
-    "ChannelAttn",
-    summary="Gate channels by their means.",
-    paper=PAPER,
-    fixed={"apply": True},
-    checked=("authors", "loop"),
-)
+@register("ChannelAttn", summary="Gate channels by their means.", paper=PAPER, fixed=LAYER, checked=("authors", "loop"))
 class ChannelAttn(nn.Module):
     """Gate each channel by the means of all channels.
 
@@ -131,8 +121,7 @@ class ChannelAttn(nn.Module):
         reduction: r of the paper (their default 16): C / r channels after ``W1``, rounded down, at least 1.
         apply: Gate the input. False, the authors' form, returns the bare map. Always true in a model YAML.
         relu_before_sigmoid: Gate with ``sigmoid(relu(K))``, which is never below 0.5. Needs ``apply``.
-        residual: Start as the identity: ``x + gamma * (ChannelAttn(x) - x)``, one gamma per channel, 0 at the start.
-            Needs ``apply``.
+        residual: Start as the identity: ``x + gamma * (y - x)``, gamma per channel, 0 at the start. Needs ``apply``.
 
     Raises:
         ValueError: If a number is not a positive integer, another argument is not a bool, or an option is given without
@@ -185,9 +174,7 @@ class ChannelAttn(nn.Module):
         return k
 
 
-@register(
-    "SoftAttn", summary="Gate every value of the map.", paper=PAPER, fixed={"apply": True}, checked=("authors", "loop")
-)
+@register("SoftAttn", summary="Gate every value of the map.", paper=PAPER, fixed=LAYER, checked=("authors", "loop"))
 class SoftAttn(nn.Module):
     """Gate every position of every channel by the product of a spatial map and a channel vector.
 
@@ -204,8 +191,7 @@ class SoftAttn(nn.Module):
         reduction: That of ChannelAttn.
         apply: Gate the input. False, the authors' form, returns the gate map. Always true in a model YAML.
         relu_before_sigmoid: Put a ReLU before the sigmoid, as the authors' code: no gate is then below 0.5.
-        residual: Start as the identity: ``x + gamma * (SoftAttn(x) - x)``, one gamma per channel, 0 at the start. Needs
-            ``apply``.
+        residual: Start as the identity: ``x + gamma * (y - x)``, gamma per channel, 0 at the start. Needs ``apply``.
 
     Raises:
         ValueError: If a number is not a positive integer, another argument is not a bool, or ``residual`` is given
@@ -263,11 +249,7 @@ class SoftAttn(nn.Module):
 
 
 @register(
-    "HardAttn",
-    summary="Process a few regions separately.",
-    paper=PAPER,
-    fixed={"apply": True},
-    checked=("authors", "loop"),
+    "HardAttn", summary="Process a few regions separately.", paper=PAPER, fixed=LAYER, checked=("authors", "loop")
 )
 class HardAttn(nn.Module):
     """Find n regions of the map, process each one, and add the result where the region was cut.
@@ -300,8 +282,7 @@ class HardAttn(nn.Module):
             ``apply``.
         apply: Add the processed regions. False, the authors' form, returns the translations, without ``local``. Always
             true in a model YAML.
-        residual: Start as the identity: ``x + gamma * (HardAttn(x) - x)``, one gamma per channel, 0 at the start. Needs
-            ``apply``.
+        residual: Start as the identity: ``x + gamma * (y - x)``, gamma per channel, 0 at the start. Needs ``apply``.
 
     Raises:
         ValueError: If a number is not a positive integer, ``scale`` is unknown, another argument is not a bool, or an
@@ -395,13 +376,7 @@ class HardAttn(nn.Module):
         return ((torch.cat([t - s, t + s], 2) + 1) / 2).clamp(0, 1)
 
 
-@register(
-    "HarmAttn",
-    summary="Combine SoftAttn and HardAttn.",
-    paper=PAPER,
-    fixed={"apply": True},
-    checked=("authors", "loop"),
-)
+@register("HarmAttn", summary="Combine SoftAttn and HardAttn.", paper=PAPER, fixed=LAYER, checked=("authors", "loop"))
 class HarmAttn(nn.Module):
     """Gate the map by soft attention and add the regions of hard attention.
 
@@ -424,8 +399,7 @@ class HarmAttn(nn.Module):
         apply: Return y. False, the authors' form, returns gate map and translations, without the processing of regions.
             Always true in a model YAML.
         relu_before_sigmoid: That of SoftAttn: as the authors' code, no gate below 0.5.
-        residual: Start as the identity: ``x + gamma * (HarmAttn(x) - x)``, one gamma per channel, 0 at the start. Needs
-            ``apply``.
+        residual: Start as the identity: ``x + gamma * (y - x)``, gamma per channel, 0 at the start. Needs ``apply``.
 
     Raises:
         ValueError: If a number is not a positive integer, ``scale`` is unknown, another argument is not a bool, or an

@@ -38,8 +38,7 @@ class ImprovedLocalAttention(nn.Module):
         fuse: ``"sum"`` adds the three convolutions, as UNetFormer does; ``"concat"`` concatenates them and applies a
             1x1 convolution.
         depthwise: Make the 3x3 and 5x5 convolutions depthwise. UNetFormer's are dense.
-        residual: Start as the identity: ``x + gamma * (ImprovedLocalAttention(x) - x)``, one gamma per channel, 0 at
-            the start.
+        residual: Start as the identity: ``x + gamma * (y - x)``, gamma per channel, 0 at the start.
 
     Raises:
         ValueError: If ``channels`` or ``reduction`` is not a positive integer, ``fuse`` is unknown, or ``depthwise`` or

@@ -173,7 +173,7 @@ class PMFSChannel(PolarizedChannelAttention):
         form: Convolutions: ``"separable"`` or ``"conv"``, as in :class:`PMFS`.
         statistics: How a channel is summarised: ``"softmax"`` or ``"mean_var"``, as in :class:`PMFS`.
         dim: ``"2d"`` or ``"3d"``.
-        residual: Start as the identity: ``x + gamma * (PMFSChannel(x) - x)``, one gamma per channel, 0 at the start.
+        residual: Start as the identity: ``x + gamma * (PMFSChannel(x) - x)``, gamma per channel, 0 at the start.
 
     Raises:
         ValueError: If ``channels`` is not a positive integer, a choice is unknown, or ``residual`` is not a bool.
@@ -228,7 +228,7 @@ class PMFSSpatial(PolarizedPositionAttention):
         ch_v: Channels of a value in a group. None: ``channels // br``, at least 1.
         form: Convolutions: ``"separable"`` or ``"conv"``, as in :class:`PMFS`.
         dim: ``"2d"`` or ``"3d"``.
-        residual: Start as the identity: ``x + gamma * (PMFSSpatial(x) - x)``, one gamma per channel, 0 at the start.
+        residual: Start as the identity: ``x + gamma * (PMFSSpatial(x) - x)``, gamma per channel, 0 at the start.
 
     Raises:
         ValueError: If a number is not a positive integer, a choice is unknown, or ``residual`` is not a bool.
@@ -304,15 +304,9 @@ class _AuthorsArguments(PMFS):
 class GlobalPMFSBlock_AP_Separate(_AuthorsArguments):  # noqa: N801  the authors' name
     """Build :class:`PMFS` with separable convolutions from the authors' arguments, or from a short form.
 
-    https://arxiv.org/abs/2401.07579
-
     The authors' form is ``(in_channels, max_pool_kernels, ch, ch_k, ch_v, br, dim)``. The short form is
     ``(in_channels, out_ch_base=..., ch_aggr=..., br=...)``: no kernels, and one width for branches, queries, keys and
     values.
-
-    Shape:
-        x: a list of ``(B, C_i, H_i, W_i)``, C_i = ``in_channels[i]``; with ``dim="3d"`` each has a depth before H.
-        returns: ``(B, C_n, H_n, W_n)``, the last input's; same dtype and device.
 
     Args:
         in_channels: C_i, one for each input map.
@@ -324,33 +318,10 @@ class GlobalPMFSBlock_AP_Separate(_AuthorsArguments):  # noqa: N801  the authors
         dim: ``"2d"`` or ``"3d"``. None: the authors' ``"3d"`` if ``max_pool_kernels`` are given, else ``"2d"``.
         out_ch_base: Output channels of the short form. Must be the last input's channels.
         ch_aggr: The short form's name for ``ch``.
-
-    Raises:
-        ValueError: As :class:`PMFS`, if both or neither of ``ch`` and ``ch_aggr`` are given, or if ``out_ch_base`` is
-            not the last input's channels.
-
-    Deviations from the paper, from the authors' code: those of :class:`PMFS`, and the short form.
-
-    Limits: those of :class:`PMFS`.
     """
 
 
 class GlobalPMFSBlock_AP(_AuthorsArguments):  # noqa: N801  the authors' name
-    """Build :class:`PMFS` with plain convolutions from the authors' arguments.
-
-    https://arxiv.org/abs/2401.07579
-
-    Shape:
-        x: a list of ``(B, C_i, H_i, W_i)``, C_i = ``in_channels[i]``; with ``dim="3d"`` each has a depth before H.
-        returns: ``(B, C_n, H_n, W_n)``, the last input's; same dtype and device.
-
-    Args: those of :class:`GlobalPMFSBlock_AP_Separate`.
-
-    Raises: as :class:`GlobalPMFSBlock_AP_Separate`.
-
-    Deviations from the paper, from the authors' code: those of :class:`PMFS`, and the short form.
-
-    Limits: those of :class:`PMFS`.
-    """
+    """Build :class:`PMFS` with plain convolutions from the authors' arguments."""
 
     _form = "conv"
