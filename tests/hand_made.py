@@ -14,7 +14,7 @@ def shipped(name="11/yolo11.yaml"):
 
 
 def inserted(model, after, row, reads=None):
-    """Insert ``row`` after layer ``after``. A consumer of that layer reads the row only by -1. ``reads``: {layer: from}."""
+    """Insert ``row`` after layer ``after``; consumers read it only by -1. ``reads``: {layer: from}."""
     model = copy.deepcopy(model)
     rows, split = model["backbone"] + model["head"], len(model["backbone"])
     for old in rows[after + 1 :]:

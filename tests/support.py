@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import logging
 import os
 import subprocess
 import sys
 import textwrap
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +47,23 @@ def run_file(
     """Run the interpreter with these arguments. One thread: two that share a busy core wait for each other."""
     env = {**os.environ, "OMP_NUM_THREADS": "1", **env}
     return subprocess.run([str(python), *arguments], cwd=cwd, env=env, capture_output=True, text=True, timeout=300)
+
+
+@contextlib.contextmanager
+def logged() -> Iterator[list[str]]:
+    """Collect the messages that Ultralytics logs in this context."""
+    from ultralytics.utils import LOGGER
+
+    messages: list[str] = []
+    handler, level = logging.Handler(), LOGGER.level
+    handler.emit = lambda record: messages.append(record.getMessage())  # type: ignore[method-assign]
+    LOGGER.addHandler(handler)
+    LOGGER.setLevel(logging.INFO)
+    try:
+        yield messages
+    finally:
+        LOGGER.removeHandler(handler)
+        LOGGER.setLevel(level)
 
 
 def gate_module(folder: Path, name: str = "Gate", module: str = "my_layers") -> Path:

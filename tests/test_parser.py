@@ -1,7 +1,6 @@
 """Rows of a model YAML become the right layers."""
 
 import copy
-import logging
 import re
 import sys
 import threading
@@ -10,11 +9,11 @@ from pathlib import Path
 import pytest
 import torch
 from sample_layers import Deep, Plain, parse, tiny
-from support import ROOT, model_yaml
+from support import ROOT, logged, model_yaml
 from torch import nn
 from ultralytics import YOLO
 from ultralytics.nn import tasks
-from ultralytics.utils import LOGGER, YAML
+from ultralytics.utils import YAML
 
 import yolo_attn
 from yolo_attn.errors import LayerError
@@ -170,18 +169,9 @@ def test_our_model_yamls_at_every_scale(name):
 
 
 def printed(function):
-    lines = []
-    handler = logging.Handler()
-    handler.emit = lambda record: lines.extend(record.getMessage().splitlines())
-    level = LOGGER.level
-    LOGGER.addHandler(handler)
-    LOGGER.setLevel(logging.INFO)
-    try:
+    with logged() as messages:
         function()
-    finally:
-        LOGGER.removeHandler(handler)
-        LOGGER.setLevel(level)
-    return lines
+    return [line for message in messages for line in message.splitlines()]
 
 
 def test_printed_table(known):

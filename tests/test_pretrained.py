@@ -1,17 +1,15 @@
 """Weights follow their layers: Ultralytics' own ``load``, with the two models aligned first."""
 
 import copy
-import logging
 import pickle
 
 import pytest
 import torch
 from hand_made import inserted, shipped, write
-from support import ROOT
+from support import ROOT, logged
 from torch import nn
 from ultralytics import YOLO
 from ultralytics.nn.tasks import BaseModel, ClassificationModel, DetectionModel, SegmentationModel
-from ultralytics.utils import LOGGER
 
 import yolo_attn
 from yolo_attn.alignment.layer_alignment import Alignment
@@ -42,18 +40,8 @@ def bases():
 @pytest.fixture
 def said():
     """The lines that went to Ultralytics' log."""
-    lines = []
-
-    class Keep(logging.Handler):
-        def emit(self, record):
-            lines.append(record.getMessage())
-
-    handler, level = Keep(), LOGGER.level
-    LOGGER.addHandler(handler)
-    LOGGER.setLevel(logging.INFO)
-    yield lines
-    LOGGER.removeHandler(handler)
-    LOGGER.setLevel(level)
+    with logged() as lines:
+        yield lines
 
 
 def built(model, **words):

@@ -3,7 +3,6 @@
 import contextlib
 import hashlib
 import io
-import logging
 import re
 import shutil
 from pathlib import Path
@@ -11,9 +10,8 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from support import run_file, tiny_data
+from support import logged, run_file, tiny_data
 from ultralytics import YOLO
-from ultralytics.utils import LOGGER
 
 import yolo_attn
 from yolo_attn.cli.main import main
@@ -63,19 +61,6 @@ def digest(model):
     return whole.hexdigest()[:12]
 
 
-@contextlib.contextmanager
-def logged(lines):
-    handler, level = logging.Handler(), LOGGER.level
-    handler.emit = lambda record: lines.append(record.getMessage())
-    LOGGER.addHandler(handler)
-    LOGGER.setLevel(logging.INFO)
-    try:
-        yield
-    finally:
-        LOGGER.removeHandler(handler)
-        LOGGER.setLevel(level)
-
-
 def loaded(target, weights):
     torch.manual_seed(2)
     model = YOLO(target).load(weights)
@@ -109,10 +94,9 @@ CASES = {
 def attempt(case):
     """Return what a case returns or raises, and every line that it logs."""
     function, target, given = CASES[case]
-    lines = []
     for cache in Path().rglob("*.cache"):
         cache.unlink()
-    with logged(lines), contextlib.redirect_stdout(io.StringIO()):
+    with logged() as lines, contextlib.redirect_stdout(io.StringIO()):
         try:
             if function is trained:
                 result = trained(target, **given)
@@ -162,8 +146,8 @@ def test_the_same_under_yolo(place):
 def test_aligned_where_asked_for(place, monkeypatch):
     """By ``yolo_attn.load``, in strict mode (the commands) and by our arguments of a training."""
     monkeypatch.chdir(place)
-    lines, before = [], loaded("yolov8n-p2.yaml", "yolov8n.pt")[0]
-    with logged(lines):
+    before = loaded("yolov8n-p2.yaml", "yolov8n.pt")[0]
+    with logged() as lines:
         torch.manual_seed(2)
         found = yolo_attn.load("yolov8n-p2.yaml", "yolov8n.pt")
         with strict():
@@ -172,8 +156,7 @@ def test_aligned_where_asked_for(place, monkeypatch):
     aligned = [line for line in lines if "355 tensors" in line]
     assert len(aligned) == 2
     assert all(line.startswith("aligned yolov8n.pt with yolov8n-p2.yaml: ") for line in aligned)
-    lines.clear()
-    with logged(lines):
+    with logged() as lines:
         _, frozen, freeze, _ = trained("yolov8n-p2.yaml", pretrained="yolov8n.pt", freeze="backbone")
     assert freeze == [str(k) for k in range(10)]
     assert frozen
