@@ -24,7 +24,7 @@ class Plain(nn.Module):
 
 
 class Wide(nn.Module):
-    """Puts out what the row says."""
+    """The row gives the output's channels."""
 
     def __init__(self, channels, out, kernel=1):
         super().__init__()
@@ -59,7 +59,7 @@ class Lists(nn.Module):
 
 
 class Gather(nn.Module):
-    """Reads a list of maps, puts out what the row says."""
+    """Reads a list of maps; the row gives the output's channels."""
 
     def __init__(self, channels, out):
         super().__init__()
@@ -131,7 +131,7 @@ def one_of_them(channels, options):
 
 
 def tiny(row, scale="n", **more):
-    """A model of 5 layers with ``row`` as layer 2; layers 0 and 1 put out 16 and 32 channels at n, 64 and 128 at l."""
+    """A model of 5 layers with ``row`` as layer 2; layers 0 and 1 have 16 and 32 channels at n, 64 and 128 at l."""
     return {
         "nc": 3,
         "scales": {"n": [0.5, 0.25, 1024], "l": [1.0, 1.0, 512]},

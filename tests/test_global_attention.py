@@ -63,8 +63,8 @@ def test_attention(options, size):
     block = randomised(MultiHeadGlobalAttention(8, **options).double())
     x = drawn(2, 8, *size)
     theta = options.pop("theta", 100.0) if options.get("position") == "rope" else None
-    for word in ("position", "qkv_bias", "features", "linformer_size", "hashes"):
-        options.pop(word, None)
+    for name in ("position", "qkv_bias", "features", "linformer_size", "hashes"):
+        options.pop(name, None)
     assert_same(block(x), attention(x.numpy(), arrays(block), theta=theta, **options))
 
 

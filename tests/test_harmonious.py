@@ -458,7 +458,7 @@ def test_beyond_half_a_cell_around_the_regions_nothing_changes():
     layer.fc.bias.data = torch.tensor([0.5, -0.75] * 4).double().atanh()  # all four in one place: rows 0 to 7
     changed = (layer(x) - x).abs().amax((0, 1)) > 0
     assert changed[:8, 3:].all()
-    assert not changed[9:].any()  # of the row behind the edge at 8, the middle lies half a cell away
+    assert not changed[9:].any()  # the center of the row after the edge at 8 is half a cell away
     assert not changed[8].any() or (layer(x) - x)[..., 8, :].abs().max() < 1e-12
     assert not changed[:, :2].any()  # the region begins at column 2.25
     # between two rows, the edge fades

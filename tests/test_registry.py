@@ -150,10 +150,10 @@ def test_only_classes(own_layers):
 
 
 @pytest.mark.parametrize(
-    ("word", "found"), [("EMa", "EMA"), ("gsop", "GSoP"), ("PFMS", "PMFS"), ("Transformer", ""), ("", "")]
+    ("name", "found"), [("EMa", "EMA"), ("gsop", "GSoP"), ("PFMS", "PMFS"), ("Transformer", ""), ("", "")]
 )
-def test_nearest(word, found):
-    hint = nearest(word, ["EMA", "GSoP", "PMFS"])
+def test_nearest(name, found):
+    hint = nearest(name, ["EMA", "GSoP", "PMFS"])
     assert hint == (f" Did you mean {found!r}?" if found else "")
 
 

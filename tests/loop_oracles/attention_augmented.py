@@ -7,7 +7,7 @@ from .improved_local import convolve
 
 
 def offset_vector(table, offset, length):
-    """The vector for an offset between two of ``length`` places; ``table`` is ``(D, 2 * S - 1)``."""
+    """The vector for an offset between two of ``length`` positions; ``table`` is ``(D, 2 * S - 1)``."""
     middle = (table.shape[1] - 1) // 2  # S - 1
     if length - 1 <= middle:
         return table[:, middle + offset]

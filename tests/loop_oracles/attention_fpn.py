@@ -6,7 +6,7 @@ from .improved_local import convolve
 
 
 def nearest(x, size):
-    """The value of the cell that each position of a map of ``size`` lies in; ``x`` is ``(C, H, W)``."""
+    """Resize ``x``, ``(C, H, W)``, to ``size``: each position takes the value of its cell."""
     y = np.empty((x.shape[0], *size))
     for i in range(size[0]):
         for j in range(size[1]):

@@ -34,7 +34,7 @@ def one_sample(x, w, heads, theta, position_size, options):
 
 
 def rotated(a, w, h, theta):
-    """Each pair of channels as a complex number, turned by an angle that grows with the column and row."""
+    """Rotate each pair of channels, as a complex number, by an angle proportional to the column and row."""
     H, W, d = a.shape
     out = np.empty_like(a)
     for i in range(H):
@@ -53,7 +53,7 @@ def rotated(a, w, h, theta):
 
 
 def resized(table, height, width):
-    """Bilinear, of cells: the value at the middle of each new cell."""
+    """Resize bilinearly: the value at the center of each new cell."""
     C, h, w = table.shape
     out = np.empty((C, height, width))
     for i in range(height):
@@ -73,7 +73,7 @@ def between(table, y, x):
 
 
 def bias(table, dy, dx, furthest_y, furthest_x):
-    """The bias of an offset; ``furthest`` is the largest offset that occurs."""
+    """The bias of an offset; ``furthest`` is the largest offset in the map."""
     h, w = table.shape[0] // 2, table.shape[1] // 2
     y = h + dy * min(1, h / max(furthest_y, 1))
     x = w + dx * min(1, w / max(furthest_x, 1))
@@ -169,7 +169,7 @@ def pooled(a, height, width):
 
 
 def lsh(q, v, rotations, m, most_buckets=128):
-    """Reformer: for every pair the rounds in which they meet; see Sec. 2 and appendix A of the paper."""
+    """Reformer: count for each pair the rounds in which they meet; see Sec. 2 and appendix A of the paper."""
     N, d = q.shape
     half = min(math.ceil(N / m), most_buckets // 2)
     sets = []  # of each round: the vectors that each vector sees

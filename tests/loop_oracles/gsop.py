@@ -14,7 +14,7 @@ ACTIVATIONS = {
 
 
 def covariance(z):
-    """``z`` is ``(D, N)``; the mean over positions of the products of what is left of each row without its mean."""
+    """The covariance of the rows of ``z``, ``(D, N)``."""
     D, N = z.shape
     mean = [sum(z[d]) / N for d in range(D)]
     return np.array(
@@ -23,7 +23,7 @@ def covariance(z):
 
 
 def authors_covariance(z):
-    """The same sums over N, ``z`` ``(D, N)``, divided by D each."""
+    """The authors' covariance: sums over N, divided by D each; ``z`` is ``(D, N)``."""
     D, N = z.shape
     centring = [[(-1 / D / D) + (1 / D if m == n else 0.0) for n in range(N)] for m in range(N)]
     return np.array(
@@ -69,12 +69,12 @@ def channel_gate(x, w, stride=1, activation="none"):
 
 
 def covered(k, size, wanted):
-    """Where value k of ``wanted`` lies among ``size``, neighbours that it touches included."""
+    """The indices among ``size`` that cell k of ``wanted`` touches."""
     return range(k * size // wanted, math.ceil((k + 1) * size / wanted))
 
 
 def nearest(k, size, wanted):
-    """The value of ``size`` that k of ``wanted`` lies in; the ones that begin in k where there are several."""
+    """The index among ``size`` that cell k of ``wanted`` lies in; if there are several, those that begin in k."""
     return range(k * size // wanted, (k + 1) * size // wanted) if size > wanted else [k * size // wanted]
 
 
@@ -112,7 +112,7 @@ def column_convolution(x, w, name):
 
 
 def gsop(x, w, mode="channel", stride=1, channel=None, position=None):
-    """``channel`` and ``position`` are further arguments of the gates."""
+    """``channel`` and ``position`` are more arguments of the gates."""
     y = np.empty_like(x)
     for b in range(x.shape[0]):
         by_channel = by_position = None

@@ -43,7 +43,7 @@ def conv_norm(x, w, name, stride=1):
 
 
 def resize(x, size):
-    """Bilinear; the first and last positions of both maps are the same places."""
+    """Resize bilinearly with aligned corners."""
 
     def between(i, given, wanted):
         at = i * (given - 1) / (wanted - 1) if wanted > 1 else 0.0
@@ -96,7 +96,7 @@ def placement(x, n, w, prefix=""):
 
 
 def value(x, at_x, at_y):
-    """``x`` at a place of the map, -1 and 1 being its edges: each position counts by how near it is, outside is 0."""
+    """``x`` at coordinates from -1 to 1, bilinear; zero outside."""
     C, H, W = x.shape
     column, row = ((at_x + 1) * W - 1) / 2, ((at_y + 1) * H - 1) / 2
     y = np.zeros(C)
@@ -136,7 +136,7 @@ def local(crop, w, prefix):
 
 
 def hard(x, n, w, prefix=""):
-    """What the regions of one sample add, ``(C, H, W)``: crop, work on the crop, write back."""
+    """The sum of the regions of one sample, ``(C, H, W)``: crop, process, paste."""
     C, H, W = x.shape
     y = np.zeros((C, H, W))
     for t, s in placement(x, n, w, prefix):

@@ -9,7 +9,7 @@ from .gsop import batch_norm
 
 
 def resize(x, size):
-    """Max over the window that a position stands for where ``x`` is larger, the nearest value where it is smaller."""
+    """Max over the window of each position where ``x`` is larger, the nearest value where it is smaller."""
     H, W = size
     y = np.empty((x.shape[0], H, W))
     for i in range(H):

@@ -102,7 +102,7 @@ class AttentionFPN(nn.Module):
            between any backbone and neck.
         2. Maps are resized to the next larger one by nearest neighbour, whatever the ratio; the paper's ratio is two.
 
-    Deviations from the authors' code: none was at hand.
+    Deviations from the authors' code: not compared.
 
     Limits:
         1. Of two maps of one size, the later one counts as the smaller.

@@ -70,7 +70,7 @@ def check_used(block: type, needs: Mapping[str, tuple[str, Sequence[object]]], *
         if values[option] != parameters[option].default and values[other] not in working:
             raise ValueError(
                 f"{block.__name__}: {option}={values[option]!r} has no effect with {other}={values[other]!r}; "
-                f"it works with {joined((f'{other}={value!r}' for value in working), ' or ')}"
+                f"it works with {other}={joined(map(repr, working), ' or ')}"
             )
 
 

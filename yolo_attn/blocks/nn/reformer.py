@@ -43,11 +43,11 @@ class ReformerAttention(nn.Module):
         """See ``kernels``; ``k`` is q and not used, ``valid`` and ``table`` must be None."""
         shape, dtype = q.shape, q.dtype
         q, v = (at_least_float32(t).flatten(2, 3) for t in (q, v))  # M heads N d
-        orders = self.sort_by_hash(q.detach())  # rounds M heads N: the vector at each place
-        places = orders.argsort(3)  # rounds M heads N: the place of each vector
+        orders = self.sort_by_hash(q.detach())  # rounds M heads N: the vector at each rank
+        ranks = orders.argsort(3)  # rounds M heads N: the rank of each vector
         rounds = len(self.rotations)
         parts = [
-            recompute_in_backward(self.attend_in_round, q, v, orders[r], places[r], places // self.bucket_size)
+            recompute_in_backward(self.attend_in_round, q, v, orders[r], ranks[r], ranks // self.bucket_size)
             for r in range(rounds)
         ]
         share = torch.stack([total for _, total in parts]).softmax(0)  # rounds M heads N 1
@@ -58,16 +58,16 @@ class ReformerAttention(nn.Module):
         """Return the order by hash, then by position, for each round: ``(rounds, M, heads, N)``."""
         N = int(q.shape[2])
         half = min(-(-N // self.bucket_size), MAX_BUCKETS // 2)  # of the buckets
-        place = torch.arange(N, device=q.device)
+        position = torch.arange(N, device=q.device)
         orders = []
         for rotation in self.rotations.to(q.dtype):
             turned = torch.matmul(q, rotation[:, :half])  # M heads N buckets/2
             bucket = torch.cat([turned, -turned], 3).argmax(3)
-            orders.append((bucket * N + place).argsort(2))
+            orders.append((bucket * N + position).argsort(2))
         return torch.stack(orders)
 
     def attend_in_round(
-        self, q: Tensor, v: Tensor, order: Tensor, place: Tensor, chunks: Tensor
+        self, q: Tensor, v: Tensor, order: Tensor, rank: Tensor, chunks: Tensor
     ) -> tuple[Tensor, Tensor]:
         """Return the output of a round, ``(M, heads, N, d)``, and the logarithm of its softmax's denominator."""
         N = int(q.shape[2])
@@ -87,8 +87,8 @@ class ReformerAttention(nn.Module):
         scores = scores.masked_fill(other < 0, -math.inf)
         total = scores.logsumexp(4, keepdim=True)
         y = torch.matmul((scores - total).exp(), v)
-        back = place.unsqueeze(3)
-        return reorder(y.flatten(2, 3)[:, :, :N], place), total.flatten(2, 3)[:, :, :N].gather(2, back)
+        back = rank.unsqueeze(3)
+        return reorder(y.flatten(2, 3)[:, :, :N], rank), total.flatten(2, 3)[:, :, :N].gather(2, back)
 
     def to_chunks(self, t: Tensor, fill: float) -> Tensor:
         """Cut ``(M, heads, N, d)`` into ``(M, heads, n, m, d)``; pad the last chunk with ``fill``."""
