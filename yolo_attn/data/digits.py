@@ -49,9 +49,26 @@ class DigitsParameters:
     object_size: tuple[int, int] = (16, 72)
     distractors: tuple[int, int] = (1, 4)
 
+    def __post_init__(self) -> None:
+        _check_whole("seed", self.seed, 0, 2**32 - 1)
+        _check_whole("size", self.size, 32, LARGEST)
+        for key, lowest, highest in (("objects", 0, 1), ("object_size", 8, 8), ("distractors", 0, 0)):
+            object.__setattr__(self, key, _pair(key, getattr(self, key), lowest, highest))
+        if not isinstance(self.images, Mapping) or set(self.images) != set(SPLITS):
+            example = {"train": 800, "val": 200, "test": 200}
+            raise DataError(f"digits: images={self.images!r} must have the keys train, val and test, e.g. {example}")
+        for split in SPLITS:
+            _check_whole(f"images: {split}", self.images[split], 1, 999_999)
+        object.__setattr__(self, "images", {split: self.images[split] for split in SPLITS})
+        if self.object_size[1] > self.size:
+            raise DataError(
+                f"digits: object_size={list(self.object_size)} does not fit size={self.size}; the maximum must be at "
+                f"most {self.size}"
+            )
+
     @classmethod
     def from_mapping(cls, values: object) -> DigitsParameters:
-        """Check the ``digits:`` mapping of a data YAML and fill in the defaults.
+        """Return the parameters of the ``digits:`` mapping of a data YAML.
 
         Raises:
             DataError: For an unknown key or an invalid value.
@@ -62,28 +79,7 @@ class DigitsParameters:
         for key in values:
             if key not in known:
                 raise DataError(f"digits: has no key {key!r}.{nearest(str(key), known)} Keys: {joined(known)}")
-        given = dict(values)
-        for key, lowest, highest in (("seed", 0, 2**32 - 1), ("size", 32, LARGEST)):
-            if key in given:
-                _whole(f"digits: {key}", given[key], lowest, highest)
-        for key, lowest, highest in (("objects", 0, 1), ("object_size", 8, 8), ("distractors", 0, 0)):
-            if key in given:
-                given[key] = _pair(f"digits: {key}", given[key], lowest, highest)
-        if "images" in given:
-            images = given["images"]
-            if not isinstance(images, Mapping) or set(images) != set(SPLITS):
-                raise DataError(
-                    f"digits: images={images!r} must have the keys train, val and test, e.g. {cls().images}"
-                )
-            given["images"] = {split: _whole(f"digits: images: {split}", images[split], 1, 999_999) for split in SPLITS}
-        parameters = cls(**given)
-        longest = parameters.object_size[1]
-        if longest > parameters.size:
-            raise DataError(
-                f"digits: object_size={list(parameters.object_size)} does not fit size={parameters.size}; the maximum "
-                f"must be at most {parameters.size}"
-            )
-        return parameters
+        return cls(**values)
 
     def as_dict(self) -> dict[str, Any]:
         """Return the parameters as JSON stores them."""
@@ -172,19 +168,20 @@ def split_scans(labels: npt.NDArray[np.int64], seed: int) -> dict[str, npt.NDArr
     return {split: np.sort(np.concatenate(part)) for split, part in parts.items()}
 
 
-def _whole(what: str, value: object, lowest: int, highest: int) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or not lowest <= value <= highest:
-        raise DataError(f"{what}={value!r} must be a whole number from {lowest} to {highest}")
-    return value
+def _check_whole(key: str, value: object, lowest: int, highest: int) -> None:
+    if type(value) is not int or not lowest <= value <= highest:
+        raise DataError(f"digits: {key}={value!r} must be a whole number from {lowest} to {highest}")
 
 
-def _pair(what: str, value: object, lowest: int, highest: int) -> tuple[int, int]:
+def _pair(key: str, value: object, lowest: int, highest: int) -> tuple[int, int]:
     """Return a minimum and a maximum: whole numbers, the first from ``lowest``, the second from ``highest``."""
-    numbers = list(value) if isinstance(value, (list, tuple)) else []
-    whole = all(isinstance(n, int) and not isinstance(n, bool) for n in numbers)
-    if len(numbers) != 2 or not whole or not lowest <= numbers[0] <= numbers[1] or numbers[1] < highest:
-        works = [max(lowest, 1), max(lowest, 1) * 4]
-        raise DataError(f"{what}={value!r} must be a minimum and a maximum, whole numbers from {lowest}, e.g. {works}")
+    numbers = list(value) if isinstance(value, list | tuple) else []
+    whole = len(numbers) == 2 and all(type(n) is int for n in numbers)
+    if not whole or not lowest <= numbers[0] <= numbers[1] or numbers[1] < highest:
+        example = [max(lowest, 1), max(lowest, 1) * 4]
+        raise DataError(
+            f"digits: {key}={value!r} must be a minimum and a maximum, whole numbers from {lowest}, e.g. {example}"
+        )
     return numbers[0], numbers[1]
 
 
