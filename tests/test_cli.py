@@ -102,7 +102,7 @@ def test_mistakes_with_an_option(command, capsys):
     assert f"--{name}x" in (line := error_of(capsys, *before, f"--{name}x", value))
     assert f"'--{name}'?" in line
     assert f"--{name}x" in error_of(capsys, *before, f"{name}x={value}")
-    for wrong in ([f"--{name}"], [f"--{name}", f"--{flag or 'model'}"], [f"{name}="]):
+    for wrong in ([f"--{name}"], [f"--{name}", f"--{flag or 'model'}"], [f"--{name}", f"{name}={value}"], [f"{name}="]):
         assert f"--{name} has no value" in error_of(capsys, *before, *wrong)
     twice = error_of(capsys, *before, f"--{name}", value, f"{name}={value}")
     assert f"--{name} is given twice" in twice

@@ -59,7 +59,7 @@ def normalized(app: App, given: Sequence[str]) -> list[str]:
     """Return the arguments as cyclopts spells them: ``name=value`` becomes ``--name=value``.
 
     Raises:
-        ArgumentError: If an option comes twice or has an empty value.
+        ArgumentError: If an option comes twice or has no value.
     """
     arguments = app.assemble_argument_collection()
     takes_value = {name: argument.token_count()[0] > 0 for argument in arguments for name in argument.names}
@@ -74,17 +74,19 @@ def normalized(app: App, given: Sequence[str]) -> list[str]:
     out: list[str] = []
     waiting = ""  # an option whose value is the next token
     for token in given:
-        if waiting and not _OPTION.match(token):
+        is_pair = re.match(r"[A-Za-z_]\w*=", token) is not None
+        is_option = _OPTION.match(token) or (is_pair and f"--{token.partition('=')[0]}" in takes_value)
+        if waiting and not is_option:
             out += [waiting, token] if waiting in several else [f"{waiting}={token}"]
             waiting = ""
             continue
         if waiting:
             out.append(without_value(waiting))
             waiting = ""
-        if re.match(r"[A-Za-z_]\w*=", token) or "--" + token in switches:
-            token = "--" + token
-        elif switches and "--" + token in takes_value:
-            without_value("--" + token)
+        if is_pair or f"--{token}" in switches:
+            token = f"--{token}"
+        elif switches and f"--{token}" in takes_value:
+            without_value(f"--{token}")
         name, equals, value = token.partition("=")
         if _OPTION.fullmatch(name):
             name = name if name in takes_value else re.sub(r"(?<=\w)-", "_", name)
