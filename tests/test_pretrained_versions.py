@@ -12,9 +12,10 @@ WORDS = {
     "name": "cut", "new_lr_mult": 10, "freeze": 3, "val": False,
 }  # fmt: skip
 SAVE = """
-import torch
+import pathlib, torch
 from ultralytics.nn.tasks import DetectionModel
-torch.save({"model": DetectionModel("yolo11n.yaml", verbose=False), "train_args": {}, "date": None}, "yolo11n.pt")
+if not pathlib.Path("yolo11n.pt").exists():
+    torch.save({"model": DetectionModel("yolo11n.yaml", verbose=False), "train_args": {}, "date": None}, "yolo11n.pt")
 """
 SCRIPT = """
 import sys
@@ -73,12 +74,11 @@ def place(version, tmp_path):  # noqa: F811
     tiny_data(tmp_path / "data", images=6)
 
     def run(code, status=0):
-        (tmp_path / "script.py").write_text(code)
+        (tmp_path / "script.py").write_text(SAVE + code)
         done = run_file(["script.py"], tmp_path, **{**version[1], "YOLO_VERBOSE": "true"})
         assert done.returncode == status, done.stderr[-4000:]
         return done.stdout + done.stderr, last_lines(done.stdout)
 
-    run(SAVE)
     return tmp_path, run
 
 
