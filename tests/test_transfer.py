@@ -11,6 +11,7 @@ from ultralytics.nn.tasks import DetectionModel
 
 import yolo_attn
 from yolo_attn.cli.main import main
+from yolo_attn.errors import CheckpointError, LayerError
 from yolo_attn.integration.weights import provenance
 
 yolo_attn.install()
@@ -109,6 +110,20 @@ def test_from_python(inside):
     line = yolo_attn.transfer("yolo11n.pt", "yolo11n-double.yaml", "python.pt", layers={6: 6})
     assert line.endswith("new: 54 tensors in layer 7 (C3k2)")
     assert (inside / "python.pt").is_file()
+
+
+def test_load_from_python(inside):
+    found = yolo_attn.load("yolo11n-ema.yaml", "yolo11n.pt", partial=True)
+    assert provenance.of(found.model)["source"] == "yolo11n.pt"
+    assert yolo_attn.load(found, "yolo11n.pt") is found
+    pinned = yolo_attn.load("yolo11n-double.yaml", YOLO("yolo11n.pt"), layers={6: 7})
+    assert provenance.of(pinned.model)["layers"][6] == 7
+    with pytest.raises(CheckpointError, match=r"'nowhere\.pt'"):
+        yolo_attn.load(found, "nowhere.pt")
+    with pytest.raises(CheckpointError, match=r"source layer 6 .* 6 or 7"):
+        yolo_attn.load("yolo11n-double.yaml", "yolo11n.pt")
+    with pytest.raises(LayerError, match=r"'nowhere\.yaml'"):
+        yolo_attn.load("nowhere.yaml", "yolo11n.pt")
 
 
 ORDER = ["yolo11n.pt", "yolo11n-ema.yaml", "-o", "new.pt"]
