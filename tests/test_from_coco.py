@@ -292,14 +292,18 @@ def test_refusals_leave_everything_as_it_was(tree):
 
 
 @pytest.mark.parametrize("broken", ["_write_labels", "_write_json", "_write_data"])
-def test_a_failure_leaves_no_half_data_set(tree, monkeypatch, broken):
+@pytest.mark.parametrize(
+    ("error", "raised"),
+    [(OSError("disk full"), OSError), (PermissionError(13, "Permission denied", "out/x"), DataError)],
+)
+def test_a_failure_leaves_no_half_data_set(tree, monkeypatch, broken, error, raised):
     def fail(*_):
-        raise OSError("disk full")
+        raise error
 
     (tree.root / "instances.json").write_text("")
     before = tree.everything()
     monkeypatch.setattr(coco_conversion, broken, fail)
-    with pytest.raises(OSError, match="disk full"):
+    with pytest.raises(raised, match="disk full|out/x: Permission denied"):
         tree.run()
     assert tree.everything() == before
     monkeypatch.undo()

@@ -102,6 +102,8 @@ def from_coco(
                 _write_bad(reading.bad, build / f"bad_boxes_{split}.csv")
             _write_data(present, names, _splits(out) | {split}, split, build / "data.yaml")
             _publish(build, out, split)
+    except PermissionError as error:
+        raise DataError(f"{error.filename or out}: {error.strerror}; name another out folder") from error
     finally:
         if is_new and out.is_dir() and not any(out.iterdir()):
             out.rmdir()
