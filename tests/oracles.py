@@ -5,12 +5,13 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 
-def randomised(module):
+def randomised(module, noise=0.3):
+    """Give norms other statistics and weights than the ones they start with, which hide mistakes."""
     for name, tensor in (*module.named_parameters(), *module.named_buffers()):
         if tensor.dtype.is_floating_point:
             with torch.no_grad():
-                noise = torch.randn_like(tensor) * 0.3
-                tensor.copy_(noise.abs() + 0.5 if name.endswith("running_var") else tensor + noise)
+                change = torch.randn_like(tensor) * noise
+                tensor.copy_(change.abs() + 0.5 if name.endswith("running_var") else tensor + change)
     return module
 
 

@@ -71,7 +71,7 @@ class Gather(nn.Module):
 
 
 class Pyramid(nn.Module):
-    """Puts out a list of maps, each with ``more`` channels added."""
+    """Returns a list of maps, each with ``more`` channels added."""
 
     def __init__(self, channels, more=0):
         super().__init__()

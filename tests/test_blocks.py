@@ -2,6 +2,7 @@
 
 import ast
 import copy
+import functools
 import io
 import pickle
 import re
@@ -9,7 +10,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from oracles import LargestTensor
+from oracles import LargestTensor, randomised
 
 import yolo_attn.blocks
 from yolo_attn import docstrings
@@ -98,14 +99,7 @@ def shapes(x):
     return [m.shape for m in maps_of(x)]
 
 
-def randomise(module):
-    """Give norms other statistics and weights than the ones they start with, which hide mistakes."""
-    for name, tensor in (*module.named_parameters(), *module.named_buffers()):
-        if tensor.dtype.is_floating_point:
-            with torch.no_grad():
-                noise = torch.randn_like(tensor) * 0.2
-                tensor.copy_(noise.abs() + 0.5 if name.endswith("running_var") else tensor + noise)
-    return module
+randomise = functools.partial(randomised, noise=0.2)
 
 
 @pytest.mark.fast
