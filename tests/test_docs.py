@@ -169,7 +169,7 @@ def test_the_yaml_rows_build(tmp_path):
 def test_a_block_of_the_readers_own_runs_in_a_model(tmp_path, monkeypatch, own_layers):
     monkeypatch.chdir(tmp_path)
     exec(code("docs/own_blocks.md", "python")[0], {"__name__": "a_page"})
-    assert registry.get("ChannelGate").paper == ""
+    assert registry.BLOCKS["ChannelGate"].paper == ""
     assert main(shlex.split(code("docs/own_blocks.md", "bash")[0])[1:]) == 0
     (row,) = yaml.safe_load(code("docs/own_blocks.md", "yaml")[0])
     assert row[2:] in [r[2:] for r in yaml.safe_load(Path("yolo11-gate.yaml").read_text(encoding="utf-8"))["head"]]

@@ -68,13 +68,13 @@ def test_install_twice_and_uninstall(known):
 
 def test_a_name_given_to_another_class(known):
     parse(tiny([-1, 1, "Plain", []]))
-    known.unregister("Plain")
+    del known.BLOCKS["Plain"]
     with pytest.raises(LayerError, match="unknown layer 'Plain'"):
         parse(tiny([-1, 1, "Plain", []]))
     yolo_attn.register("Plain", paper=PAPER)(Wide)
-    known.unregister("Plain")
-    yolo_attn.register("Plain", paper=PAPER)(known.get("Once").cls)
-    assert type(parse(tiny([-1, 1, "Plain", []]))[2]) is known.get("Once").cls
+    del known.BLOCKS["Plain"]
+    yolo_attn.register("Plain", paper=PAPER)(known.BLOCKS["Once"].cls)
+    assert type(parse(tiny([-1, 1, "Plain", []]))[2]) is known.BLOCKS["Once"].cls
 
 
 def test_a_name_that_ultralytics_gets_later(known, monkeypatch):

@@ -31,7 +31,7 @@ class Many(nn.Module):
 @pytest.mark.fast
 def test_register_fills_the_table(own_layers):
     assert own_layers.register("One", paper=PAPER, positional=["heads"])(One) is One
-    spec = own_layers.get("One")
+    spec = own_layers.BLOCKS["One"]
     assert spec == BlockSpec(name="One", cls=One, paper=PAPER, positional=("heads",))
     assert (spec.inputs, spec.output, spec.repeats, spec.replaces_csp) == ("one", "input", "stack", False)
     assert spec.import_path == "test_registry.One"
@@ -40,37 +40,28 @@ def test_register_fills_the_table(own_layers):
 
 def test_options_leave_out_what_the_parser_fills_in(own_layers):
     own_layers.register("Many", paper=PAPER, repeats="argument")(Many)
-    assert list(own_layers.get("Many").options()) == []
+    assert list(own_layers.BLOCKS["Many"].options()) == []
     own_layers.register("One", paper=PAPER, output="argument")(One)  # the output's channels come second
-    assert list(own_layers.get("One").options()) == ["heads"]
+    assert list(own_layers.BLOCKS["One"].options()) == ["heads"]
 
 
 def test_defaults_of_a_list_and_without_a_paper(own_layers):
     own_layers.register("One", inputs="list")(One)
-    assert (own_layers.get("One").output, own_layers.get("One").paper) == (-1, "")
+    assert (own_layers.BLOCKS["One"].output, own_layers.BLOCKS["One"].paper) == (-1, "")
 
 
 def test_duplicate_names_both_classes(own_layers):
     own_layers.register("One", paper=PAPER)(One)
     with pytest.raises(ValueError, match=r"'One' .*test_registry\.One.* test_registry\.Other"):
         own_layers.register("One", paper=PAPER)(Other)
-    assert own_layers.get("One").cls is One
+    assert own_layers.BLOCKS["One"].cls is One
 
 
 def test_the_same_class_again_replaces_itself(own_layers):
     own_layers.register("One", paper=PAPER)(One)
     again = type("One", (One,), {"__module__": One.__module__, "__qualname__": "One"})  # as after a reload
     own_layers.register("One", paper=PAPER)(again)
-    assert own_layers.get("One").cls is again
-
-
-def test_unregister(own_layers):
-    own_layers.register("One", paper=PAPER)(One)
-    own_layers.unregister("One")
-    assert "One" not in own_layers.BLOCKS
-    own_layers.register("One", paper=PAPER)(Other)
-    with pytest.raises(KeyError, match=r"'Onne'.*'One'.*EMA"):
-        own_layers.unregister("Onne")
+    assert own_layers.BLOCKS["One"].cls is again
 
 
 @pytest.mark.parametrize(

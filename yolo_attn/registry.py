@@ -20,8 +20,6 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar
 
-from .messages import nearest
-
 T = TypeVar("T", bound=type)
 
 ENTRY_POINT_GROUP = "yolo_attn.blocks"
@@ -29,9 +27,6 @@ Inputs = Literal["one", "list", "pyramid"]
 OutputFunction = Callable[[list[int], dict[str, Any]], "int | list[int]"]
 Output = Literal["input", "argument"] | int | OutputFunction
 Repeats = Literal["stack", "argument", "never"]
-
-# Ultralytics writes these attributes onto every layer after building it.
-RESERVED_ATTRIBUTES = ("i", "f", "type", "np")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -162,32 +157,10 @@ def register(name: str, **spec: Any) -> Callable[[T], T]:
     return add
 
 
-def unregister(name: str) -> None:
-    """Remove ``name`` from the table.
-
-    Raises:
-        KeyError: If it is not registered.
-    """
-    get(name)
-    del BLOCKS[name]
-
-
 def add_name_check(owner_of: Callable[[str], str | None]) -> None:
     """Make later registrations refuse names for which ``owner_of(name)`` returns an import path instead of None."""
     if owner_of not in _name_owners:
         _name_owners.append(owner_of)
-
-
-def get(name: str) -> BlockSpec:
-    """Return the spec of ``name``.
-
-    Raises:
-        KeyError: If it is not registered. The message names the nearest name and lists all names.
-    """
-    try:
-        return BLOCKS[name]
-    except KeyError:
-        raise KeyError(f"unknown block {name!r}.{nearest(name, BLOCKS)} Known: {', '.join(sorted(BLOCKS))}") from None
 
 
 def not_loaded() -> str:

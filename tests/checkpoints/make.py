@@ -1,7 +1,7 @@
 """Make a small checkpoint for each block: ``python tests/checkpoints/make.py``.
 
-The committed files must load for ever (``tests/test_checkpoint_contract.py``). Never make them again for a released
-block: a new option or part gets a new file.
+The committed files must load for ever (``tests/test_checkpoint_contract.py``). Never replace the file of a released
+block: a new option or part gets a file of its own, ``NAME-part.pt``.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ def maps_of(name: str) -> int:
 
 def build(name: str, options: dict) -> nn.Module:
     """Return a block with random weights, marked as the parser marks it."""
-    cls = getattr(yolo_attn.blocks, name)
+    cls = getattr(yolo_attn.blocks, name.partition("-")[0])
     fixed = BLOCKS[name].fixed if name in BLOCKS else {}
     more = [C] if name == "AttentionAugmentedConv" else []
     heads = {"heads": 2} if name in HEADS or options.get("window") else {}
