@@ -22,7 +22,7 @@ PANELS = {
     "track": {"Tracker": "Tracking", **_PREDICT},
     "benchmark": {"Export": "Export"},
 }
-COMMON = ("task", "model", "data", "imgsz", "batch", "device", "project", "name", "conf", "iou")
+COMMON = ("model", "data", "imgsz", "batch", "device", "project", "name", "conf", "iou")
 _LINE = re.compile(r"(?P<name>\w+): *(?P<default>[^#]*?) *# *(?:\((?P<type>[^)]*)\))? *(?P<help>.*)")
 _SECTION = re.compile(r"# (\w[\w/. ]*?)(?: settings)?(?: -+)?$")
 
