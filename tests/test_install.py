@@ -35,7 +35,7 @@ def source(tmp_path_factory):
 
 
 @pytest.fixture
-def child_environment(tmp_path):
+def environment(tmp_path):
     """A function: make a virtual environment that sees the packages of this one but not their .pth files."""
 
     def make(name):
@@ -104,8 +104,10 @@ def test_source_distribution(tmp_path, monkeypatch):
         assert {"yolo_attn/py.typed", "yolo_attn/model_yamls/yolo11-ema.yaml", *STARTUP} <= set(archive.namelist())
 
 
-def test_install_and_uninstall(wheel, environment, tmp_path):
+def test_install_and_uninstall(wheel, source, environment, tmp_path):
+    """A wheel, then an editable install whose folder is moved; uninstalling leaves nothing."""
     python, site = environment("venv")
+    pip = python, "-m", "pip", "--disable-pip-version-check"
     assert silent(python, tmp_path)
     install(python, wheel)
     assert not STARTUP - {f.name for f in site.iterdir()}
@@ -122,15 +124,12 @@ def test_install_and_uninstall(wheel, environment, tmp_path):
         python=python,
     )
     assert out.splitlines() == [str(site / "yolo_attn" / "__init__.py"), "PMFS True"]
-    command(python, "-m", "pip", "--disable-pip-version-check", "uninstall", "-q", "-y", "yolo-attn")
+    command(*pip, "uninstall", "-q", "-y", "yolo-attn")
     assert not [f.name for f in site.iterdir() if "yolo_attn" in f.name]
     assert silent(python, tmp_path)
 
-
-def test_editable_install(source, environment, tmp_path):
     folder = tmp_path / "checkout"
     shutil.copytree(source, folder)
-    python, site = environment("venv")
     install(python, "-e", folder)
     assert not STARTUP - {f.name for f in site.iterdir()}
     assert silent(python, tmp_path)
@@ -139,6 +138,6 @@ def test_editable_install(source, environment, tmp_path):
     folder.rename(tmp_path / "moved")
     assert silent(python, tmp_path)
     assert "No module named 'yolo_attn'" in run("import yolo_attn", tmp_path, python=python, fails=True)
-    command(python, "-m", "pip", "--disable-pip-version-check", "uninstall", "-q", "-y", "yolo-attn")
+    command(*pip, "uninstall", "-q", "-y", "yolo-attn")
     assert not STARTUP & {f.name for f in site.iterdir()}
     assert silent(python, tmp_path)
