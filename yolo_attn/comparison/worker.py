@@ -50,11 +50,12 @@ def main(argv: list[str] | None = None) -> int:
     try:
         install()
         limit_threads()
-        if run is None:
-            check(plan)
-        else:
-            with alone(run), strict():
-                perform(plan, run)
+        with strict():
+            if run is None:
+                check(plan)
+            else:
+                with alone(run):
+                    perform(plan, run)
     except KeyboardInterrupt:
         return 130
     except Exception as error:
