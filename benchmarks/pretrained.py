@@ -17,7 +17,7 @@ import argparse
 import json
 import logging
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -57,6 +57,14 @@ def by_number() -> Iterator[None]:
         BaseModel.load = ours
 
 
+def new_table(title: str, names: Sequence[str], numbers: Sequence[str]) -> Table:
+    """Return an empty table with columns for names and for numbers."""
+    table = Table(*names, box=box.SIMPLE_HEAD, pad_edge=False, title=title, title_justify="left")
+    for column in numbers:
+        table.add_column(column, justify="right")
+    return table
+
+
 def placed(weights: Path, insertion: Insertion, folder: Path, name: str) -> tuple[Any, list[int]]:
     """Return the model with the block inserted, and the new index of each layer of the base."""
     base = f"{weights.stem}.yaml"
@@ -69,17 +77,8 @@ def placed(weights: Path, insertion: Insertion, folder: Path, name: str) -> tupl
 
 def transfer(arguments: argparse.Namespace, console: Console, folder: Path) -> None:
     """Print how many tensors arrive with each way of loading, and how many of them in the right layer."""
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title="tensors of the source that arrive", title_justify="left")
-    for column in (
-        "weights",
-        "inserted",
-        "by number",
-        "of them right",
-        "parameters right",
-        "yolo-attn",
-        "parameters",
-    ):
-        table.add_column(column, justify="left" if column in ("weights", "inserted") else "right")
+    columns = "by number", "of them right", "parameters right", "yolo-attn", "parameters"
+    table = new_table("tensors of the source that arrive", ("weights", "inserted"), columns)
     for weights in arguments.weights:
         for k, (what, insertion) in enumerate(INSERTIONS.items()):
             source = YOLO(str(weights)).model
@@ -93,15 +92,8 @@ def transfer(arguments: argparse.Namespace, console: Console, folder: Path) -> N
             loading.load_quietly(model.model, source)
             ours = arrived(source, model.model, at)
             total = len(source.state_dict())
-            table.add_row(
-                weights.stem,
-                what,
-                f"{len(naive)}/{total}",
-                str(len(right)),
-                share(source, right),
-                f"{len(ours)}/{total}",
-                share(source, ours),
-            )
+            counts = f"{len(naive)}/{total}", str(len(right)), share(source, right), f"{len(ours)}/{total}"
+            table.add_row(weights.stem, what, *counts, share(source, ours))
     console.print(table)
 
 
@@ -132,14 +124,8 @@ def validate(arguments: argparse.Namespace, console: Console, folder: Path) -> N
     """Print mAP50-95 without training, with a block at every named place."""
     for weights in arguments.weights:
         base = model_graph.build(model_graph.load(f"{weights.stem}.yaml"))
-        table = Table(
-            box=box.SIMPLE_HEAD,
-            pad_edge=False,
-            title=f"{weights.stem}: mAP50-95 without training",
-            title_justify="left",
-        )
-        for column in ("block", "place", "residual=true", "equal", "plain form"):
-            table.add_column(column, justify="left" if column in ("block", "place") else "right")
+        columns = "residual=true", "equal", "plain form"
+        table = new_table(f"{weights.stem}: mAP50-95 without training", ("block", "place"), columns)
         wanted = metric(YOLO(str(weights)), arguments)
         table.add_row("none", "", f"{100 * wanted:.4f}", "", "")
         insertions = [("EMA", (name,), (), {"factor": 8}) for name in places.named(base)]
@@ -151,9 +137,8 @@ def validate(arguments: argparse.Namespace, console: Console, folder: Path) -> N
                 model, _ = placed(weights, insertion, folder, f"v{k}{'r' * bool(form)}")
                 model.load(weights)
                 got.append(metric(model, arguments))
-            table.add_row(
-                block, at[0], f"{100 * got[0]:.4f}", "yes" if got[0] == wanted else "NO", f"{100 * got[1]:.1f}"
-            )
+            equal = "yes" if got[0] == wanted else "NO"
+            table.add_row(block, at[0], f"{100 * got[0]:.4f}", equal, f"{100 * got[1]:.1f}")
             console.print(f"{weights.stem} {block} {at[0]}: {got}", style="dim")
         console.print(table)
 
@@ -171,9 +156,8 @@ def train(arguments: argparse.Namespace, console: Console, folder: Path) -> None
     ema = str(folder / f"{weights.stem}-ema.yaml")
     place(f"{weights.stem}.yaml", [INSERTIONS["EMA on the neck's P3, P4, P5"]], output=ema)
     runs = {"base": (f"{weights.stem}.yaml", False), "EMA, by number": (ema, True), "EMA, by yolo-attn": (ema, False)}
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for column in ("model", *(f"val, epoch {k + 1}" for k in range(arguments.epochs)), "test mAP50", "test mAP50-95"):
-        table.add_column(column, justify="left" if column == "model" else "right")
+    epochs = [f"val, epoch {k + 1}" for k in range(arguments.epochs)]
+    table = new_table(f"{weights.stem}: mAP50 after fine-tuning", ("model",), (*epochs, "test mAP50", "test mAP50-95"))
     for k, (name, (yaml, naive)) in enumerate(runs.items()):
         run = arguments.folder / f"train-{k}"
         done = run / "metrics.json"

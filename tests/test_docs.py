@@ -75,7 +75,7 @@ def test_links_lead_somewhere(page):
 @every_page
 def test_paths_exist(page):
     for path in re.findall(r"`((?:yolo_attn|tests|docs|benchmarks|model_yamls|datasets)/[\w./*-]*)", PAGES[page]):
-        assert list(ROOT.glob(path.rstrip("/"))) or "test_layout" in path, path
+        assert list(ROOT.glob(path.rstrip("/"))), path
 
 
 @fast
@@ -97,6 +97,13 @@ def test_the_picture_of_the_parts():
         assert any(re.search(rf"from \.+{target}\b|from \.+ import .*\b{target}\b", f.read_text()) for f in files), (
             f"{source} does not import {target}"
         )
+
+
+@fast
+@pytest.mark.parametrize("package", [f.parent.name for f in sorted(ROOT.glob("yolo_attn/*/__init__.py"))])
+def test_the_fast_tests_cover_every_package(package):
+    texts = [file.read_text(encoding="utf-8") for file in ROOT.glob("tests/test_*.py") if file != Path(__file__)]
+    assert any("mark.fast" in text and re.search(rf"yolo_attn(\.| import .*\b){package}\b", text) for text in texts)
 
 
 @fast
