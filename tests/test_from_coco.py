@@ -303,7 +303,7 @@ def test_a_failure_leaves_no_half_data_set(tree, monkeypatch, broken, error, rai
     (tree.root / "instances.json").write_text("")
     before = tree.everything()
     monkeypatch.setattr(coco_conversion, broken, fail)
-    with pytest.raises(raised, match="disk full|out/x: Permission denied"):
+    with pytest.raises(raised, match=r"disk full|out/x: Permission denied"):
         tree.run()
     assert tree.everything() == before
     monkeypatch.undo()
