@@ -17,7 +17,7 @@ from typing import Any
 from ..errors import DataError
 from ..messages import joined
 from . import SPLITS
-from .coco_reading import is_id, is_number, load_json
+from .coco_reading import Id, is_id, is_number, load_json
 
 Picture = tuple[str, str, int, int]  # path, name, height, width
 
@@ -118,12 +118,12 @@ def read_truth(
     return truth, ids
 
 
-def _category_index(file: Path, content: Mapping[str, Any], names: Sequence[str]) -> dict[Any, int]:
+def _category_index(file: Path, content: Mapping[str, Any], names: Sequence[str]) -> dict[Id, int]:
     """Return the class index by category id. Categories without annotations need no class."""
     twice = [name for name, count in Counter(names).items() if count > 1]
     if twice:
         raise DataError(f"names: has {twice[0]!r} twice, but {file} is matched to the classes by name; rename one")
-    found: dict[Any, str] = {}
+    found: dict[Id, str] = {}
     for number, entry in enumerate(content["categories"]):
         if not isinstance(entry, dict) or not isinstance(entry.get("name"), str) or not is_id(entry.get("id")):
             raise DataError(f"{file}: categories[{number}]={entry!r} needs an id and a name")
@@ -144,7 +144,7 @@ def _category_index(file: Path, content: Mapping[str, Any], names: Sequence[str]
 def _matched(file: Path, entries: Sequence[Any], pictures: Sequence[Picture]) -> list[dict[str, Any]]:
     """Return the JSON's entry for each image."""
     by_name: dict[str, dict[str, Any]] = {}
-    ids: set[Any] = set()
+    ids: set[Id] = set()
     for number, entry in enumerate(entries):
         if not isinstance(entry, dict) or not is_id(entry.get("id")) or not entry.get("file_name"):
             raise DataError(f"{file}: images[{number}] needs an id and a file_name")
@@ -155,7 +155,7 @@ def _matched(file: Path, entries: Sequence[Any], pictures: Sequence[Picture]) ->
         ids.add(entry["id"])
         by_name[name] = entry
     found: list[dict[str, Any]] = []
-    owners: dict[Any, str] = {}
+    owners: dict[Id, str] = {}
     for path, _, height, width in pictures:
         parts = PurePath(path).parts
         ends = ("/".join(parts[start:]) for start in range(len(parts)))
@@ -172,7 +172,7 @@ def _matched(file: Path, entries: Sequence[Any], pictures: Sequence[Picture]) ->
     return found
 
 
-def _check_annotation(file: Path, number: int, entry: Any, known: Collection[Any], index: Mapping[Any, int]) -> None:
+def _check_annotation(file: Path, number: int, entry: Any, known: Collection[Id], index: Mapping[Id, int]) -> None:
     if not isinstance(entry, dict) or not is_id(entry.get("image_id")) or entry["image_id"] not in known:
         raise DataError(f"{file}: annotations[{number}] has no image_id of an image in the JSON")
     bbox = entry.get("bbox")

@@ -130,7 +130,7 @@ def from_coco(
 
 def summary(result: Conversion) -> Group:
     """Return the counts and the first 20 bad images and boxes, for ``rich.print``."""
-    from rich.console import Group
+    from rich.console import Group, RenderableType
     from rich.markup import escape
     from rich.table import Table
 
@@ -146,7 +146,7 @@ def summary(result: Conversion) -> Group:
         ("classes", str(len(result.names))),
     ):
         counts.add_row(*row)
-    parts: list[Any] = [counts]
+    parts: list[RenderableType] = [counts]
     if result.bad:
         first = f"the first {SHOWN} of {len(result.bad)}" if len(result.bad) > SHOWN else str(len(result.bad))
         table = Table("image", "annotation", "box", "reason", title=f"Left out: {first}. Full list: {result.bad_file}")
