@@ -14,7 +14,6 @@ that registers them when it is imported.
 
 from __future__ import annotations
 
-import importlib.metadata
 import inspect
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -173,7 +172,9 @@ def load_entry_points() -> None:
     global _entry_points_read
     if _entry_points_read:
         return
-    for point in importlib.metadata.entry_points(group=ENTRY_POINT_GROUP):
+    from importlib.metadata import entry_points  # start-up time
+
+    for point in entry_points(group=ENTRY_POINT_GROUP):
         try:
             point.load()
         except Exception as error:  # a broken third-party package must not break YOLO

@@ -11,7 +11,6 @@ import sys
 import textwrap
 import traceback
 from collections.abc import Callable, Sequence
-from importlib.metadata import PackageNotFoundError, version
 from typing import Literal
 
 from cyclopts import App, Group, Parameter
@@ -164,6 +163,8 @@ def guarded(job: Callable[[], int]) -> int:
 
 
 def _versions() -> str:
+    from importlib.metadata import PackageNotFoundError, version  # start-up time
+
     parts = [f"yolo-attn {__version__}", f"Python {platform.python_version()}", platform.platform()]
     for package in ("ultralytics", "torch"):
         try:
