@@ -201,8 +201,9 @@ def test_exit_statuses(error, status, said, capsys, monkeypatch):
 def test_help_of_a_wrong_command_and_the_version(capsys):
     assert main(["data", "from-cocoa", "--help"]) == 0
     assert "from-coco" in capsys.readouterr().out
-    assert main(["--version"]) == 0
-    assert capsys.readouterr().out == f"{__version__}\n"
+    for command in ([], ["check"], ["data"]):
+        assert main([*command, "--version"]) == 0
+        assert capsys.readouterr().out == f"{__version__}\n"
 
 
 @fast

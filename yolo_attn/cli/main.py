@@ -117,11 +117,12 @@ def call_of(given: Sequence[str]) -> functools.partial[int]:
     given = [*given] or ["--help"]
     if given[0] == "help":
         given = [*given[1:], "--help"]
-    name = given[0]
-    if name == "--version":
+    if "--version" in given:
         return functools.partial(_print_version)
+    name = given[0]
     if name not in (*ALL_COMMANDS, "-h", "--help"):
-        raise ArgumentError(f"unknown command {name!r}.{nearest(name, ALL_COMMANDS)} Commands: {joined(ALL_COMMANDS)}")
+        what = "option" if name.startswith("-") else "command"
+        raise ArgumentError(f"unknown {what} {name!r}.{nearest(name, ALL_COMMANDS)} Commands: {joined(ALL_COMMANDS)}")
     root = command_line(name if name in ALL_COMMANDS else "")
     names, apps, rest = root.parse_commands([token for token in given if token not in ("-h", "--help")])
     if {"-h", "--help"} & set(given):
