@@ -188,9 +188,9 @@ class SoftAttn(nn.Module):
 
     Args:
         channels: C.
-        reduction: That of ChannelAttn.
+        reduction: r, as in ChannelAttn.
         apply: Gate the input. False, the authors' form, returns the gate map. Always true in a model YAML.
-        relu_before_sigmoid: Put a ReLU before the sigmoid, as the authors' code: no gate is then below 0.5.
+        relu_before_sigmoid: Put a ReLU before the sigmoid, like the authors' code: no gate is then below 0.5.
         residual: Start as the identity: ``x + gamma * (y - x)``, gamma per channel, 0 at the start. Needs ``apply``.
 
     Raises:
@@ -392,13 +392,13 @@ class HarmAttn(nn.Module):
 
     Args:
         channels: C.
-        reduction: That of ChannelAttn.
+        reduction: r, as in ChannelAttn.
         regions: n of HardAttn (theirs: 4).
-        scale: That of HardAttn: ``"fixed"``, theirs, or ``"learnable"``.
-        local_reduction: That of HardAttn. Needs ``apply``.
+        scale: As in HardAttn: ``"fixed"``, theirs, or ``"learnable"``.
+        local_reduction: As in HardAttn. Needs ``apply``.
         apply: Return y. False, the authors' form, returns gate map and translations, without the processing of regions.
             Always true in a model YAML.
-        relu_before_sigmoid: That of SoftAttn: as the authors' code, no gate below 0.5.
+        relu_before_sigmoid: As in SoftAttn: like the authors' code, no gate is below 0.5.
         residual: Start as the identity: ``x + gamma * (y - x)``, gamma per channel, 0 at the start. Needs ``apply``.
 
     Raises:
