@@ -24,7 +24,6 @@ from ..messages import joined, nearest
 
 KINDS: tuple[ControlKind, ...] = get_args(ControlKind)
 MEASURES = ("parameters", "gflops")
-CLOSE = 0.01  # of the goal; a note says so if no width comes this close
 Say = Callable[[str], object]
 
 
@@ -169,17 +168,19 @@ def _capacity(base: str, wanted: Wanted, say: Say) -> list[_Made]:
         goal = measured(model_graph.load(model))
         found = widened(content, goal, wanted.measure)
         compared = f"{_amount(found.size, wanted.measure)} where {stem(model)} has {_amount(goal, wanted.measure)}"
-        if found.width == found.before:
-            share = _upwards(100 * abs(found.size / goal - 1))
+        off = found.size / goal - 1
+        if found.width == found.before and not found.rows:
             say(
-                f"control=capacity: none for {stem(model)}: no other width brings {stem(base)} closer than its own, "
-                f"{compared}, within {share} %"
+                f"control=capacity: none for {stem(model)}: {stem(base)} itself is as large, {compared}, within "
+                f"{_upwards(100 * abs(off))} %"
             )
             continue
-        off = found.size / goal - 1
+        rows = ""
+        if found.rows:
+            change = "more" if min(found.rows.values()) > 0 else "fewer"
+            rows = f", with 8 channels {change} in row{'s'[: len(found.rows) > 1]} {joined(found.rows)}"
         note = (
-            f"{stem(base)} at width {found.width:g} instead of {found.before:g}: {compared} ({100 * off:+.1f} %"
-            f"{'' if abs(off) <= CLOSE else '; no width comes closer'})"
+            f"{stem(base)} at width {found.width:g} instead of {found.before:g}{rows}: {compared} ({100 * off:+.1f} %)"
         )
         made.append(_Made(wanted, found.content, (model,), note))
     return made

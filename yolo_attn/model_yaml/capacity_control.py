@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import copy
 import functools
+import itertools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from ..errors import ArgumentError
 
-MEASURES = ("parameters", "gflops")
 MULTIPLE = 8  # parse_model rounds channel counts up to multiples of this
 NEIGHBOURS = 2  # candidates on each side of the goal: now and then a larger width gives a smaller model
 FACTOR = 4.0  # of the base's width, in both directions
 FAR = 0.25  # of the goal; a control that differs by more is useless
+MOST_ROWS = 6  # to change besides the width
+CLOSE = 0.01  # of the goal; a control this close is not changed further
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,21 +26,24 @@ class Widened:
 
     Attributes:
         content: The model YAML's content.
-        width: The width multiple; the base's own if no other brings it closer.
+        width: The width multiple.
         before: The base's width multiple.
+        rows: Rows that have 8 channels more (or fewer, if the number is negative) than the width gives them.
         size: Parameters of the content, or its operations in billions.
     """
 
     content: dict[str, Any]
     width: float
     before: float
+    rows: dict[int, int]
     size: float
 
 
 def widened(base: dict[str, Any], goal: float, measure: str = "parameters") -> Widened:
     """Return the base at the width that brings its size closest to ``goal``.
 
-    Channel counts are multiples of 8, so sizes come in steps. Every width that gives another model is a candidate.
+    Channel counts are multiples of 8, so sizes come in steps. Every width that gives another model is a candidate. If
+    the best one is not within 1 % of the goal, single rows get 8 channels more or fewer.
 
     Args:
         base: Content of a model YAML, loaded with its scale.
@@ -51,23 +56,22 @@ def widened(base: dict[str, Any], goal: float, measure: str = "parameters") -> W
     """
     from ..integration.queries import model_graph, model_sizes  # start-up time
 
-    measured: Callable[[dict[str, Any]], float] = (
-        model_sizes.parameters if measure == "parameters" else model_sizes.gflops
-    )
-    before = width_of(base)
-    own = measured(base)
+    measured = model_sizes.parameters if measure == "parameters" else model_sizes.gflops
 
-    @functools.cache
-    def size(width: float) -> float | None:
-        changed = with_width(base, width)
+    def size_of(model: dict[str, Any]) -> float | None:
         try:
-            model_graph.build(
-                changed
-            )  # some layers cannot split their channels among their heads, and fail only when run
-            return measured(changed)
+            if measure == "parameters":  # some layers cannot split their channels among their heads, and fail when run
+                model_graph.build(model)
+            return measured(model)
         except Exception:  # of the layers, which raise errors of many types
             return None
 
+    @functools.cache
+    def size(width: float) -> float | None:
+        return size_of(with_width(base, width))
+
+    before = width_of(base)
+    own = measured(base)
     widths = candidates(base)
     low, high = 0, len(widths)
     while low < high:  # find the first width that reaches the goal
@@ -86,7 +90,47 @@ def widened(base: dict[str, Any], goal: float, measure: str = "parameters") -> W
             f"control=capacity: at no width from {before / FACTOR:g} to {before * FACTOR:g} is the base within "
             f"{FAR:.0%} of {goal:.4g} {measure}; use control=identity or control=repeat"
         )
-    return Widened(with_width(base, best), best, before, sizes[best])
+    content = with_width(base, best)
+    rows = {} if abs(sizes[best] / goal - 1) <= CLOSE else _rows_to_change(content, goal, sizes[best], size_of)
+    tuned = with_channels(content, rows)
+    final = size_of(tuned) if rows else None
+    if final is None or abs(final - goal) >= abs(sizes[best] - goal):
+        return Widened(content, best, before, {}, sizes[best])
+    return Widened(tuned, best, before, rows, final)
+
+
+def _rows_to_change(
+    model: dict[str, Any], goal: float, size: float, size_of: Callable[[dict[str, Any]], float | None]
+) -> dict[int, int]:
+    """Return the rows that bring the size closest to ``goal`` with 8 channels more, or fewer, in each."""
+    more = MULTIPLE if size < goal else -MULTIPLE
+    steps: dict[int, float] = {}
+    for index, row in enumerate([*model["backbone"], *model["head"]]):
+        if _is_width(row[3][:1]):
+            changed = size_of(with_channels(model, {index: more}))
+            if changed is not None and (changed - size) * more > 0:
+                steps[index] = changed - size
+    subsets = (rows for count in range(MOST_ROWS + 1) for rows in itertools.combinations(steps, count))
+    best = min(subsets, key=lambda rows: round(abs(size + sum(steps[row] for row in rows) - goal) / goal, 3))
+    return dict.fromkeys(best, more)  # of subsets that are equally close, the first has the fewest rows
+
+
+def with_channels(model: dict[str, Any], more: Mapping[int, int]) -> dict[str, Any]:
+    """Return the model with ``more`` output channels in rows, by the row's index."""
+    changed = copy.deepcopy(model)
+    scale = _scale(model)
+    width, limit = width_of(model), scale[2] if scale else math.inf
+    rows = [*changed["backbone"], *changed["head"]]
+    for index, channels in more.items():
+        arguments = rows[index][3]
+        built = math.ceil(min(arguments[0], limit) * width / MULTIPLE) * MULTIPLE
+        arguments[0] = math.floor((built + channels) / width + 1e-6)
+    return changed
+
+
+def _is_width(arguments: list[Any]) -> bool:
+    """Return whether a row's first argument is its number of output channels."""
+    return bool(arguments) and type(arguments[0]) is int and arguments[0] >= MULTIPLE
 
 
 def candidates(model: dict[str, Any]) -> list[float]:
@@ -94,8 +138,8 @@ def candidates(model: dict[str, Any]) -> list[float]:
     before = width_of(model)
     scale = _scale(model)
     limit = scale[2] if scale else math.inf
-    arguments = [a for part in ("backbone", "head") for row in model[part] for a in row[3][:1]]
-    counts = {min(a, limit) for a in arguments if isinstance(a, int) and not isinstance(a, bool) and a >= MULTIPLE}
+    rows = [*model["backbone"], *model["head"]]
+    counts = {min(row[3][0], limit) for row in rows if _is_width(row[3][:1])}
     steps = {
         # six digits, rounded down: at width k * 8 / c a row of c channels has 8 * k
         math.floor(k * MULTIPLE / c * 1e6) / 1e6
