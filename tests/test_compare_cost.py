@@ -61,6 +61,7 @@ def test_rounds_end_with_the_time(monkeypatch):
     assert len(order) == 2  # one to warm up
 
 
+@pytest.mark.fast
 def test_ratio_is_taken_round_by_round():
     base = [10.0, 10.0, 1000.0, 10.0, 10.0]  # the machine stalls in the third round, for both
     mine = [11.0, 11.0, 1100.0, 11.0, 11.0]
@@ -70,6 +71,7 @@ def test_ratio_is_taken_round_by_round():
     assert latency_measurement.rates([100.0, 200.0], 8) == [80, 40]
 
 
+@pytest.mark.fast
 def test_a_batch_that_takes_too_long_is_halved():
     order = []
     models = {"a": Spy("a", order)}
@@ -114,6 +116,7 @@ def test_what_is_no_lack_of_memory_is_not_hidden():
         latency_measurement.batch_times({"a": Spy("a", [], full)}, 32, 4, slowest=1.0)
 
 
+@pytest.mark.fast
 def test_device_and_size_as_ultralytics_reads_them():
     assert cost_measurement.torch_device("cpu") == "cpu"
     assert (

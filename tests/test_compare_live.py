@@ -195,7 +195,7 @@ def test_plain_lines_where_there_is_no_terminal(tmp_path):
         "[1/4] yolo11n-seed0: epoch 3 of 10 done, val mAP50-95 12.0, ... left for all runs",
         "[1/4] yolo11n-seed0: epoch 6 of 10 done, val mAP50-95 15.0, ... left for all runs",
         "[1/4] yolo11n-seed0: epoch 9 of 10 done, val mAP50-95 18.0, ... left for all runs",
-        "[1/4] yolo11n-seed0: finished in 0:02:06, val mAP50-95 18.0, ... left for all runs",
+        "[1/4] yolo11n-seed0: finished in 0:02:06, best val mAP50-95 18.0, ... left for all runs",
         "[2/4] yolov8n-seed0: training on node-2",
         "[2/4] yolov8n-seed0: training again on node-3",
         "[2/4] yolov8n-seed0: failed: layer 3 [bold]cannot[/] be built",

@@ -46,6 +46,7 @@ def by_hand(q, k, v):
     ],
     ids=["sdpa", "einsum", "matmul", "bmm"],
 )
+@pytest.mark.fast
 def test_attention_counts_the_same_however_it_is_written(attention):
     assert counted(attention, QUERIES, KEYS, VALUES) == PRODUCTS
 
@@ -116,6 +117,7 @@ def test_multihead_attention_in_eval_mode_is_counted():
     ],
     ids=lambda value: type(value).__name__,
 )
+@pytest.mark.fast
 def test_layers(layer, shape, multiply_adds):
     assert operations(layer, torch.randn(shape)) == 2 * multiply_adds
 
@@ -207,6 +209,7 @@ def test_capacity_controls_and_cost_table_count_alike(name):
     assert count == operations(operation_count.fused(model), torch.zeros(1, 3, 640, 640)) / 1e9
 
 
+@pytest.mark.fast
 def test_a_model_by_hand():
     """Two convolutions and Detect: a branch for boxes (64 channels), one for classes (16), and the distances."""
     rows = {"backbone": [[-1, 1, "Conv", [8, 3, 8]]], "head": [[-1, 1, "Conv", [16, 1, 1]], [[1], 1, "Detect", [2]]]}

@@ -206,6 +206,7 @@ def test_sizes_are_those_of_the_built_model():
     )
 
 
+@pytest.mark.fast
 def test_items():
     models = ["yolo11n-ema.yaml", "my/yolo11n-pmfs.yaml"]
     wanted = controls.Wanted
@@ -228,6 +229,7 @@ def test_items():
         ("repeat:3", "control=repeat:3: .* control=repeat"),
     ],
 )
+@pytest.mark.fast
 def test_items_that_cannot_be_read(item, text):
     with pytest.raises(ArgumentError, match=text):
         controls.make_controls(["repeat", item], "yolo11n.yaml", ["yolo11n-ema.yaml"], {})

@@ -93,6 +93,7 @@ def a_run(folder, **changes):
     return Run(**{**words, "folder": folder / "yolo11n-ema-seed3", **changes})
 
 
+@pytest.mark.fast
 def test_names(tmp_path):
     found = tracker_names.variables("bccd-yolo11n", a_run(tmp_path), "0123456789ab", present={})
     assert found["WANDB_RUN_GROUP"] == found["MLFLOW_EXPERIMENT_NAME"] == found["COMET_PROJECT_NAME"] == "bccd-yolo11n"

@@ -124,7 +124,7 @@ class Live:
         self._end(run, "done")
         best = max((value for value in _values(run) if value is not None), default=None)
         elapsed = self.bars.tasks[self.tasks[run.name]].elapsed or 0.0
-        facts = [f"finished in {_duration(elapsed)}", _points(best), self._left()]
+        facts = [f"finished in {_duration(elapsed)}", f"best {_points(best)}" if best is not None else "", self._left()]
         self._line(run, ", ".join(fact for fact in facts if fact))
 
     def failed(self, run: Run, reason: str) -> None:
