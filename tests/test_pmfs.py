@@ -182,6 +182,12 @@ def test_pmfs_short_form_refuses(options, message):
         GlobalPMFSBlock_AP_Separate(**options)
 
 
+@pytest.mark.parametrize(("cls", "channels"), [(PMFS, [4, 6]), (PMFSChannel, 6), (PMFSSpatial, 6)])
+def test_pmfs_wants_two_or_three_dimensions(cls, channels):
+    with pytest.raises(ValueError, match=rf"^{cls.__name__}: dim='4d' .*'2d', '3d'"):
+        cls(channels, dim="4d")
+
+
 def test_pmfs_wants_a_kernel_for_each_input():
     with pytest.raises(ValueError, match=r"^PMFS: max_pool_kernels=\[2\] .* 2 "):
         PMFS([4, 6], max_pool_kernels=[2])

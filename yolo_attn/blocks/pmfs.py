@@ -13,6 +13,9 @@ from .nn.conv_norm import ConvNormReLU, SeparableConv
 from .nn.polarized import MakeConvolution, PolarizedChannelAttention, PolarizedPositionAttention
 from .nn.residual import apply_residual, make_residual
 
+PAPER = "https://arxiv.org/abs/2401.07579"
+FLAT = {"dim": "2d"}  # the maps of a YOLO
+
 
 def convolution_of(block: str, form: str, dim: str) -> MakeConvolution:
     """Return a function that builds the convolutions of ``form``; raise ValueError if that or ``dim`` is unknown."""
@@ -25,7 +28,8 @@ def convolution_of(block: str, form: str, dim: str) -> MakeConvolution:
 @register(
     "PMFS",
     summary="Attend to maps of several scales.",
-    paper="https://arxiv.org/abs/2401.07579",
+    paper=PAPER,
+    fixed=FLAT,
     inputs="list",
     checked=("authors", "loop"),
 )
@@ -50,7 +54,7 @@ class PMFS(PolarizedChannelAttention, PolarizedPositionAttention):
         ch_k: Channels of a query or key in a spatial group. None: ``ch``.
         ch_v: Channels of a value in a spatial group. None: ``ch``.
         br: Groups of the attention over positions. None: one for each input map, as in the paper.
-        dim: ``"2d"`` or ``"3d"``.
+        dim: ``"2d"`` or ``"3d"``. Always ``"2d"`` in a model YAML.
         max_pool_kernels: Kernel (= stride) of a max pooling of each input before all else; the output then has the size
             of the last input after pooling. None: no pooling; each map is only resized to the last one.
         form: Convolutions of the authors' two blocks: ``"separable"`` (batch norm, ReLU, depthwise, pointwise; the
@@ -155,9 +159,7 @@ class PMFS(PolarizedChannelAttention, PolarizedPositionAttention):
         return torch.stack([w * f for w, f in zip(weights.unbind(0), features, strict=True)]).sum(0)
 
 
-@register(
-    "PMFSChannel", summary="Gate channels as PMFS does.", paper="https://arxiv.org/abs/2401.07579", checked=("loop",)
-)
+@register("PMFSChannel", summary="Gate channels as PMFS does.", paper=PAPER, fixed=FLAT, checked=("loop",))
 class PMFSChannel(PolarizedChannelAttention):
     """Gate each channel by a score from all positions: the first half of PMFS's attention.
 
@@ -172,7 +174,7 @@ class PMFSChannel(PolarizedChannelAttention):
         channels: C.
         form: Convolutions: ``"separable"`` or ``"conv"``, as in :class:`PMFS`.
         statistics: How a channel is summarised: ``"softmax"`` or ``"mean_var"``, as in :class:`PMFS`.
-        dim: ``"2d"`` or ``"3d"``.
+        dim: ``"2d"`` or ``"3d"``. Always ``"2d"`` in a model YAML.
         residual: Start as the identity: ``x + gamma * (PMFSChannel(x) - x)``, gamma per channel, 0 at the start.
 
     Raises:
@@ -207,9 +209,7 @@ class PMFSChannel(PolarizedChannelAttention):
         return apply_residual(self.residual, x, self.attend_channels(x))
 
 
-@register(
-    "PMFSSpatial", summary="Gate positions as PMFS does.", paper="https://arxiv.org/abs/2401.07579", checked=("loop",)
-)
+@register("PMFSSpatial", summary="Gate positions as PMFS does.", paper=PAPER, fixed=FLAT, checked=("loop",))
 class PMFSSpatial(PolarizedPositionAttention):
     """Gate each position by a score from its own queries: the second half of PMFS's attention.
 
@@ -227,7 +227,7 @@ class PMFSSpatial(PolarizedPositionAttention):
         ch_k: Channels of a query or key in a group. None: ``channels // br``, at least 1.
         ch_v: Channels of a value in a group. None: ``channels // br``, at least 1.
         form: Convolutions: ``"separable"`` or ``"conv"``, as in :class:`PMFS`.
-        dim: ``"2d"`` or ``"3d"``.
+        dim: ``"2d"`` or ``"3d"``. Always ``"2d"`` in a model YAML.
         residual: Start as the identity: ``x + gamma * (PMFSSpatial(x) - x)``, gamma per channel, 0 at the start.
 
     Raises:
