@@ -111,8 +111,6 @@ def test_a_comparison_refuses_data_that_changed_between_runs(tmp_path, data):
     assert worker.check_unchanged(plan, found) == digest == read_json(plan.folder / "data.json")["digest"]
     kept = (plan.folder / "data.json").read_bytes()
     (data.parent / "images" / "train" / "0.png").unlink()
-    with pytest.raises(
-        DataError, match=r"set\.yaml has changed since .* began: train: 3 images then, 2 now.* Put it back"
-    ):
+    with pytest.raises(DataError, match=r"set\.yaml .*train: 3 images then, 2 now"):
         worker.check_unchanged(plan, found)
     assert (plan.folder / "data.json").read_bytes() == kept
