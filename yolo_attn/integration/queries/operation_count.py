@@ -86,7 +86,7 @@ def operations(model: nn.Module, *inputs: Any) -> int:
 
 @contextmanager
 def _frozen(model: nn.Module) -> Iterator[None]:
-    """Turn gradients off for all parameters: the counter fails on a module that returns a view of one with gradients."""
+    """Turn gradients off for all parameters: the counter fails on a module that returns a view of one with them."""
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad and parameter.is_leaf]
     try:
         for parameter in trained:
