@@ -23,10 +23,15 @@ pytestmark = pytest.mark.fast
 def test_a_file_is_written_whole_or_not_at_all(tmp_path, fault, error):
     path = tmp_path / "new" / "a.txt"
     atomic_files.write_text(path, "one\r\n")
-    with pytest.raises(error), atomic_files.whole_file(path) as part:
-        assert part.name == "a.txt"
-        part.write_text("tw")
-        raise fault
+
+    def fail_half_way():
+        with atomic_files.whole_file(path) as part:
+            assert part.name == "a.txt"
+            part.write_text("tw")
+            raise fault
+
+    with pytest.raises(error):
+        fail_half_way()
     assert path.read_bytes() == b"one\r\n"
     assert [entry.name for entry in path.parent.iterdir()] == ["a.txt"]
 

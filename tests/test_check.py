@@ -9,7 +9,7 @@ from support import ROOT
 import yolo_attn
 from yolo_attn.cli import main
 from yolo_attn.errors import LayerError
-from yolo_attn.model_yaml.checking import check
+from yolo_attn.model_yaml.check_report import check
 from yolo_attn.model_yaml.lint import file_name
 from yolo_attn.model_yaml.yaml_text import repeated_keys, row_lines
 

@@ -15,7 +15,7 @@ from torch import nn
 from yolo_attn.comparison import cost_measurement, environment, latency_measurement
 from yolo_attn.errors import UserError
 from yolo_attn.experiment.plan import Plan
-from yolo_attn.integration.queries import operation_count
+from yolo_attn.integration.queries import gflops_count
 
 
 @pytest.mark.parametrize("name", ["yolo11n.yaml", "yolov8n.yaml"])
@@ -25,7 +25,7 @@ def test_costs_agree_with_ultralytics(name):
     opened = YOLO(name)
     theirs = opened.info()[3]
     model = opened.model.eval()
-    ours = operation_count.model_gflops(model)
+    ours = gflops_count.model_gflops(model)
     assert ours == pytest.approx(theirs, rel=0.04)  # thop counts the norms
     assert ours < theirs
 
@@ -154,7 +154,7 @@ def test_each_model_is_measured_once(comparison, monkeypatch):
 
     monkeypatch.setattr(latency_measurement, "SECONDS", 0.0)
     monkeypatch.setattr(latency_measurement, "WARMUP_SECONDS", 0.0)
-    monkeypatch.setattr(operation_count, "IMGSZ", 64)
+    monkeypatch.setattr(gflops_count, "IMGSZ", 64)
     monkeypatch.setattr(cost_measurement, "MAX_THREADS", 1)  # several on a busy core wait for each other
     built = []
     original = validation.build

@@ -11,8 +11,8 @@ from torch import nn
 from ultralytics import YOLO
 
 from yolo_attn.blocks import GlobalLocalAttention
-from yolo_attn.integration.queries import model_graph, model_sizes, operation_count
-from yolo_attn.integration.queries.operation_count import ATTENTION, operations
+from yolo_attn.integration.queries import gflops_count, model_graph, model_sizes
+from yolo_attn.integration.queries.gflops_count import ATTENTION, operations
 
 
 class Layer(nn.Module):
@@ -204,9 +204,9 @@ def test_capacity_controls_and_cost_table_count_alike(name):
     model = YOLO(name).model
     before = {key: value.shape for key, value in model.state_dict().items()}
     count = model_sizes.gflops(model_graph.load(name))
-    assert count == operation_count.model_gflops(model)
+    assert count == gflops_count.model_gflops(model)
     assert {key: value.shape for key, value in model.state_dict().items()} == before
-    assert count == operations(operation_count.fused(model), torch.zeros(1, 3, 640, 640)) / 1e9
+    assert count == operations(gflops_count.fused(model), torch.zeros(1, 3, 640, 640)) / 1e9
 
 
 @pytest.mark.fast

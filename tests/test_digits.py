@@ -14,7 +14,7 @@ from ultralytics import utils
 from ultralytics.data import utils as data_utils
 
 import yolo_attn
-from yolo_attn.data import SPLITS, digits_scene
+from yolo_attn.data import SPLITS, digits_image
 from yolo_attn.data.digits import (
     MANIFEST,
     SCANS,
@@ -130,11 +130,11 @@ def test_scenes_of_the_shipped_yamls_keep_their_ranges_and_the_overlap_rules(nam
     limits = {key: getattr(values, key) for key in ("size", "objects", "object_size", "distractors")}
     lengths, counts = [], []
     for index in range(40):
-        scene = digits_scene.draw_scene(np.random.default_rng(index), IMAGES, DIGITS, **limits)
+        scene = digits_image.draw_scene(np.random.default_rng(index), IMAGES, DIGITS, **limits)
         counts.append(len(scene.boxes))
         lengths += scene.boxes[:, 2:].max(1).tolist()
         for row, box in enumerate(scene.boxes.tolist()):
-            assert digits_scene._iou(box, scene.boxes[:row].tolist()) <= digits_scene.MAX_IOU
+            assert digits_image._iou(box, scene.boxes[:row].tolist()) <= digits_image.MAX_IOU
     low, high = values.object_size
     assert low <= min(lengths) < 1.5 * low  # the whole range is used
     assert high / 1.5 < max(lengths) <= high
@@ -144,7 +144,7 @@ def test_scenes_of_the_shipped_yamls_keep_their_ranges_and_the_overlap_rules(nam
 @pytest.mark.parametrize("length", [8, 9, 31, 72, 200])
 def test_a_glyph_fills_its_box_tightly(length):
     for index in range(60):
-        glyph = digits_scene.draw_glyph(np.random.default_rng(index), IMAGES[index], length)
+        glyph = digits_image.draw_glyph(np.random.default_rng(index), IMAGES[index], length)
         width, height = glyph.size
         assert max(width, height) == length
         m = glyph.margin
@@ -157,7 +157,7 @@ def test_no_digit_is_mostly_hidden():
     tested = 0
     for index in range(30):
         rng = np.random.default_rng(index)
-        placed = digits_scene._place(rng, 96, IMAGES[rng.integers(1797, size=8)], [40, 36, 30, 24, 20, 18, 16, 12])
+        placed = digits_image._place(rng, 96, IMAGES[rng.integers(1797, size=8)], [40, 36, 30, 24, 20, 18, 16, 12])
         if placed is None:
             continue
         tested += 1
@@ -168,7 +168,7 @@ def test_no_digit_is_mostly_hidden():
             owner[y : y + h, x : x + w][mask] = number
             ink.append(mask.sum())
         for number, whole in enumerate(ink):
-            assert (owner == number).sum() >= digits_scene.MIN_VISIBLE * whole
+            assert (owner == number).sum() >= digits_image.MIN_VISIBLE * whole
     assert tested > 3
 
 
@@ -188,8 +188,8 @@ def test_an_interrupted_generation_leaves_nothing_and_the_next_one_works(tmp_pat
             raise KeyboardInterrupt
         return draw(*args, **options)
 
-    draw = digits_scene.draw_scene
-    monkeypatch.setattr(digits_scene, "draw_scene", broken)
+    draw = digits_image.draw_scene
+    monkeypatch.setattr(digits_image, "draw_scene", broken)
     with pytest.raises(KeyboardInterrupt):
         small(tmp_path / "digits")
     assert list(tmp_path.iterdir()) == []
@@ -199,14 +199,14 @@ def test_an_interrupted_generation_leaves_nothing_and_the_next_one_works(tmp_pat
 
 
 def test_the_slower_of_two_processes_uses_the_result_of_the_faster(tmp_path, monkeypatch, made):
-    draw = digits_scene.draw_scene
+    draw = digits_image.draw_scene
 
     def slow(*args, **options):
         monkeypatch.undo()
         small(tmp_path / "digits")  # the other process, from start to end
         return draw(*args, **options)
 
-    monkeypatch.setattr(digits_scene, "draw_scene", slow)
+    monkeypatch.setattr(digits_image, "draw_scene", slow)
     assert files(small(tmp_path / "digits")) == files(made)
     assert [f.name for f in tmp_path.iterdir()] == ["digits"]
 
@@ -357,7 +357,7 @@ def test_visdrone_folders_of_older_ultralytics_are_moved(tmp_path, monkeypatch):
 
 def test_the_data_package_imports_neither_torch_nor_ultralytics(tmp_path):
     code = """
-        import sys, yolo_attn.data.digits, yolo_attn.data.digits_scene, yolo_attn.data.coco_conversion
+        import sys, yolo_attn.data.digits, yolo_attn.data.digits_image, yolo_attn.data.coco_to_yolo
         print({'torch', 'ultralytics'} & set(sys.modules))
     """
     assert run(code, tmp_path) == "set()\n"
@@ -367,9 +367,9 @@ def test_the_readme_agrees_with_yamls_and_code():
     text = " ".join((DATASETS / "README.md").read_text(encoding="utf-8").split())
     scans = split_scans(DIGITS, load("digits.yaml")["digits"]["seed"])
     assert "{}, {} and {} scans".format(*(len(scans[split]) for split in SPLITS)) in text
-    assert f"at least {digits_scene.MIN_VISIBLE:.0%} of its ink".replace("%", " %") in text
-    assert f"IoU above {digits_scene.MAX_IOU}" in text
-    assert f"at least {digits_scene.MIN_CONTRAST:g} grey levels" in text
+    assert f"at least {digits_image.MIN_VISIBLE:.0%} of its ink".replace("%", " %") in text
+    assert f"IoU above {digits_image.MAX_IOU}" in text
+    assert f"at least {digits_image.MIN_CONTRAST:g} grey levels" in text
     shown = [load(name)["digits"] for name in EMBEDDED]
     for row, cell in (
         ("images, train/val/test", lambda d: "/".join(str(d["images"][split]) for split in SPLITS)),

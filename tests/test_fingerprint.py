@@ -14,7 +14,7 @@ from support import read_json
 
 from yolo_attn.comparison import worker
 from yolo_attn.errors import DataError
-from yolo_attn.experiment.data_set import DataFingerprint
+from yolo_attn.experiment.data_set_file import DataFingerprint
 from yolo_attn.integration.queries import data_fingerprint, validation
 
 

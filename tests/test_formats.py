@@ -11,7 +11,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from yolo_attn.experiment import costs, data_set, ground_truth_file, plan, records, results
+from yolo_attn.experiment import costs, data_set_file, ground_truth_file, plan, records, results
 from yolo_attn.report import csv_tables
 
 pytestmark = pytest.mark.fast
@@ -19,8 +19,8 @@ pytestmark = pytest.mark.fast
 PAGE = Path(__file__).parents[1] / "docs" / "formats.md"
 FILES = {
     "plan.json": plan.PlanFile,
-    "data.json": data_set.DataFingerprint,
-    "pairing.json": data_set.Pairing,
+    "data.json": data_set_file.DataFingerprint,
+    "pairing.json": data_set_file.Pairing,
     "ground_truth.json": ground_truth_file.GroundTruth,
     "cost.json": costs.Costs,
     "results.json": results.Results,

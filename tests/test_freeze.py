@@ -17,7 +17,7 @@ import yolo_attn
 from yolo_attn.cli.main import main
 from yolo_attn.errors import ArgumentError
 from yolo_attn.integration.queries import training_arguments
-from yolo_attn.integration.weights import freezing, loading, provenance
+from yolo_attn.integration.weights import freezing, loading, weight_sources
 
 yolo_attn.install()
 OPTIONS = {
@@ -71,7 +71,7 @@ def test_transferred_with_other_classes(source):
     inside = [n for n in names if n.startswith("26")]
     assert "26.cv2" in inside
     assert "26" not in inside
-    new = set(provenance.of(model)["new"])
+    new = set(weight_sources.of(model)["new"])
     frozen = tuple(f"model.{n}." for n in names)
     assert [n for n, _ in model.named_parameters() if not n.startswith(frozen)] == [
         n for n, _ in model.named_parameters() if n in new
@@ -118,7 +118,7 @@ def test_errors(source):
     rootless.yaml = {}
     foreign = loaded(source)
     everything = [n for n, _ in foreign.named_parameters()]
-    setattr(foreign, provenance.ATTRIBUTE, {**provenance.of(foreign), "new": everything})
+    setattr(foreign, weight_sources.ATTRIBUTE, {**weight_sources.of(foreign), "new": everything})
     for target, given, match in (
         (model, "transfered", "freeze=transfered .*'transferred'"),
         (model, 25, "freeze=25: yolo11n.yaml .* 24; .* 0 to 23"),
@@ -148,7 +148,7 @@ def test_single_parameters_beside_new_children():
     model = nn.Module()
     model.model = nn.Sequential(Own(), nn.Conv2d(4, 4, 1))
     new = ["model.0.new.weight", "model.0.new.bias", "model.1.bias"]
-    setattr(model, provenance.ATTRIBUTE, {"new": new, "source": "x.pt", "source_layers": 2, "layers": {0: 0, 1: 1}})
+    setattr(model, weight_sources.ATTRIBUTE, {"new": new, "source": "x.pt", "source_layers": 2, "layers": {0: 0, 1: 1}})
     trainer = trainer_of(model, "transferred")
     freezing.resolve(trainer)
     assert trainer.args.freeze == ["0.old"]  # the norm stays with what it normalizes
@@ -178,7 +178,7 @@ def test_only_what_is_new_is_trained(way, place):
     if way == "load":
         model.load(place / "yolo11n.pt")
     trainer, before, after = train(model, place, freeze="transferred", **words)
-    new = set(provenance.of(trainer.model)["new"])
+    new = set(weight_sources.of(trainer.model)["new"])
     changed = {k for k in after if not torch.equal(before[k], after[k])}
     assert changed <= {n for n in after if n in new or n.startswith(tuple(norms_of(new)))}
     attention = {n for n in new if n.split(".")[1] in ("17", "21", "25")}
@@ -189,10 +189,10 @@ def test_only_what_is_new_is_trained(way, place):
     assert all(torch.equal(before[k], after[k]) for k in statistics)
     source = YOLO(place / "yolo11n.pt").model.state_dict()
     assert torch.equal(after["model.24.cv1.conv.weight"], source["model.22.cv1.conv.weight"].float())
-    known = model.ckpt[provenance.ATTRIBUTE]
+    known = model.ckpt[weight_sources.ATTRIBUTE]
     assert known["source"] == "yolo11n.pt"
     assert known["trained"]
-    assert not hasattr(model.model, provenance.ATTRIBUTE)
+    assert not hasattr(model.model, weight_sources.ATTRIBUTE)
 
 
 def norms_of(new):

@@ -14,8 +14,8 @@ import rich.console
 import yaml
 from PIL import Image
 
-from yolo_attn.data import coco_conversion
-from yolo_attn.data.coco_conversion import from_coco, summary
+from yolo_attn.data import coco_to_yolo
+from yolo_attn.data.coco_to_yolo import from_coco, summary
 from yolo_attn.errors import DataError
 
 pytestmark = pytest.mark.fast
@@ -302,7 +302,7 @@ def test_a_failure_leaves_no_half_data_set(tree, monkeypatch, broken, error, rai
 
     (tree.root / "instances.json").write_text("")
     before = tree.everything()
-    monkeypatch.setattr(coco_conversion, broken, fail)
+    monkeypatch.setattr(coco_to_yolo, broken, fail)
     with pytest.raises(raised, match=r"disk full|out/x: Permission denied"):
         tree.run()
     assert tree.everything() == before

@@ -14,7 +14,12 @@ from oracles import arrays, assert_same, randomised
 
 from yolo_attn.blocks import MultiHeadGlobalAttention
 from yolo_attn.blocks.global_attention import EXTENTS, KERNELS, POSITIONS
-from yolo_attn.blocks.nn.kernels import LinearAttention, LinformerAttention, PerformerAttention, SoftmaxAttention
+from yolo_attn.blocks.nn.attention_kernels import (
+    LinearAttention,
+    LinformerAttention,
+    PerformerAttention,
+    SoftmaxAttention,
+)
 from yolo_attn.blocks.nn.positions import RelativePositionBias, RotaryPositionEmbedding
 from yolo_attn.blocks.nn.reformer import ReformerAttention
 

@@ -12,8 +12,8 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from yolo_attn.blocks import MultiHeadGlobalAttention
-from yolo_attn.blocks.nn import kernels
-from yolo_attn.blocks.nn.kernels import LinearAttention, PerformerAttention, SoftmaxAttention
+from yolo_attn.blocks.nn import attention_kernels
+from yolo_attn.blocks.nn.attention_kernels import LinearAttention, PerformerAttention, SoftmaxAttention
 from yolo_attn.blocks.nn.reformer import MAX_BUCKETS, ReformerAttention
 
 FORMS = [
@@ -129,7 +129,7 @@ def test_biased_softmax_runs_on_the_fused_kernel_where_the_bias_needs_no_gradien
 
 @every_form
 def test_no_tensor_grows_with_the_square_of_the_map(options, monkeypatch):
-    monkeypatch.setitem(kernels.MAX_SCORES, "cpu", 2**15)  # so that small maps have several blocks
+    monkeypatch.setitem(attention_kernels.MAX_SCORES, "cpu", 2**15)  # so that small maps have several blocks
     largest = []
     for side in (16, 32):
         block = MultiHeadGlobalAttention(16, 4, **options)
@@ -168,7 +168,7 @@ def test_blocks_of_queries_change_nothing(scores, extent, monkeypatch):
     x, cotangent = drawn(2, 8, 5, 7).requires_grad_(), drawn(2, 8, 5, 7)
     results = []
     for limit in (2**21, scores):
-        monkeypatch.setitem(kernels.MAX_SCORES, "cpu", limit)
+        monkeypatch.setitem(attention_kernels.MAX_SCORES, "cpu", limit)
         block.zero_grad()
         y = block(x)
         results.append([y, *torch.autograd.grad(y, [x, *block.parameters()], cotangent)])
@@ -177,18 +177,18 @@ def test_blocks_of_queries_change_nothing(scores, extent, monkeypatch):
 
 
 def test_blocks_are_computed_again_in_the_backward_pass_but_not_in_a_graph(monkeypatch):
-    monkeypatch.setitem(kernels.MAX_SCORES, "cpu", 1000)
-    monkeypatch.setitem(kernels.MAX_SCORES, "graph", 1000)
+    monkeypatch.setitem(attention_kernels.MAX_SCORES, "cpu", 1000)
+    monkeypatch.setitem(attention_kernels.MAX_SCORES, "graph", 1000)
     calls = []
-    original = kernels.attend_in_tile
-    monkeypatch.setattr(kernels, "attend_in_tile", lambda *a: calls.append(0) or original(*a))
+    original = attention_kernels.attend_in_tile
+    monkeypatch.setattr(attention_kernels, "attend_in_tile", lambda *a: calls.append(0) or original(*a))
     block, x = MultiHeadGlobalAttention(8, 2), torch.randn(1, 8, 8, 8)
     y = block(x)
     in_forward = len(calls)
     y.sum().backward()
     assert in_forward > 4
     assert len(calls) == 2 * in_forward
-    monkeypatch.setattr(kernels, "building_graph", lambda: True)
+    monkeypatch.setattr(attention_kernels, "building_graph", lambda: True)
     calls.clear()
     block(x).sum().backward()
     assert len(calls) == in_forward
@@ -205,7 +205,7 @@ def test_reformers_rounds_are_computed_again_in_the_backward_pass():
 @pytest.mark.export
 @pytest.mark.parametrize("options", [FORMS[n] for n in (0, 6, 7, 9, 12, 14)], ids=str)
 def test_exports_with_several_blocks(options, monkeypatch):
-    monkeypatch.setitem(kernels.MAX_SCORES, "graph", 2**13)
+    monkeypatch.setitem(attention_kernels.MAX_SCORES, "graph", 2**13)
     block = randomised(MultiHeadGlobalAttention(16, 4, **options)).eval()
     x = torch.randn(2, 16, 9, 11)
     want = block(x)
@@ -214,8 +214,8 @@ def test_exports_with_several_blocks(options, monkeypatch):
 
 @pytest.mark.export
 def test_a_compiled_graph_trains(monkeypatch):
-    monkeypatch.setitem(kernels.MAX_SCORES, "cpu", 3000)
-    monkeypatch.setitem(kernels.MAX_SCORES, "graph", 3000)
+    monkeypatch.setitem(attention_kernels.MAX_SCORES, "cpu", 3000)
+    monkeypatch.setitem(attention_kernels.MAX_SCORES, "graph", 3000)
     block, x = randomised(MultiHeadGlobalAttention(16, 4).double()).train(), drawn(2, 16, 9, 11)
     block(x).square().sum().backward()
     want = {n: p.grad.clone() for n, p in block.named_parameters()}
@@ -244,7 +244,7 @@ def test_large_batches_of_windows_go_to_the_kernel_in_parts(monkeypatch):
     real[:, 0, 0] = True
     table = drawn(2, 3, 5)
     want = [SoftmaxAttention()(q, k, v, *more) for more in ((), (real,), (None, table), (real, table))]
-    monkeypatch.setattr(kernels, "MAX_BATCH", 3)
+    monkeypatch.setattr(attention_kernels, "MAX_BATCH", 3)
     for more, w in zip(((), (real,), (None, table), (real, table)), want, strict=True):
         torch.testing.assert_close(SoftmaxAttention()(q, k, v, *more), w)
 

@@ -12,8 +12,8 @@ pytestmark = pytest.mark.fast
 
 ROOT = Path(yolo_attn.__file__).parent
 ORDER = (
-    "errors", "messages", "atomic_files", "docstrings", "registry", "blocks", "alignment", "data", "metrics", "integration",
-    "model_yaml", "statistics", "experiment", "comparison", "report", "cli",
+    "errors", "messages", "atomic_files", "docstrings", "registry", "blocks", "alignment", "data", "metrics",
+    "integration", "model_yaml", "statistics", "experiment", "comparison", "report", "cli",
 )  # fmt: skip
 START_UP = re.compile(r"# start-up time\b")
 LEFTOVERS = {"written", "fit", "differing", "tidy", "pace", "slips", "mistakes", "figures", "words", "utils", "helpers"}
@@ -37,13 +37,15 @@ def imports(file):
     }
     for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom) and node.level:
-            base = package[: len(package) - node.level + 1] + tuple((node.module or "").split(".") if node.module else ())
+            base = package[: len(package) - node.level + 1] + tuple(
+                (node.module or "").split(".") if node.module else ()
+            )
             for name in node.names:
                 module = (*base, name.name)
                 yield node, id(node) in at_top, module if module in MODULES else base
-        elif isinstance(node, ast.ImportFrom) and (node.module or "").partition(".")[0] == "yolo_attn":
-            yield node, id(node) in at_top, None
-        elif isinstance(node, ast.Import) and any(a.name.partition(".")[0] == "yolo_attn" for a in node.names):
+        elif (isinstance(node, ast.ImportFrom) and (node.module or "").partition(".")[0] == "yolo_attn") or (
+            isinstance(node, ast.Import) and any(a.name.partition(".")[0] == "yolo_attn" for a in node.names)
+        ):
             yield node, id(node) in at_top, None
 
 
@@ -58,7 +60,9 @@ def test_imports(file):
             assert ORDER.index(target[1]) <= ORDER.index(mine[0]), f"{where}: {mine[0]} may not import {target[1]}"
         if not at_top and mine:
             line = lines[node.end_lineno - 1]
-            assert START_UP.search(line), f"{where}: import at the top of the file, or end the line in '# start-up time'"
+            assert START_UP.search(line), (
+                f"{where}: import at the top of the file, or end the line in '# start-up time'"
+            )
 
 
 def test_one_name_for_one_thing():

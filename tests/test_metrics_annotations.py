@@ -225,7 +225,7 @@ def test_a_json_that_does_not_fit_is_refused_before_the_training(data):
 
 
 def test_what_from_coco_writes_is_evaluated_on_its_json(data):
-    from yolo_attn.data.coco_conversion import from_coco
+    from yolo_attn.data.coco_to_yolo import from_coco
     from yolo_attn.integration.queries import validation
 
     out = data.parent / "out"

@@ -15,7 +15,7 @@ import yolo_attn
 from yolo_attn.cli.main import main
 from yolo_attn.errors import ArgumentError
 from yolo_attn.integration.queries import training_arguments, validation
-from yolo_attn.integration.weights import learning_rates, provenance
+from yolo_attn.integration.weights import learning_rates, weight_sources
 
 yolo_attn.install()
 MUON = hasattr(sys.modules["ultralytics.engine.trainer"], "MuSGD")
@@ -60,7 +60,7 @@ def test_the_groups(name, iterations, place, model):
     plain = groups(trainer(place).build_optimizer(model, name=name, iterations=iterations))
     made = trainer(place, new_lr_mult=10).build_optimizer(model, name=name, iterations=iterations)
     ours = groups(made)
-    new = set(provenance.of(model)["new"])
+    new = set(weight_sources.of(model)["new"])
     assert len(new) > 18
     for key, p in model.named_parameters():
         assert ours[id(p)][0] == pytest.approx(plain[id(p)][0] * (10 if key in new else 1))
@@ -125,7 +125,7 @@ def test_wrapped_models(model, place):
     made = trainer(place, new_lr_mult=5)
     optimizer = torch.optim.SGD(model.parameters(), lr=1.0)
     said = learning_rates.split(made, Wrapper(model), optimizer)
-    new = provenance.of(model)["new"]
+    new = weight_sources.of(model)["new"]
     assert said.startswith(f"new_lr_mult=5: {len(new)} ")
     assert [(g["lr"], len(g["params"])) for g in optimizer.param_groups][1] == (5.0, len(new))
     by_name = dict(model.named_parameters())

@@ -16,7 +16,7 @@ from yolo_attn.alignment.layer_alignment import Alignment
 from yolo_attn.errors import CheckpointError
 from yolo_attn.integration.queries import model_layers
 from yolo_attn.integration.strict_mode import strict
-from yolo_attn.integration.weights import loading, provenance
+from yolo_attn.integration.weights import loading, weight_sources
 
 yolo_attn.install()
 BASES = ("yolov8n", "yolo11n", "yolo26n")
@@ -77,7 +77,7 @@ def test_every_model_yaml_gets_all_of_its_base(name, bases, said):
     count = len(source.state_dict())
     (line,) = said
     assert line.startswith(f"transferred {count}/{count} tensors of the source (100 %); new: ")
-    known = provenance.of(target)
+    known = weight_sources.of(target)
     assert sorted(known["layers"]) == list(range(len(source.model)))
     for i, j in known["layers"].items():
         assert same(tensors(target, j), tensors(source, i))
@@ -116,7 +116,7 @@ def test_loading_by_number(bases, tmp_path, said, aligned):
         k for k, v in naive.state_dict().items() if k in source.state_dict() and source.state_dict()[k].shape == v.shape
     }
     assert len(took) == 78
-    layers = provenance.of(target)["layers"]
+    layers = weight_sources.of(target)["layers"]
     wrong = [k for k in took if layers.get(int(k.split(".")[1])) != int(k.split(".")[1])]
     assert len(wrong) == 12
     right = sum(source.state_dict()[k].numel() for k in took if k not in wrong and "num_batches" not in k)
@@ -141,7 +141,7 @@ def test_another_number_of_classes_loses_the_class_branch_only(bases, said):
     assert (
         "in the class branch of layer 23 (80 classes there, 3 here); new: 18 tensors in layers 17, 21, 25 (EMA)" in line
     )
-    lost = {n for n in provenance.of(target)["new"] if n.startswith("model.26.")}
+    lost = {n for n in weight_sources.of(target)["new"] if n.startswith("model.26.")}
     assert lost
     assert all(n.startswith("model.26.cv3.") for n in lost)
     assert same(tensors(target, 16), tensors(bases["yolo11n"], 16))
@@ -157,7 +157,7 @@ def test_classes_by_name_are_said_to_come_in_part(bases, said):
     assert "in part: 6 tensors in layer 23 (Detect) (2 of 3 classes by name)" in said[-1]
     rows = [tensors(m, -1)["cv3.0.2.weight"] for m in (target, bases["yolo11n"])]
     assert torch.equal(rows[0][[0, 2]], rows[1][[5, 7]])
-    assert "model.26.cv3.0.2.weight" in provenance.of(target)["new"]
+    assert "model.26.cv3.0.2.weight" in weight_sources.of(target)["new"]
 
 
 def test_other_input_channels(bases, said):
@@ -168,7 +168,7 @@ def test_other_input_channels(bases, said):
     assert "498/499" in said[-1]
     assert "in part: 1 tensor in layer 0 (Conv) (3 input channels there, 4 here)" in said[-1]
     assert torch.equal(target.model[0].conv.weight[:, :3], bases["yolo11n"].model[0].conv.weight)
-    assert provenance.of(target)["new"][0] == "model.0.conv.weight"
+    assert weight_sources.of(target)["new"][0] == "model.0.conv.weight"
 
 
 def test_back_to_a_plain_model_and_to_another_attention(bases, said):
@@ -193,9 +193,9 @@ def test_a_head_of_another_task(bases):
     model["head"] = [[shifted(f, 10), *rest] for f, *rest in model["head"]]
     target = SegmentationModel(model, verbose=False)
     target.load(bases["yolo11n"])
-    assert provenance.of(target)["layers"][23] == 24
-    assert not [n for n in provenance.of(target)["new"] if n.startswith("model.24.cv2.")]
-    assert [n for n in provenance.of(target)["new"] if n.startswith("model.24.proto.")]
+    assert weight_sources.of(target)["layers"][23] == 24
+    assert not [n for n in weight_sources.of(target)["new"] if n.startswith("model.24.cv2.")]
+    assert [n for n in weight_sources.of(target)["new"] if n.startswith("model.24.proto.")]
 
 
 def test_a_classifier(said):
@@ -224,7 +224,7 @@ def test_stacked_repeats(bases, tmp_path):
     more.load(once)
     assert len(once.model[17]) == 2
     assert len(more.model[17]) == 3
-    assert provenance.of(more)["layers"] == provenance.of(once)["layers"]
+    assert weight_sources.of(more)["layers"] == weight_sources.of(once)["layers"]
     for k in range(2):
         assert same(more.model[17][k].state_dict(), once.model[17][k].state_dict())
     assert result(more).isfinite().all()
@@ -236,7 +236,7 @@ def test_other_families_and_scales_are_refused(bases):
     with pytest.raises(CheckpointError, match=r"yolov8n.yaml: .* 355 .*\(2\d %\).* yolo11n-ema.yaml .*partial=True"):
         target.load(bases["yolov8n"])
     assert same(target.state_dict(), before)
-    assert provenance.of(target) is None
+    assert weight_sources.of(target) is None
     with pytest.raises(CheckpointError, match=r"yolo11n.yaml: .* 499 .*\(45 %\).* yolo11s-ema.yaml"):
         built("yolo11s-ema.yaml").load(bases["yolo11n"])
     with strict(), pytest.raises(CheckpointError, match=r" 355 .* yolo11n.yaml"):
@@ -247,7 +247,7 @@ def test_partial(bases, said, tmp_path):
     YOLO("yolov8n.yaml").save(tmp_path / "v8.pt")
     model = YOLO("yolo11n-ema.yaml").load(tmp_path / "v8.pt", partial=True)
     assert "not used: 96 tensors in layers 2, 4, 6, 8, 12, 15, 18, 21 (C2f)" in said[-1]
-    assert provenance.of(model.model)["source"] == "v8.pt"
+    assert weight_sources.of(model.model)["source"] == "v8.pt"
     with pytest.raises(CheckpointError, match=r"v8.pt: .* 355"):  # it was for that call
         YOLO("yolo11n-ema.yaml").load(tmp_path / "v8.pt")
 
@@ -269,7 +269,7 @@ def test_what_cannot_be_told_apart_is_not_guessed(bases, tmp_path, said, aligned
     assert same(tensors(asked, 7), tensors(bases["yolo11n"], 6))
     told = built(write(tmp_path, "yolo11n-told.yaml", inserted(shipped(), 6, double, {13: [-1, 6]})))
     told.load(bases["yolo11n"])
-    assert provenance.of(told)["layers"][6] == 6
+    assert weight_sources.of(told)["layers"][6] == 6
     with pytest.raises(CheckpointError, match=r"layer 6 \(C3k2\) could be source layer 6 or 7"):
         built("yolo11n.yaml").load(built(file))
     with (
@@ -316,7 +316,7 @@ def test_models_that_are_no_list_of_layers(said):
     foreign = nn.Sequential(nn.Conv2d(3, 4, 1))
     target.load(foreign)
     assert said[-1] == f"Transferred 0/{len(target.state_dict())} items from pretrained weights"
-    assert provenance.of(target) is None
+    assert weight_sources.of(target) is None
     assert not model_layers.is_list_of_layers(foreign)
     assert not model_layers.is_list_of_layers(None)
     assert model_layers.is_list_of_layers(source)
@@ -328,15 +328,15 @@ def test_provenance_goes_along(bases, tmp_path):
     kept = pickle.loads(pickle.dumps(first))
     again = built("yolo11n-ema.yaml")
     again.load(kept)  # as train() does with the model that it builds anew
-    assert provenance.of(again) == provenance.of(first)
+    assert weight_sources.of(again) == weight_sources.of(first)
     fewer = built(copy.deepcopy(first.yaml), nc=3)
     fewer.load(first)
-    known = provenance.of(fewer)
-    assert set(provenance.of(first)["new"]) < set(known["new"])
+    known = weight_sources.of(fewer)
+    assert set(weight_sources.of(first)["new"]) < set(known["new"])
     assert known["source_layers"] == 24
     other = built("yolo11n-gsop.yaml")
     other.load(first)
-    known = provenance.of(other)
+    known = weight_sources.of(other)
     assert known["layers"][23] == 24
     assert {n.split(".")[1] for n in known["new"]} == {"11"}
     assert known["source"] == "yolo11n.yaml"
@@ -345,18 +345,18 @@ def test_provenance_goes_along(bases, tmp_path):
 def test_a_trainings_checkpoint_is_a_source_in_its_own_right(bases):
     model = built("yolo11n-ema.yaml")
     model.load(bases["yolo11n"])
-    known = provenance.of(model)
+    known = weight_sources.of(model)
     checkpoint = {"model": None, "ema": copy.deepcopy(model)}
-    provenance.move_to_checkpoint(checkpoint)
-    assert provenance.of(checkpoint["ema"]) == known  # not trained: as yolo-attn transfer writes it
-    provenance.mark_trained(checkpoint["ema"])
+    weight_sources.move_to_checkpoint(checkpoint)
+    assert weight_sources.of(checkpoint["ema"]) == known  # not trained: as yolo-attn transfer writes it
+    weight_sources.mark_trained(checkpoint["ema"])
     again = built("yolo11n-ema.yaml")
     again.load(checkpoint["ema"])
-    assert provenance.of(again)["new"] == []
-    provenance.move_to_checkpoint(checkpoint)
-    assert provenance.of(checkpoint["ema"]) is None
+    assert weight_sources.of(again)["new"] == []
+    weight_sources.move_to_checkpoint(checkpoint)
+    assert weight_sources.of(checkpoint["ema"]) is None
     again = built("yolo11n-ema.yaml")
     again.load(checkpoint)
-    assert provenance.of(again)["new"] == []
-    provenance.restore(again, checkpoint)
-    assert provenance.of(again) == known
+    assert weight_sources.of(again)["new"] == []
+    weight_sources.restore(again, checkpoint)
+    assert weight_sources.of(again) == known

@@ -6,7 +6,7 @@ from hand_made import inserted, shipped, write
 from ultralytics import YOLO
 
 import yolo_attn
-from yolo_attn.integration.weights import provenance
+from yolo_attn.integration.weights import weight_sources
 
 yolo_attn.install()
 AFTER = {"yolov8n": (4, 6, 9, 15, 18, 21), "yolo11n": (4, 6, 10, 16, 19, 22), "yolo26n": (4, 6, 10, 16, 19, 22)}
@@ -22,7 +22,7 @@ def test_residual_attention_leaves_the_output_as_it_was(base, shared, tmp_path):
     source, target = YOLO(weights), YOLO(write(tmp_path, f"{base}-own.yaml", model)).load(weights)
     assert sum(type(m).__name__ == "EMA" for m in target.model.model) == 6
     assert target.model.names[0] == "person"
-    assert provenance.of(target.model)["source"] == weights.name
+    assert weight_sources.of(target.model)["source"] == weights.name
     x = torch.rand(1, 3, 320, 256)
     with torch.no_grad():
         assert torch.equal(source.model.eval()(x)[0], target.model.eval()(x)[0])

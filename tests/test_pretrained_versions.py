@@ -22,12 +22,12 @@ import sys
 import yolo_attn
 yolo_attn.install()
 from ultralytics import YOLO
-from yolo_attn.integration.weights import provenance
+from yolo_attn.integration.weights import weight_sources
 
 rates = []
 
 def start(trainer):
-    new = set(provenance.of(trainer.model)["new"])
+    new = set(weight_sources.of(trainer.model)["new"])
     ids = {id(p) for n, p in trainer.model.named_parameters() if n in new}
     groups = [g["params"] for g in trainer.optimizer.param_groups]
     trainer.marked = [bool(g) and all(id(p) in ids for p in g) for g in groups]

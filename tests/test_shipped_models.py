@@ -9,7 +9,7 @@ import yolo_attn
 from yolo_attn.integration.queries import model_graph
 from yolo_attn.integration.weights.loading import load_quietly
 from yolo_attn.model_yaml import places
-from yolo_attn.model_yaml.checking import check
+from yolo_attn.model_yaml.check_report import check
 from yolo_attn.model_yaml.diagram import graph_layout
 
 yolo_attn.install()

@@ -12,7 +12,7 @@ from ultralytics.nn.tasks import DetectionModel
 import yolo_attn
 from yolo_attn.cli.main import main
 from yolo_attn.errors import CheckpointError, LayerError
-from yolo_attn.integration.weights import provenance
+from yolo_attn.integration.weights import weight_sources
 
 yolo_attn.install()
 
@@ -58,7 +58,7 @@ def test_the_checkpoint(inside, capsys):
     assert model.model.model[-1].nc == 3
     saved = torch.load("out.pt", weights_only=False)
     assert next(saved["model"].parameters()).dtype == torch.float16
-    known = provenance.of(model.model)
+    known = weight_sources.of(model.model)
     assert known["source"] == "yolo11n.pt"
     assert len(known["new"]) == 18
     source = YOLO("yolo11n.pt").model.state_dict()
@@ -85,7 +85,7 @@ def test_training_from_it_knows_what_is_new(inside):
     frozen = model.trainer.args.freeze
     assert {"0", "10", "16", "24", "26.cv2"} <= set(frozen)
     assert not {"17", "21", "25", "26"} & set(frozen)
-    assert provenance.of(model.trainer.model)["source"] == "yolo11n.pt"
+    assert weight_sources.of(model.trainer.model)["source"] == "yolo11n.pt"
 
 
 def test_full_precision_stays(inside):
@@ -114,10 +114,10 @@ def test_from_python(inside):
 
 def test_load_from_python(inside):
     found = yolo_attn.load("yolo11n-ema.yaml", "yolo11n.pt", partial=True)
-    assert provenance.of(found.model)["source"] == "yolo11n.pt"
+    assert weight_sources.of(found.model)["source"] == "yolo11n.pt"
     assert yolo_attn.load(found, "yolo11n.pt") is found
     pinned = yolo_attn.load("yolo11n-double.yaml", YOLO("yolo11n.pt"), layers={6: 7})
-    assert provenance.of(pinned.model)["layers"][6] == 7
+    assert weight_sources.of(pinned.model)["layers"][6] == 7
     with pytest.raises(CheckpointError, match=r"'nowhere\.pt'"):
         yolo_attn.load(found, "nowhere.pt")
     with pytest.raises(CheckpointError, match=r"source layer 6 .* 6 or 7"):

@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from .integration import install, uninstall
     from .integration.weights.checkpoint_transfer import transfer
     from .integration.weights.loading import load
-    from .model_yaml.checking import check
+    from .model_yaml.check_report import check
     from .model_yaml.placing import Insertion, place
     from .registry import register
     from .report.compare_models import compare
@@ -18,7 +18,7 @@ __all__ = ["Insertion", "check", "compare", "install", "load", "place", "registe
 
 _MODULES = {  # name -> the module that defines it, imported when the name is first used
     "Insertion": "model_yaml.placing",
-    "check": "model_yaml.checking",
+    "check": "model_yaml.check_report",
     "compare": "report.compare_models",
     "install": "integration",
     "load": "integration.weights.loading",

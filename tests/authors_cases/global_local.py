@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from yolo_attn.blocks import MultiHeadGlobalAttention
-from yolo_attn.blocks.nn.kernels import PerformerAttention
+from yolo_attn.blocks.nn.attention_kernels import PerformerAttention
 from yolo_attn.blocks.nn.positions import RotaryPositionEmbedding
 from yolo_attn.blocks.nn.windows import split_windows
 

@@ -18,7 +18,7 @@ from .functional import (
     check_used,
     is_positive,
 )
-from .nn.kernels import LinearAttention, LinformerAttention, PerformerAttention, SoftmaxAttention
+from .nn.attention_kernels import LinearAttention, LinformerAttention, PerformerAttention, SoftmaxAttention
 from .nn.positions import AbsolutePositionEmbedding, RelativePositionBias, RotaryPositionEmbedding
 from .nn.reformer import ReformerAttention
 from .nn.residual import apply_residual, make_residual

@@ -11,7 +11,7 @@ from rich.text import Text
 from .. import install
 
 if TYPE_CHECKING:
-    from ..model_yaml.checking import Report
+    from ..model_yaml.check_report import Report
     from ..model_yaml.lint import Finding
 
 
@@ -33,7 +33,7 @@ def run(model: str, *, scale: str = "", strict: bool = False) -> int:
         yolo-attn check yolo11.yaml --strict
     """
     install()
-    from ..model_yaml.checking import check  # start-up time
+    from ..model_yaml.check_report import check  # start-up time
 
     report = check(model, scale)
     _show(report, Console())

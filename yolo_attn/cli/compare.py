@@ -10,7 +10,7 @@ from rich.console import Console
 from .. import install
 from ..errors import ArgumentError
 from ..messages import joined
-from .parsing import with_training_arguments
+from .argument_parsing import with_training_arguments
 
 # The arguments of `compare` beside those of a training, in an experiment file too.
 EXPERIMENT_ARGUMENTS = ("base", "models", "data", "seeds", "control", "split", "folder")

@@ -22,7 +22,7 @@ def run(instances: Path, images: Path, out: Path, *, split: str = "train") -> in
         yolo-attn data from-coco instances.json images/ out/
         yolo-attn data from-coco instances_val.json images_val/ out/ --split val
     """
-    from ..data.coco_conversion import from_coco, summary  # start-up time
+    from ..data.coco_to_yolo import from_coco, summary  # start-up time
 
     Console().print(summary(from_coco(instances, images, out, split=split)))
     return 0

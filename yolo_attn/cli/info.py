@@ -22,7 +22,7 @@ def run(model: str, *, task: str | None = None, imgsz: int = 640) -> int:
         yolo-attn info yolo11n-ema.yaml
     """
     install()
-    from ..integration.queries import layer_types, operation_count, yolo_command  # start-up time
+    from ..integration.queries import gflops_count, layer_types, yolo_command  # start-up time
 
     is_yaml = model.endswith((".yaml", ".yml"))
     built = yolo_command.open_model(model, task, verbose=is_yaml)  # building from a YAML prints the table
@@ -45,7 +45,7 @@ def run(model: str, *, task: str | None = None, imgsz: int = 640) -> int:
         table.add_row(str(layer.i), name, joined(inputs[layer.i]), consumers, f"{count:,}", share)
     console = Console()
     console.print(table if table.row_count else "No layer of yolo-attn in this model.", highlight=False)
-    gflops = operation_count.model_gflops(built.model, imgsz)
+    gflops = gflops_count.model_gflops(built.model, imgsz)
     console.print(
         f"{total:,} parameters, {gflops:.2f} GFLOPs at {imgsz} px. Reports count operations in this way: fused model, "
         "eval mode, a multiply-add as two.",

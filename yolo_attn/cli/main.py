@@ -19,7 +19,7 @@ from .. import __version__
 from ..errors import ArgumentError, user_error_in
 from ..integration.strict_mode import strict
 from ..messages import joined, nearest
-from . import parsing, ultralytics_commands
+from . import argument_parsing, ultralytics_commands
 
 # The module beside this one that defines the command as ``run``; that of data is from-coco.
 COMMANDS = ("blocks", "info", "place", "diagram", "check", "transfer", "compare", "report", "data")
@@ -48,7 +48,7 @@ def command_line(only: str = "") -> App:
         if only not in ("", name):
             continue
         if name == "completion":
-            command: parsing.Command = _completion
+            command: argument_parsing.Command = _completion
         elif name in COMMANDS:
             command = importlib.import_module(f".{name}", __package__).run
         else:
@@ -134,7 +134,7 @@ def call_of(given: Sequence[str]) -> functools.partial[int]:
         from . import place  # start-up time
 
         return place.call_of(app, rest)
-    return parsing.bind(app, name, rest)
+    return argument_parsing.bind(app, name, rest)
 
 
 def guarded(job: Callable[[], int]) -> int:

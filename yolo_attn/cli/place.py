@@ -19,7 +19,7 @@ from ..errors import ArgumentError
 from ..messages import joined
 from ..model_yaml import places
 from ..model_yaml.placing import Insertion, PlacedModel, place
-from . import parsing
+from . import argument_parsing
 
 OF_BLOCK = Group("Options of a block, after its name", sort_key=1)
 
@@ -66,12 +66,12 @@ def call_of(app: App, given: Sequence[str]) -> functools.partial[int]:
     """Return the call that the arguments describe: each block with the options after its name.
 
     Raises:
-        ArgumentError: For the mistakes of :func:`yolo_attn.cli.parsing.bind`, in any of the blocks.
+        ArgumentError: For the mistakes of :func:`yolo_attn.cli.argument_parsing.bind`, in any of the blocks.
     """
     insertions = []
     for_all: dict[str, Any] = {}
-    for part in _by_block(parsing.normalized(app, given)):
-        call = parsing.bind(app, "place", part)
+    for part in _by_block(argument_parsing.normalized(app, given)):
+        call = argument_parsing.bind(app, "place", part)
         options = call.keywords
         for name in {"output", "force"} & set(options):
             if name in for_all:

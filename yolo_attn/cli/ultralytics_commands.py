@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from .. import install
 from ..integration.queries import ultralytics_arguments
-from .parsing import Command, with_training_arguments
+from .argument_parsing import Command, with_training_arguments
 
 SUMMARIES = {
     "train": "Train a model on a data set.",

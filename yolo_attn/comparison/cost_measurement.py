@@ -57,7 +57,7 @@ def measure(plan: Plan) -> Costs:
     """
     import torch
 
-    from ..integration.queries import operation_count, validation  # start-up time
+    from ..integration.queries import gflops_count, validation  # start-up time
 
     torch.set_num_threads(min(MAX_THREADS, environment.usable_cores()))
     runs = first_runs(plan)
@@ -79,9 +79,9 @@ def measure(plan: Plan) -> Costs:
         sizes[name] = {
             "run": run.name,
             "parameters": sum(parameter.numel() for parameter in model.parameters()),
-            "gflops": operation_count.model_gflops(model, operation_count.IMGSZ),
+            "gflops": gflops_count.model_gflops(model, gflops_count.IMGSZ),
         }
-        ready[name] = operation_count.fused(model).to(device)
+        ready[name] = gflops_count.fused(model).to(device)
     imgsz = math.ceil(largest_side(arguments.get("imgsz", 640)) / stride) * stride
     latency = latency_measurement.times(ready, imgsz, rounds=LATENCY_ROUNDS, seconds=latency_measurement.SECONDS)
     slowest = max(spread(values).median for values in latency.values())
@@ -110,7 +110,7 @@ def measure(plan: Plan) -> Costs:
             )
             for name in ready
         },
-        gflops_imgsz=operation_count.IMGSZ,
+        gflops_imgsz=gflops_count.IMGSZ,
         latency=Timing(**place, batch=1, rounds=rounds),
         throughput=ThroughputTiming(
             **place, batch=batch, rounds=batch_rounds, requested_batch=requested, batch_limit=limit

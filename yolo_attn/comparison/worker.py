@@ -23,7 +23,7 @@ import msgspec
 
 from ..errors import DataError, DiskFullError, UserError, user_error_in
 from ..experiment import ground_truth_file
-from ..experiment.data_set import DataFingerprint, Pairing
+from ..experiment.data_set_file import DataFingerprint, Pairing
 from ..experiment.epochs import Epoch, read_epochs
 from ..experiment.ground_truth_file import GroundTruth, TruthInfo
 from ..experiment.plan import Plan, Run

@@ -245,7 +245,7 @@ def _write_split(
     """Draw one split. ``usable`` are its scans, ``first`` is the id of its first image."""
     import cv2
 
-    from .digits_scene import draw_scene  # start-up time
+    from .digits_image import draw_scene  # start-up time
 
     size = parameters.size
     images: list[dict[str, Any]] = []

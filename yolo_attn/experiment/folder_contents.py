@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ..errors import DataError
 from .costs import Costs
-from .data_set import Pairing
+from .data_set_file import Pairing
 from .ground_truth_file import GroundTruth
 from .plan import Plan
 from .records import Record, RunError, read_record

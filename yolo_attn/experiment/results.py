@@ -7,7 +7,7 @@ from typing import Any
 
 from ..statistics import Effect, MetricEffect
 from .costs import ModelCost, ThroughputTiming, Timing
-from .data_set import Pairing
+from .data_set_file import Pairing
 from .records import EvaluatedData, GitState, Hardware
 from .storage import ControlKind, File, Part, Role
 

@@ -8,12 +8,12 @@ it in every process. Where to find what:
                ``startup/``: the files that the installer puts beside the package
 ``weights/``   pretrained weights
                ``loading``: load weights with the layers aligned · ``transfer_outcome``: which tensors arrived ·
-               ``provenance``: the record of what came from where · ``checkpoint_transfer``: ``yolo_attn.transfer`` ·
+               ``weight_sources``: the record of what came from where · ``checkpoint_transfer``: ``yolo_attn.transfer`` ·
                ``freezing``: ``freeze`` · ``learning_rates``: ``new_lr_mult``
 ``queries/``   what the rest of the project asks of Ultralytics; nothing here changes its behaviour
                model YAMLs: ``model_graph`` (layers, channels, strides), ``row_sources`` (``from``), ``row_arguments``,
                ``row_checks``, ``yaml_files``, ``layer_types``, ``model_layers`` (for the alignment), ``model_sizes``,
-               ``operation_count`` ·
+               ``gflops_count`` ·
                data: ``data_sets``, ``data_fingerprint`` ·
                trainings: ``training_arguments`` (those that we add), ``seed_pairing``, ``thread_limit``,
                ``tracker_project``, ``run_folder``, ``checkpoints``, ``validation`` ·

@@ -1,6 +1,6 @@
 """Find common mistakes in a model YAML: rows that build but probably do not mean what their author wanted.
 
-Each rule is a function that yields findings. :mod:`yolo_attn.model_yaml.checking` calls them all.
+Each rule is a function that yields findings. :mod:`yolo_attn.model_yaml.check_report` calls them all.
 """
 
 from __future__ import annotations

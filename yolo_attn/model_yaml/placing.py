@@ -19,7 +19,7 @@ from ..registry import BlockSpec
 from . import places, yaml_text
 from .header_comment import heading
 from .layer_text import all_named
-from .verify import check_fit, outputs_argument
+from .verify_insertions import check_fit, outputs_argument
 
 Reroute = Literal["all", "detect", "path"]
 REROUTES = ("all", "detect", "path")

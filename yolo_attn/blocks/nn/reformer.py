@@ -40,7 +40,7 @@ class ReformerAttention(nn.Module):
     def forward(
         self, q: Tensor, k: Tensor, v: Tensor, valid: Tensor | None = None, table: Tensor | None = None
     ) -> Tensor:
-        """See ``kernels``; ``k`` is q and not used, ``valid`` and ``table`` must be None."""
+        """See ``attention_kernels``; ``k`` is q and not used, ``valid`` and ``table`` must be None."""
         shape, dtype = q.shape, q.dtype
         q, v = (at_least_float32(t).flatten(2, 3) for t in (q, v))  # M heads N d
         orders = self.sort_by_hash(q.detach())  # rounds M heads N: the vector at each rank

@@ -8,7 +8,7 @@ from typing import Any
 from ...errors import UserError
 from ..queries import training_arguments
 from ..queries.run_folder import remove_if_unused
-from ..weights import freezing, learning_rates, loading, provenance
+from ..weights import freezing, learning_rates, loading, weight_sources
 
 
 def replacement(original: Callable[..., Any], self: Any, *args: Any, **kwargs: Any) -> Any:
@@ -19,7 +19,7 @@ def replacement(original: Callable[..., Any], self: Any, *args: Any, **kwargs: A
         with loading.options(partial=partial, align_stock=align):
             checkpoint = original(self, *args, **kwargs)
         if getattr(self, "resume", False):
-            provenance.restore(self.model, checkpoint)
+            weight_sources.restore(self.model, checkpoint)
         if (frozen := freezing.resolve(self)) is not None:
             loading.say(frozen)
         if learning_rates.factor_of(self, checkpoint) is not None:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ..queries import checkpoints, layer_types
-from ..weights import provenance
+from ..weights import weight_sources
 
 
 def replacement(original: Callable[..., Any], weight: str | Path, *args: Any, **kwargs: Any) -> Any:
@@ -30,5 +30,5 @@ def replacement(original: Callable[..., Any], weight: str | Path, *args: Any, **
         if found and checkpoints.holds_our_layers(file):
             raise checkpoints.missing_error(weight, [f"{found[2]}.{found[1]}"]) from error
         raise
-    provenance.move_to_checkpoint(loaded[0])
+    weight_sources.move_to_checkpoint(loaded[0])
     return loaded

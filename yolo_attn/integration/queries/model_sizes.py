@@ -8,7 +8,7 @@ from typing import Any
 from ...alignment.layer_alignment import Layer
 from ...errors import LayerError
 from .. import install
-from . import model_graph, model_layers, operation_count, validation
+from . import gflops_count, model_graph, model_layers, validation
 
 
 def layers(model: dict[str, Any], scale: str = "") -> list[Layer]:
@@ -35,8 +35,8 @@ def parameters(model: dict[str, Any], scale: str = "") -> int:
         return sum(p.numel() for p in built.parameters())
 
 
-def gflops(model: dict[str, Any], scale: str = "", imgsz: int = operation_count.IMGSZ) -> float:
-    """Return the operations of one image in billions, as :func:`operation_count.model_gflops` counts them.
+def gflops(model: dict[str, Any], scale: str = "", imgsz: int = gflops_count.IMGSZ) -> float:
+    """Return the operations of one image in billions, as :func:`gflops_count.model_gflops` counts them.
 
     Args:
         model: The content of a detection model's YAML.
@@ -49,7 +49,7 @@ def gflops(model: dict[str, Any], scale: str = "", imgsz: int = operation_count.
     install()
     content, _, file = model_graph.at_scale(model, scale)
     try:
-        return operation_count.model_gflops(validation.build(content), imgsz)
+        return gflops_count.model_gflops(validation.build(content), imgsz)
     except LayerError:
         raise
     except Exception as error:  # of the layers, which raise errors of many types

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ... import atomic_files
-from ...alignment.transfer_line import line
+from ...alignment.transfer_summary import line
 from ...errors import CheckpointError, LayerError, UserError, user_error_in
 from .. import install
 from ..queries import model_layers, yolo_command

@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from ...alignment.transfer_line import layers
+from ...alignment.transfer_summary import layers
 from ...errors import ArgumentError
 from ..queries import layer_types
 from ..queries.training_arguments import FREEZE_WORDS, check_freeze
 from ..strict_mode import is_strict
-from . import provenance
+from . import weight_sources
 
 EXACT = "yolo_attn_frozen"  # attribute of the trainer: frozen parameters that no prefix covers
 
@@ -32,19 +32,19 @@ def resolve(trainer: Any) -> str | None:
         ArgumentError: If there is no such layer, nothing was transferred, or nothing would be left to train.
     """
     freeze = trainer.args.freeze
-    model = provenance.unwrapped(trainer.model)
+    model = weight_sources.unwrapped(trainer.model)
     rows = getattr(model, "model", None)
     if isinstance(freeze, bool) or not isinstance(freeze, str | int | list | tuple) or rows is None:
         return None
     exact: set[str] = set()
-    known = provenance.of(model)
+    known = weight_sources.of(model)
     if isinstance(freeze, str):
         if freeze not in FREEZE_WORDS and not is_strict() and not layer_types.has_ours(model):
             return None
         check_freeze(freeze)
         names, exact = _by_word(freeze, model, known)
         message = f"freeze={freeze}: {_list(names)} frozen"
-    elif known is None or not provenance.layers_differ(known, len(rows)):
+    elif known is None or not weight_sources.layers_differ(known, len(rows)):
         return None
     else:
         numbers = list(range(freeze)) if isinstance(freeze, int) else list(freeze)
@@ -61,7 +61,7 @@ def resolve(trainer: Any) -> str | None:
 def freeze_single_parameters(trainer: Any, model: Any) -> None:
     """Freeze the parameters that :func:`resolve` could not name by a prefix, after Ultralytics froze its own."""
     exact: set[str] = getattr(trainer, EXACT, set())
-    for name, parameter in provenance.unwrapped(model).named_parameters() if exact else ():
+    for name, parameter in weight_sources.unwrapped(model).named_parameters() if exact else ():
         if name in exact:
             parameter.requires_grad = False
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from ...errors import ArgumentError
 from ..queries.training_arguments import NEW_LR_MULT
-from . import provenance
+from . import weight_sources
 
 
 def factor_of(trainer: Any, checkpoint: Any = None) -> float | None:
@@ -30,7 +30,7 @@ def check_source(trainer: Any) -> None:
     Raises:
         ArgumentError: If no weights were loaded.
     """
-    if provenance.of(trainer.model) is None:
+    if weight_sources.of(trainer.model) is None:
         raise ArgumentError(
             f"{NEW_LR_MULT}={getattr(trainer.args, NEW_LR_MULT)}: no weights were loaded, so every layer is new; "
             "give pretrained=, or set lr0"
@@ -53,8 +53,8 @@ def split(trainer: Any, model: Any, optimizer: Any) -> str:
         A line that says how many parameters are new, and the factor.
     """
     factor = float(getattr(trainer.args, NEW_LR_MULT))
-    inner = provenance.unwrapped(model)
-    known = provenance.of(inner) or {"new": []}
+    inner = weight_sources.unwrapped(model)
+    known = weight_sources.of(inner) or {"new": []}
     names = set(known["new"])
     new = {id(p) for n, p in inner.named_parameters() if n in names}
     for group in list(optimizer.param_groups):

@@ -17,12 +17,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...alignment.layer_alignment import Alignment, Layer, align, by_number, class_branch
-from ...alignment.transfer_line import Outcome, line
+from ...alignment.transfer_summary import Outcome, line
 from ...errors import CheckpointError
 from .. import install
 from ..queries import layer_types, model_layers, yolo_command
 from ..strict_mode import is_strict, strict
-from . import provenance
+from . import weight_sources
 from .transfer_outcome import TensorComparison, compare_tensors, outcome_of
 
 if TYPE_CHECKING:
@@ -162,11 +162,11 @@ def load_aligned(
     if found is not None:
         _take_names(target, source, compared)
     outcome = outcome_of(source, compared)
-    provenance.record(target, source, compared.alignment.pairs, compared.new_parameters)
+    weight_sources.record(target, source, compared.alignment.pairs, compared.new_parameters)
     _latest.set(outcome)
     if verbose and found is not None:
         stock = not (layer_types.has_ours(target) or layer_types.has_ours(source))
-        pair = f"aligned {provenance.name_of(source)} with {_model_name(target)}: " if stock else ""
+        pair = f"aligned {weight_sources.name_of(source)} with {_model_name(target)}: " if stock else ""
         say(pair + line(outcome))
         if _is_fused(source) and not _is_fused(target):
             _warn(FUSED)
@@ -189,14 +189,14 @@ def _aligned(target: Any, source: Any) -> Alignment | None:
     try:
         found = align(there, here, given.pins)
     except ValueError as error:
-        raise CheckpointError(f"{provenance.name_of(source)}: {error}") from None
+        raise CheckpointError(f"{weight_sources.name_of(source)}: {error}") from None
     fitting, possible = _share(found, source, target)
     enough = given.partial or fitting >= ENOUGH * possible
     if not ours and given.pins is None and enough:
         same = [a.kind for a in there] == [b.kind for b in here]
         if same or found.fitting <= by_number(there, here).fitting:
             return None
-    names = provenance.name_of(source), _model_name(target)
+    names = weight_sources.name_of(source), _model_name(target)
     if not enough:
         share = f"{fitting} of {possible} tensors ({100 * fitting / max(possible, 1):.0f} %)"
         raise CheckpointError(

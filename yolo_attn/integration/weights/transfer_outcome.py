@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ...alignment.layer_alignment import Alignment, class_branch
-from ...alignment.transfer_line import Outcome, Part
+from ...alignment.transfer_summary import Outcome, Part
 from ..queries import model_layers
-from . import provenance
+from . import weight_sources
 
 if TYPE_CHECKING:
     import torch
@@ -99,7 +99,7 @@ def outcome_of(source: Any, compared: TensorComparison) -> Outcome:
     parts: dict[tuple[int, str], int] = {}
     for (i, _), why in compared.in_part.items():
         parts[i, why] = parts.get((i, why), 0) + 1
-    before = provenance.of(source)
+    before = weight_sources.of(source)
     inherited = before is not None and not before["trained"]
     return Outcome(
         tensors=sum(len(layer.tensors) for layer in found.source),
@@ -116,7 +116,7 @@ def _newer(names: list[str], found: Alignment) -> list[Part]:
     """Count the parameters that were new in the source itself."""
     counts: dict[int, int] = {}
     for name in names:
-        here = provenance.renamed(name, found.pairs)
+        here = weight_sources.renamed(name, found.pairs)
         if here:
             number = int(here.split(".")[1])
             counts[number] = counts.get(number, 0) + 1
