@@ -5,13 +5,15 @@ import textwrap
 
 from support import ROOT, gate_module, model_yaml, run, run_file
 
-MODULES = [f"yolo_attn{name}" for name in ("", ".integration", ".integration.patches", ".integration.patches.hook")]
+MODULES = [
+    f"yolo_attn{name}" for name in ("", ".integration", ".integration.patches", ".integration.patches.import_hook")
+]
 SESSION = f"""
     import sys
     if __name__ == "__main__":
         heavy = {{"torch", "ultralytics", "numpy", "yaml", "yolo_attn", "inspect", "importlib.metadata", "typing"}}
         assert sorted(m for m in sys.modules if {{m, m.partition(".")[0]}} & heavy) == {MODULES}
-        assert sys.meta_path[0].__module__ == "yolo_attn.integration.patches.hook"
+        assert sys.meta_path[0].__module__ == "yolo_attn.integration.patches.import_hook"
 
     import importlib, importlib.machinery, inspect, multiprocessing, pathlib
     from ultralytics import YOLO
@@ -22,16 +24,16 @@ SESSION = f"""
     if __name__ == "__main__":
         assert built("yolo11n-ema.yaml") == "EMA"
 
-        from yolo_attn.integration.patches import hook, patching
+        from yolo_attn.integration.patches import import_hook, wrapped_functions
         from ultralytics.utils.checks import check_file
         import ultralytics.nn, ultralytics.nn.tasks as tasks
         import ultralytics.utils.dist, ultralytics.models.yolo.detect.train
-        for name in hook.TARGETS:
+        for name in import_hook.TARGETS:
             module = sys.modules[name]
             assert type(module.__loader__) is type(module.__spec__.loader) is importlib.machinery.SourceFileLoader
             assert module.__spec__.origin == module.__file__
             assert inspect.getsource(module) == pathlib.Path(module.__file__).read_text()
-        assert set(patching.WRAPPERS) == hook.TARGETS
+        assert set(wrapped_functions.WRAPPERS) == import_hook.TARGETS
         assert inspect.getsource(tasks.parse_model).startswith("def parse_model(d, ch, verbose=True):")
         assert ultralytics.nn.parse_model is tasks.parse_model
         assert inspect.signature(tasks.parse_model) == inspect.signature(tasks.parse_model.__wrapped__)

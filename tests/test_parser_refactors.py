@@ -16,7 +16,7 @@ from ultralytics.utils import YAML
 
 from yolo_attn.errors import UnsupportedUltralyticsError
 from yolo_attn.integration.patches.parse_model import replacement
-from yolo_attn.integration.patches.patching import wrapped
+from yolo_attn.integration.patches.wrapped_functions import wrapped
 from yolo_attn.integration.queries import layer_types
 
 

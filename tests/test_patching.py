@@ -11,7 +11,7 @@ from ultralytics.nn import tasks
 
 import yolo_attn
 from yolo_attn.errors import LayerError
-from yolo_attn.integration.patches import hook
+from yolo_attn.integration.patches import import_hook
 from yolo_attn.integration.queries import layer_types
 
 pytestmark = pytest.mark.fast
@@ -54,7 +54,7 @@ def test_install_twice_and_uninstall(known):
         assert wrapped_names() == {}
         assert tasks.parse_model is ultralytics.nn.parse_model is original
         assert not [name for name in vars(tasks) if name == "Plain" or name.startswith("_yolo_attn")]
-        assert hook.Finder not in sys.meta_path
+        assert import_hook.Finder not in sys.meta_path
         with pytest.raises(KeyError, match="Plain"):
             parse(tiny([-1, 1, "Plain", []]))
         yolo_attn.uninstall()

@@ -4,11 +4,11 @@
 it in every process. Where to find what:
 
 ``patches/``   the wrappers, one file for each wrapped function of Ultralytics, named after it
-               ``hook``: waits for Ultralytics to be imported · ``patching``: the table of wrappers ·
+               ``import_hook``: waits for Ultralytics to be imported · ``wrapped_functions``: the list ·
                ``startup/``: the files that the installer puts beside the package
 ``weights/``   pretrained weights
                ``loading``: load weights with the layers aligned · ``transfer_outcome``: which tensors arrived ·
-               ``weight_sources``: the record of what came from where · ``checkpoint_transfer``: ``yolo_attn.transfer`` ·
+               ``weight_sources``: which weights came from where · ``checkpoint_transfer``: ``yolo_attn.transfer`` ·
                ``freezing``: ``freeze`` · ``learning_rates``: ``new_lr_mult``
 ``queries/``   what the rest of the project asks of Ultralytics; nothing here changes its behaviour
                model YAMLs: ``model_graph`` (layers, channels, strides), ``row_sources`` (``from``), ``row_arguments``,
@@ -30,21 +30,21 @@ def install() -> None:
     The start-up hook does the same by itself unless ``YOLO_ATTN_AUTOLOAD=0``.
     """
     guard_names()
-    from .patches import hook  # start-up time
+    from .patches import import_hook  # start-up time
 
-    hook.arm()
+    import_hook.arm()
 
 
 def uninstall() -> None:
     """Restore Ultralytics as it was before :func:`install`, in this process."""
     import sys
 
-    from .patches import hook  # start-up time
+    from .patches import import_hook  # start-up time
 
-    hook.disarm()
-    patching = sys.modules.get(f"{__name__}.patches.patching")
-    if patching is not None:
-        patching.undo()
+    import_hook.disarm()
+    wrapped_functions = sys.modules.get(f"{__name__}.patches.wrapped_functions")
+    if wrapped_functions is not None:
+        wrapped_functions.undo()
 
 
 def guard_names() -> None:

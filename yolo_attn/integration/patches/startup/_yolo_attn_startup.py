@@ -8,7 +8,7 @@ install is gone.
 def start() -> None:
     """Arm the import hook, if the package exists."""
     try:
-        from yolo_attn.integration.patches.hook import at_startup
+        from yolo_attn.integration.patches.import_hook import at_startup
     except ImportError:
         return
     at_startup()

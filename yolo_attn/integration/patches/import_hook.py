@@ -46,9 +46,9 @@ class _Loader:
     def exec_module(self, module: "Any") -> None:
         module.__spec__.loader = module.__loader__ = self.loader
         self.loader.exec_module(module)
-        from . import patching  # start-up time
+        from . import wrapped_functions  # start-up time
 
-        patching.apply(module, fresh=True)
+        wrapped_functions.apply(module, fresh=True)
 
 
 class Finder:
@@ -84,11 +84,11 @@ def arm() -> None:
         sys.meta_path.insert(0, Finder)
     loaded = [sys.modules[name] for name in TARGETS if name in sys.modules]
     if loaded:
-        from . import patching  # start-up time
+        from . import wrapped_functions  # start-up time
 
         for module in loaded:
             if not getattr(module.__spec__, "_initializing", False):
-                patching.apply(module)
+                wrapped_functions.apply(module)
 
 
 def disarm() -> None:
