@@ -8,8 +8,7 @@ import pytest
 from loop_oracles import tide
 from scenes import random_scene
 
-from yolo_attn.errors import DataError
-from yolo_attn.metrics import KINDS, boxes_to_coco, columns, compute_metrics, error_kinds
+from yolo_attn.metrics import KINDS, boxes_to_coco, compute_metrics, error_kinds
 
 pytestmark = pytest.mark.fast
 
@@ -129,7 +128,6 @@ def test_error_kinds_equal_a_loop(scene, seed):
     assert found.ap50 == pytest.approx(before, abs=1e-12)
     assert found.counts == counts
     assert found.dap == pytest.approx(rises, abs=1e-12)
-    assert error_kinds(truth, columns(predictions)) == found
 
 
 def test_the_loop_sees_every_kind():
@@ -161,9 +159,3 @@ def test_real_ground_truth_found_exactly_has_no_errors(shared):
     assert result.ap50 == pytest.approx(1)
     without = error_kinds(truth, found[1:])
     assert counted(without) == {"missed": 1}
-
-
-def test_predictions_of_unknown_images_are_refused():
-    truth = boxes_to_coco([(1, "a.jpg", 99, 99)], [(1, 0, OBJECT)], ["x"])
-    with pytest.raises(DataError, match=r"1 image .*image 7"):
-        error_kinds(truth, [{"image_id": 7, "category_id": 0, "bbox": [0, 0, 1, 1], "score": 1.0}])

@@ -14,6 +14,7 @@ import xml.etree.ElementTree as ET
 
 import made_up_experiment
 import pytest
+from loop_oracles.tide import overlap
 from PIL import Image
 from rich.console import Console
 from support import read_json, write_json
@@ -72,15 +73,18 @@ class Page(html.parser.HTMLParser):
         return [attrs for name, attrs in self.tags if name == tag]
 
 
+def report(plan):
+    results = make_report(plan.folder, Console(file=io.StringIO()))
+    return plan, results, (plan.folder / "report.html").read_text(encoding="utf-8")
+
+
 @pytest.fixture(scope="module")
 def hostile(tmp_path_factory):
     """An experiment with pictures, and with names that look like markup."""
-    plan = made_up_experiment.write(
+    return report(made_up_experiment.write(
         tmp_path_factory.mktemp("page") / "e", models=MODELS, names=NAMES, data="<i>cells.yaml", pictures=True,
-        skills={"yolo11n-ema": 0.95}, controls=("repeat",),
-    )  # fmt: skip
-    results = make_report(plan.folder, Console(file=io.StringIO()))
-    return plan, results, (plan.folder / "report.html").read_text(encoding="utf-8")
+        skills={"yolo11n-ema": 0.95},
+    ))  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -90,17 +94,15 @@ def parsed(hostile):
     return page
 
 
-def test_nothing_is_fetched_and_nothing_runs(parsed):
+def test_nothing_is_fetched_and_nothing_runs(hostile, parsed):
     assert all(ref.startswith(("#", "data:")) for ref in parsed.refs)
     assert not {tag for tag, _ in parsed.tags} & {"script", "iframe", "object", "embed", "form", "base", "img", "i"}
     assert not [name for _, attrs in parsed.tags for name in attrs if name.startswith("on")]
     policy = next(attrs for attrs in parsed.all("meta") if attrs.get("http-equiv") == "Content-Security-Policy")
     assert policy["content"].startswith("default-src 'none';")
-
-
-def test_the_style_sheet_fetches_nothing(hostile):
     style = re.search(r"<style>(.*?)</style>", hostile[2], re.S)[1]
-    assert not re.search(r"url\(|@import|http", style)
+    assert len(style) > 5000
+    assert not re.search(r"url\(|@import|http|[&]", style)
 
 
 def test_names_are_shown(parsed):
@@ -113,8 +115,7 @@ def test_ids_are_unique_and_referred_to(parsed):
     assert len(parsed.ids) == len(set(parsed.ids))
     wanted = {ref[1:] for ref in parsed.refs if ref.startswith("#")}
     wanted |= {name for _, attrs in parsed.tags for name in (attrs.get("aria-labelledby") or "").split()}
-    assert wanted
-    assert wanted <= set(parsed.ids)
+    assert set() < wanted <= set(parsed.ids)
 
 
 def test_screen_readers_have_what_they_need(parsed):
@@ -128,10 +129,19 @@ def test_screen_readers_have_what_they_need(parsed):
 
 
 def test_verdicts_come_first(parsed):
-    ids = [name for name in parsed.ids if name in ("verdicts", "result", "differences", "cost", "training", "classes",
-                                                   "errors", "images", "made", "reading")]  # fmt: skip
-    assert ids == ["verdicts", "result", "differences", "cost", "training", "classes", "errors", "images", "made",
-                   "reading"]  # fmt: skip
+    sections = [
+        "verdicts",
+        "result",
+        "differences",
+        "cost",
+        "training",
+        "classes",
+        "errors",
+        "images",
+        "made",
+        "reading",
+    ]
+    assert [name for name in parsed.ids if name in sections] == sections
 
 
 def test_every_table_is_rectangular_and_numbers_are_those_of_the_results(hostile, parsed):
@@ -191,17 +201,8 @@ def test_images_are_those_with_the_largest_difference_in_errors(hostile):
     assert shown == sorted((change for change in changes if change), reverse=True)[:12]
 
 
-def overlap(one, other):
-    width = min(one[0] + one[2], other[0] + other[2]) - max(one[0], other[0])
-    height = min(one[1] + one[3], other[1] + other[3]) - max(one[1], other[1])
-    shared = max(width, 0) * max(height, 0)
-    return shared / (one[2] * one[3] + other[2] * other[3] - shared)
-
-
 def test_absent_images_are_named(tmp_path):
-    plan = made_up_experiment.write(tmp_path / "e", seeds=(0,), controls=())
-    make_report(plan.folder, Console(file=io.StringIO()))
-    text = (plan.folder / "report.html").read_text()
+    _, _, text = report(made_up_experiment.write(tmp_path / "e", seeds=(0,), controls=()))
     assert "so not shown" in text
     assert "001.png" in text or "002.png" in text
     assert "data:image/jpeg" not in text
@@ -212,9 +213,7 @@ def test_files_that_are_no_pictures(tmp_path):
     (tmp_path / "broken.jpg").write_bytes(b"\xff\xd8\xff\xe0 not an image")
     Image.new("I;16", (20, 10)).save(tmp_path / "deep.png")
     Image.new("RGBA", (2000, 900)).save(tmp_path / "wide.png")
-    assert thumbnail(tmp_path / "broken.jpg") is None
-    assert thumbnail(tmp_path / "absent.jpg") is None
-    assert thumbnail(tmp_path) is None
+    assert [thumbnail(tmp_path / name) for name in ("broken.jpg", "absent.jpg", ".")] == [None] * 3
     assert thumbnail(tmp_path / "deep.png").startswith("data:image/jpeg;base64,")
     wide = Image.open(io.BytesIO(base64.b64decode(thumbnail(tmp_path / "wide.png").split(",")[1])))
     assert max(wide.size) == 420
@@ -292,8 +291,7 @@ def test_many_variants_and_classes_stay_readable(tmp_path):
     plan = made_up_experiment.write(
         tmp_path / "e", models=[f"variant-{i}.yaml" for i in range(10)], seeds=(0,), controls=(), found=truth
     )
-    make_report(plan.folder, Console(file=io.StringIO()))
-    text = (plan.folder / "report.html").read_text()
+    _, _, text = report(plan)
     assert len(text) < 2e6
     drawn = re.findall(r'<svg[^>]*aria-labelledby="changes-0-title.*?</svg>', text, re.S)[0]
     assert len(set(re.findall(r">(class \d+)<", drawn))) == 10
@@ -310,11 +308,9 @@ def test_a_long_training_and_a_missing_column(tmp_path):
     for line in record["epochs"][:2]:
         line["metrics/mAP50-95(B)"] = None
     write_json(run.record, record)
-    make_report(plan.folder, Console(file=io.StringIO()))
-    page = Page((plan.folder / "report.html").read_text())
-    curves = next(table for table in page.tables if table[0][0] == "epoch")
+    curves = next(table for table in Page(report(plan)[2]).tables if table[0][0] == "epoch")
     assert len(curves) == 301
-    assert curves[1][1] == "–"  # noqa: RUF001 - one seed has no figure there
+    assert curves[1][1] == "–"  # noqa: RUF001 - one seed has no value there
     assert curves[3][1] != "–"  # noqa: RUF001
 
 
@@ -324,16 +320,9 @@ chromium = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on PATH; on 
 
 def browse(folder, *words, width=1200):
     """Run a headless Chromium and return its output."""
-    command = [
-        CHROMIUM,
-        "--headless",
-        "--no-sandbox",
-        "--disable-gpu",
-        "--hide-scrollbars",
-        f"--window-size={width},900",
-    ]
-    command += [f"--user-data-dir={folder / 'profile'}", "--allow-file-access-from-files", "--virtual-time-budget=3000"]
-    done = subprocess.run([*command, *words], capture_output=True, text=True, timeout=120)
+    options = ["--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--allow-file-access-from-files"]
+    options += [f"--window-size={width},900", f"--user-data-dir={folder / 'profile'}", "--virtual-time-budget=3000"]
+    done = subprocess.run([CHROMIUM, *options, *words], capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -355,10 +344,13 @@ onload = () => {
 </script>"""
 
 
+def address(hostile):
+    return (hostile[0].folder / "report.html").as_uri()
+
+
 def look(hostile, tmp_path, *words, width):
-    plan, _, _ = hostile
     frame = tmp_path / "frame.html"
-    frame.write_text(LOOK % ((plan.folder / "report.html").as_uri(), width))
+    frame.write_text(LOOK % (address(hostile), width))
     dom = browse(tmp_path, *words, "--dump-dom", frame.as_uri(), width=max(width + 20, 600))
     return json.loads(html.unescape(re.search(r"<title>(.*?)</title>", dom)[1]))
 
@@ -390,20 +382,13 @@ def brightness(color):
 
 
 @chromium
-def test_browser_runs_nothing(hostile, tmp_path):
-    plan, _, _ = hostile
-    dom = browse(tmp_path, "--dump-dom", (plan.folder / "report.html").as_uri())
+def test_browser_runs_nothing_prints_and_draws(hostile, tmp_path):
+    dom = browse(tmp_path, "--dump-dom", address(hostile))
     assert "<title>yolo11n against" in dom
     assert SCRIPT not in dom
-
-
-@chromium
-def test_browser_prints_and_draws(hostile, tmp_path):
-    plan, _, _ = hostile
-    address = (plan.folder / "report.html").as_uri()
-    browse(tmp_path, f"--print-to-pdf={tmp_path / 'page.pdf'}", address)
+    browse(tmp_path, f"--print-to-pdf={tmp_path / 'page.pdf'}", address(hostile))
     assert (tmp_path / "page.pdf").read_bytes().startswith(b"%PDF")
-    browse(tmp_path, f"--screenshot={tmp_path / 'page.png'}", address)
+    browse(tmp_path, f"--screenshot={tmp_path / 'page.png'}", address(hostile))
     with Image.open(tmp_path / "page.png") as image:
         assert image.size[0] == 1200
         assert len(image.convert("RGB").getcolors(2**24)) > 20

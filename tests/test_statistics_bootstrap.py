@@ -76,11 +76,8 @@ def test_objects_that_overlap_each_other(seed):
     for annotation in truth["annotations"]:
         annotation["iscrowd"] = int(rng.random() < 0.25)
         annotation["area"] *= rng.choice([0.5, 1.0])
-    predictions = [
-        {"image_id": k, "category_id": 0, "bbox": box(), "score": float(rng.random())}
-        for k in range(1, 31)
-        for _ in range(8)
-    ]
+    images = [k for k in range(1, 31) for _ in range(8)]
+    predictions = [{"image_id": k, "category_id": 0, "bbox": box(), "score": float(rng.random())} for k in images]
     assert_same(ours(truth, predictions), evaluator(truth, predictions))
 
 
@@ -186,25 +183,13 @@ def test_draws_are_sets_of_the_same_size_and_repeat_with_the_seed():
 
 
 def test_order_of_images_and_classes_and_form_of_predictions_do_not_matter():
-    truth, predictions = random_scene(8)
+    truth, predictions = random_scene(8, crowd=0.2)
+    before = json.dumps([truth, predictions])
     expected = ours(truth, predictions)
+    assert json.dumps([truth, predictions]) == before
     turned = {key: value[::-1] for key, value in truth.items()}
     for name, values in ours(turned, columns(predictions)).items():
         np.testing.assert_allclose(values, expected[name], rtol=0, atol=1e-15)
-
-
-def test_classes_with_the_same_name_have_unique_names():
-    truth, predictions = random_scene(9)
-    for category in truth["categories"]:
-        category["name"] = "cell" if category["id"] in (1, 3) else category["name"]
-    assert list(compute_class_metrics(truth, predictions)) == list(read_objects(truth).names)
-
-
-def test_input_is_not_changed():
-    truth, predictions = random_scene(10, crowd=0.2)
-    before = json.dumps([truth, predictions])
-    ours(truth, predictions)
-    assert json.dumps([truth, predictions]) == before
 
 
 def test_bad_input():

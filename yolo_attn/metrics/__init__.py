@@ -8,17 +8,6 @@ from .coco_metrics import METRICS, compute_class_metrics, compute_metrics
 from .tide_errors import KINDS, ErrorKinds, error_kinds
 
 __all__ = [
-    "KINDS",
-    "METRICS",
-    "Dataset",
-    "ErrorKinds",
-    "Prediction",
-    "Predictions",
-    "RowsOrColumns",
-    "boxes_to_coco",
-    "columns",
-    "compute_class_metrics",
-    "compute_metrics",
-    "error_kinds",
-    "rows",
-]
+    "KINDS", "METRICS", "Dataset", "ErrorKinds", "Prediction", "Predictions", "RowsOrColumns", "boxes_to_coco",
+    "columns", "compute_class_metrics", "compute_metrics", "error_kinds", "rows",
+]  # fmt: skip

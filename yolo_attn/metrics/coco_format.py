@@ -138,8 +138,7 @@ def columns(predictions: RowsOrColumns) -> Predictions:
     """Return predictions as columns, which take a quarter of the bytes of rows in JSON."""
     if isinstance(predictions, dict):
         return predictions
-    found = {name: [row[name] for row in predictions] for name in COLUMNS}  # type: ignore[literal-required]
-    return Predictions(**found)  # type: ignore[typeddict-item]
+    return Predictions(**{name: [row[name] for row in predictions] for name in COLUMNS})  # type: ignore
 
 
 def check_columns(predictions: Predictions) -> None:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 THRESHOLDS = np.linspace(0.5, 0.95, 10)  # of the overlap (IoU)
 AREAS = {"all": (0.0, 1e10), "small": (0.0, 32.0**2), "medium": (32.0**2, 96.0**2), "large": (96.0**2, 1e10)}  # px^2
+RECALLS = np.linspace(0.0, 1.0, 101)  # as COCO's evaluator has them, to the last bit
 MAX_PREDICTIONS = 100  # per image and class, those with the highest scores
 _LOW, _HIGH = np.array(list(AREAS.values())).T[:, :, None]  # (2, areas, 1)
 
@@ -57,7 +58,7 @@ class Objects:
 
 @dataclass(frozen=True)
 class Detections:
-    """RowsOrColumns, one entry each: class and image as indices into those of :class:`Objects`, score and box."""
+    """Predictions, one entry each: class and image as indices into those of :class:`Objects`, score and box."""
 
     category: Ints
     image: Ints
@@ -108,11 +109,11 @@ def read_objects(truth: Dataset) -> Objects:
     categories, entries = np.array(list(names), dtype=np.int64), truth["annotations"]
     category, unknown_category = _index(categories, [entry["category_id"] for entry in entries])
     image, unknown_image = _index(images, [entry["image_id"] for entry in entries])
-    for unknown in (unknown_image, unknown_category):
-        if unknown.any():
-            entry = entries[int(np.flatnonzero(unknown)[0])]
-            what = f"image {entry['image_id']}" if unknown is unknown_image else f"category {entry['category_id']}"
-            raise DataError(f"annotation {entry.get('id')} belongs to {what}, which the ground truth does not list")
+    if (unknown := unknown_image | unknown_category).any():
+        first = int(unknown.argmax())
+        entry = entries[first]
+        what = f"image {entry['image_id']}" if unknown_image[first] else f"category {entry['category_id']}"
+        raise DataError(f"annotation {entry.get('id')} belongs to {what}, which the ground truth does not list")
     order = np.lexsort((image, category))
     box = np.array([entry["bbox"] for entry in entries], dtype=float).reshape(-1, 4)[order]
     area = np.array([entry["area"] for entry in entries], dtype=float)[order]
@@ -137,7 +138,7 @@ def read_predictions(objects: Objects, predictions: RowsOrColumns) -> Detections
     box = np.array(found["bbox"], dtype=float).reshape(-1, 4)
     bad = ~(np.isfinite(score) & np.isfinite(box).all(axis=1))
     if bad.any():
-        first = int(np.flatnonzero(bad)[0])
+        first = int(bad.argmax())
         raise DataError(
             f"prediction {first} has score {score[first]} and box {box[first].tolist()}; give finite numbers"
         )
@@ -235,21 +236,13 @@ def overlaps(boxes: Floats, objects: Floats, crowd: Flags) -> Floats:
 
 
 def _index(known: Ints, wanted: ArrayLike) -> tuple[Ints, Flags]:
-    """Return the index of each of ``wanted`` in ``known``, and which are not there."""
+    """Return the index of each of ``wanted`` in ``known``, which is sorted, and which are not there."""
     wanted = np.array(wanted, dtype=np.int64).reshape(-1)
-    if not known.size:
-        return np.zeros(len(wanted), dtype=np.int64), np.ones(len(wanted), dtype=bool)
-    place = np.minimum(np.searchsorted(known, wanted), len(known) - 1)
-    return place, known[place] != wanted
+    return np.searchsorted(known, wanted), ~np.isin(wanted, known)
 
 
 def _match_near(objects: Objects, found: Detections) -> tuple[Ints, Ints]:
-    """Return the indices of the predictions that overlap an object, and what :func:`assign` gives each.
-
-    Args:
-        objects: The objects.
-        found: Sorted by class, image and score.
-    """
+    """Return which predictions, sorted by class, image and score, overlap an object; and what `assign` gives each."""
     theirs, ours = (k.category * len(objects.images) + k.image for k in (objects, found))
     both = np.intersect1d(theirs, ours)  # class and image
     bounds = [np.searchsorted(keys, both, side) for keys in (ours, theirs) for side in ("left", "right")]

@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .coco_format import Dataset, RowsOrColumns
-from .matching import MAX_PREDICTIONS, assign, overlaps, read_objects, read_predictions
+from .matching import MAX_PREDICTIONS, RECALLS, assign, overlaps, read_objects, read_predictions
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -44,8 +44,7 @@ FOREGROUND = 0.5  # t_f
 BACKGROUND = 0.1  # t_b
 
 _RIGHT = -1  # stands for "no error" where a kind is an index into KINDS
-_CLASSIFICATION, _LOCALISATION, _BOTH, _DUPLICATE, _BACKGROUND, _MISSED = range(len(KINDS))
-_RECALLS = np.linspace(0.0, 1.0, 101)  # as COCO's evaluator has them, to the last bit
+_CLASSIFICATION, _LOCALISATION, _BOTH, _DUPLICATE, _BACKGROUND = range(5)  # the first of KINDS
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,27 +71,26 @@ def error_kinds(truth: Dataset, predictions: RowsOrColumns) -> ErrorKinds:
         DataError: If a prediction is for an image that the ground truth does not have.
     """
     found = _judge(truth, predictions)
-    counts = {kind: int(np.sum(found.kind == index)) for index, kind in enumerate(KINDS)}
+    counts = {kind: int(np.sum(found.kind == index)) for index, kind in enumerate(KINDS[:-1])}
     counts["missed"] = int(found.missed.sum())
     if not found.objects.any():
         return ErrorKinds(None, counts, dict.fromkeys((*KINDS, *SPECIAL), 0.0))
     right, valid = found.kind == _RIGHT, ~found.ignored
-    before = _mean_ap(found.category, found.score, right, valid, found.objects, found.objects)
+    plain = {"category": found.category, "score": found.score, "right": right, "keep": valid, "wanted": found.objects}
+
+    def mean_ap(**changed: Ints | Floats | Flags) -> float:
+        return _mean_ap(objects=found.objects, **{**plain, **changed})
+
+    before = mean_ap()
     after: dict[str, float] = {}
-    for index, kind in enumerate(KINDS):
-        if index == _MISSED:
-            wanted = found.objects - found.missed
-            after[kind] = _mean_ap(found.category, found.score, right, valid, wanted, found.objects)
-            continue
+    for index, kind in enumerate(KINDS[:-1]):
         of_kind = found.kind == index
         fixed = of_kind & found.fixes
         category = np.where(fixed, found.target, found.category)
-        keep = (valid & ~of_kind) | fixed
-        after[kind] = _mean_ap(category, found.score, right | fixed, keep, found.objects, found.objects)
-    score = right.astype(float)
-    after["false_positive"] = _mean_ap(found.category, score, right, valid, found.objects, found.objects)
-    hits = np.bincount(found.category[right], minlength=len(found.objects))
-    after["false_negative"] = _mean_ap(found.category, found.score, right, valid, hits, found.objects)
+        after[kind] = mean_ap(category=category, right=right | fixed, keep=(valid & ~of_kind) | fixed)
+    after["missed"] = mean_ap(wanted=found.objects - found.missed)
+    after["false_positive"] = mean_ap(score=right.astype(float))
+    after["false_negative"] = mean_ap(wanted=np.bincount(found.category[right], minlength=len(found.objects)))
     return ErrorKinds(before, counts, {kind: max(ap - before, 0.0) for kind, ap in after.items()})
 
 
@@ -217,5 +215,5 @@ def _ap(right: Flags, wanted: int) -> float:
         return 0.0
     hits = np.cumsum(right)
     precision = np.maximum.accumulate((hits / np.arange(1, len(right) + 1))[::-1])[::-1]
-    places = np.searchsorted(hits / wanted, _RECALLS, side="left")
+    places = np.searchsorted(hits / wanted, RECALLS, side="left")
     return float(np.append(precision, 0.0)[places].mean())

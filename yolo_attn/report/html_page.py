@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
 
 from ..experiment.folder_contents import Experiment
 from ..experiment.plan import stem
 from ..experiment.results import ModelResult, Results
 from ..messages import counted, joined
 from ..metrics import KINDS
-from ..statistics import VerdictWord
+from ..statistics import MetricEffect, VerdictWord
 from .charts.forest_plot import forest
 from .charts.pareto_plot import pareto, pareto_front, pareto_points
 from .charts.svg import Drawing
@@ -46,67 +43,43 @@ SECTIONS = {
     "made": "Settings",
     "reading": "How to read this report",
 }
-
-
-@dataclass(frozen=True)
-class Chart:
-    """A chart at both widths of the page, and its table."""
-
-    wide: Markup
-    narrow: Markup
-    table: Table | None = None
-
-
-@dataclass(frozen=True)
-class Changes:
-    """The charts of differences by size and class, and how many classes each shows of how many."""
-
-    charts: Sequence[Markup]
-    shown: int
-    classes: int
-
-
-@dataclass(frozen=True)
-class Picture:
-    """An image with the boxes of the models."""
-
-    title: str
-    text: str
-    panels: Sequence[Panel]
+Picture = tuple[str, str, list[Panel]]  # title, text and panels of an image
 
 
 def page(experiment: Experiment, results: Results) -> str:
-    """Return the page.
-
-    Args:
-        experiment: The contents of the folder; images are embedded if they are found.
-        results: The results.
-    """
-    folder = Path(__file__).parent
+    """Return the page. Images are embedded if they are found."""
     environment = Environment(
-        loader=FileSystemLoader(folder),
+        loader=FileSystemLoader(Path(__file__).parent),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    tables = all_tables(results)
+    compared = [model for model in results.models if model.change("AP")]
+    timed = pareto_points(results.models, "AP")
+    front = pareto_front(timed)
+    rows = [
+        [point.model.name, f"{point.latency.median:.2f}", points(point.mean / 100), "yes" if point in front else "no"]
+        for point in timed
+    ]
     charts = {
-        "differences": _forest(results),
+        "differences": [forest(compared, FOREST_METRICS, w, f"forest-{w:g}") for w in (WIDE, NARROW) if compared],
         "training": _curves(results),
         "classes": _changes(results),
         "errors": _errors(results),
     }
     pictures, pictures_text = _pictures(experiment, results)
     text: str = environment.get_template("page.html.jinja").render(
-        css=Markup((folder / "page.css").read_text(encoding="utf-8")),
         heading=_heading(results),
         subtitle=_subtitle(results),
         results=results,
-        tables=tables,
+        tables=all_tables(results),
         sections={name: text for name, text in SECTIONS.items() if charts.get(name, True)} if results.models else {},
         charts=charts,
-        pareto=_pareto(results),
+        classes=max((len(_class_changes(model)) for model in results.compared), default=0),
+        most_classes=MOST_CLASSES,
+        pareto=[pareto(timed, "AP", width, f"pareto-{width:g}") for width in (WIDE, NARROW) if timed],
+        pareto_table=Table("AP and latency", ["model", "latency (ms)", "AP", "on the front"], rows),
         pictures=pictures,
         pictures_text=pictures_text,
         signs=SIGNS,
@@ -128,74 +101,49 @@ def _subtitle(results: Results) -> str:
     return joined([*parts, counted(len(results.runs), "finished run")])
 
 
-def _svg(drawing: Drawing) -> Markup:
-    """Return a drawing as it is: its text is escaped already."""
-    return Markup(drawing.inline())
-
-
-def _forest(results: Results) -> Chart | None:
-    shown = [model for model in results.models if model.change("AP")]
-    if not shown:
-        return None
-    wide, narrow = (_svg(forest(shown, FOREST_METRICS, width, f"forest-{width:g}")) for width in (WIDE, NARROW))
-    return Chart(wide, narrow)
-
-
-def _pareto(results: Results) -> Chart | None:
-    found = pareto_points(results.models, "AP")
-    if not found:
-        return None
-    front = pareto_front(found)
-    rows = [
-        [point.model.name, f"{point.latency.median:.2f}", points(point.mean / 100), "yes" if point in front else "no"]
-        for point in found
-    ]
-    wide, narrow = (_svg(pareto(found, "AP", width, f"pareto-{width:g}")) for width in (WIDE, NARROW))
-    return Chart(wide, narrow, Table("AP and latency", ["model", "latency (ms)", "AP", "on the front"], rows))
-
-
-def _curves(results: Results) -> dict[str, list[Markup]]:
+def _curves(results: Results) -> dict[str, list[Drawing]]:
+    """Return the charts of each of ``CURVES`` that has one, by its title."""
     base = results.baseline
     if base is None:
         return {}
     groups = [[base, model] for model in results.models if model is not base] or [[base]]
     found = {}
     for column, text, factor in CURVES:
-        charts = [
-            curve_chart(group, column, text, f"curve-{column.split('/')[0]}-{number}", factor)
-            for number, group in enumerate(groups)
-        ]
-        found[text] = [_svg(chart) for chart in charts if chart is not None]
-    return {text: charts for text, charts in found.items() if charts}
+        name = f"curve-{column.split('/')[0]}"
+        charts = [curve_chart(group, column, text, f"{name}-{k}", factor) for k, group in enumerate(groups)]
+        if any(charts):
+            found[text] = [chart for chart in charts if chart]
+    return found
 
 
-def _changes(results: Results) -> Changes | None:
+def _class_changes(model: ModelResult) -> dict[str, MetricEffect]:
+    return {name: found for metric, name in class_metrics([model]).items() if (found := model.change(metric))}
+
+
+def _changes(results: Results) -> list[Drawing]:
+    """Return the differences by size and class, at most ``MOST_CLASSES`` classes a model."""
     charts = []
-    most = shown = 0
     for number, model in enumerate(results.compared):
-        classes = {name: found for metric, name in class_metrics([model]).items() if (found := model.change(metric))}
-        most = max(most, len(classes))
+        rows = {text: found for metric, text in SIZES.items() if (found := model.change(metric))}
+        classes = _class_changes(model)
         if len(classes) > MOST_CLASSES:
-            largest = sorted(classes, key=lambda name: -abs(classes[name].seeds.mean))[:MOST_CLASSES]
-            classes = {name: classes[name] for name in largest}
-        shown = max(shown, len(classes))
-        rows = {text: found for metric, text in SIZES.items() if (found := model.change(metric))} | classes
+            classes = dict(sorted(classes.items(), key=lambda row: -abs(row[1].seeds.mean))[:MOST_CLASSES])
+        rows |= classes
         if rows:
-            charts.append(_svg(changes_chart(model, rows, f"changes-{number}")))
-    return Changes(charts, shown, most) if charts else None
+            charts.append(changes_chart(model, rows, f"changes-{number}"))
+    return charts
 
 
-def _errors(results: Results) -> list[Markup]:
+def _errors(results: Results) -> list[Drawing]:
     base = results.baseline
     if base is None or base.errors is None:
         return []
     known = [model for model in results.models if model.errors]
     most = max(model.errors.dap[kind] for model in known if model.errors for kind in KINDS)
-    pairs: list[tuple[ModelResult, ModelResult | None]] = [(model, base) for model in known if model is not base]
-    return [
-        _svg(errors_chart(model, other, f"errors-{number}", most))
-        for number, (model, other) in enumerate(pairs or [(base, None)])
-    ]
+    others = [model for model in known if model is not base]
+    if not others:
+        return [errors_chart(base, None, "errors-0", most)]
+    return [errors_chart(model, base, f"errors-{number}", most) for number, model in enumerate(others)]
 
 
 def _pictures(experiment: Experiment, results: Results) -> tuple[list[Picture], str]:
@@ -209,13 +157,14 @@ def _pictures(experiment: Experiment, results: Results) -> tuple[list[Picture], 
     root = Path(os.path.normpath(experiment.plan.folder / experiment.truth.info.image_folder))
     shown, absent = [], []
     for number, item in enumerate(found, start=1):
+        name = item.image["file_name"]
         drawn = panels(item, root, base.name, number)
         if drawn is None:
-            absent.append(item.image["file_name"])
+            absent.append(name)
             continue
         fewer = item.base.errors - item.other.errors
         text = f"{counted(abs(fewer), 'error')} {'fewer' if fewer > 0 else 'more'} than the baseline, seed {item.seed}."
-        shown.append(Picture(item.image["file_name"], f"{item.variant}: {text}", drawn))
+        shown.append((name, f"{item.variant}: {text}", drawn))
     better = sum(item.other.errors < item.base.errors for item in found)
     text = (
         f"The {counted(len(found), 'image')} with the largest difference in errors between the baseline and a variant: "

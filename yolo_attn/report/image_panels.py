@@ -30,13 +30,9 @@ class Panel:
 def panels(found: ImageDifference, root: Path, base: str, number: int) -> list[Panel] | None:
     """Return pictures of the ground truth, the baseline and the variant; None if the image cannot be opened.
 
-    Args:
-        found: The image.
-        root: Folder of the images.
-        base: Name of the baseline.
-        number: Number of the image on the page.
+    The images are in the folder ``root``; ``base`` is the baseline's name, ``number`` that of the image on the page.
     """
-    size = (int(found.image["width"]), int(found.image["height"]))
+    size = found.image["width"], found.image["height"]
     source = thumbnail(root / found.image["file_name"])
     if source is None:
         return None
@@ -82,16 +78,18 @@ def _draw(size: tuple[int, int], boxes: Sequence[Box], picture: str, source: str
         ET.SubElement(root, "image", {"id": picture, "href": source, **place})
     else:
         ET.SubElement(root, "use", {"href": f"#{picture}"})
-    scores = ["" if box.score is None else f" {box.score:.2f}" for box in boxes]
-    for box, score in zip(boxes, scores, strict=True):
+    labels = []
+    for box in boxes:
         x, y, w, h = (scale * value for value in box.xywh)
+        score = "" if box.score is None else f" {box.score:.2f}"
         place = {"x": f"{x:.1f}", "y": f"{y:.1f}", "width": f"{max(w, 1):.1f}", "height": f"{max(h, 1):.1f}"}
         ET.SubElement(root, "rect", {"class": "halo", **place})
         drawn = ET.SubElement(root, "rect", {"class": box.state, **place})
         ET.SubElement(drawn, "title").text = clean(f"{box.state}: {box.name}{score}")
-    for box, score in zip(boxes, scores, strict=True):  # above all rectangles
         if box.state in SIGNS:
-            x, y = max(scale * box.xywh[0], 0) + 2, min(max(scale * box.xywh[1], 0) + 12, height - 3)
-            label = ET.SubElement(root, "text", {"x": f"{x:.1f}", "y": f"{y:.1f}"})
+            x, y = max(x, 0) + 2, min(max(y, 0) + 12, height - 3)
+            label = ET.Element("text", {"x": f"{x:.1f}", "y": f"{y:.1f}"})
             label.text = clean(f"{SIGNS[box.state]} {shortened(box.name, 90, 11)}{score}")
+            labels.append(label)
+    root.extend(labels)  # above all rectangles
     return ET.tostring(root, encoding="unicode")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
@@ -14,6 +16,7 @@ from ..metrics import Prediction, rows
 from ..metrics.coco_format import Annotation, Image
 from ..metrics.matching import assign, overlaps
 
+MOST = 12  # images
 MIN_SCORE = 0.25  # from which on `yolo predict` shows a box
 MIN_IOU = 0.5  # from which on an object counts as detected
 Entry = TypeVar("Entry", Annotation, Prediction)
@@ -72,34 +75,27 @@ class ImageDifference:
     other: Judgement
 
 
-def largest_differences(experiment: Experiment, results: Results, most: int = 12) -> list[ImageDifference]:
-    """Return the images in which a variant makes many more or many fewer errors than the baseline.
+def largest_differences(experiment: Experiment, results: Results) -> list[ImageDifference]:
+    """Return at most ``MOST`` images in which a variant makes many more or many fewer errors than the baseline.
 
     An error is a missed object or a wrong box: one with a score of 0.25 or more that is not assigned an object of its
     class with IoU 0.5. Each variant is compared at the first seed that counts for it. An image is returned once, with
     the variant that differs most there; images without a difference are left out.
-
-    Args:
-        experiment: The contents of the folder.
-        results: The results.
-        most: The largest number of images.
     """
     truth, base = experiment.truth, results.baseline
     if truth is None or base is None:
         return []
     objects = _by_image(truth.annotations)
     names = {category["id"]: category["name"] for category in truth.categories}
-    judged: dict[tuple[str, int], list[Judgement]] = {}
 
+    @functools.cache
     def judge_run(model: str, seed: int) -> list[Judgement]:
         """Return the judgement for each image; none without predictions."""
         predictions = experiment.records[model][seed].predictions
-        if (model, seed) not in judged and predictions is not None:
-            shown = _by_image(row for row in rows(predictions) if row["score"] >= MIN_SCORE)
-            judged[model, seed] = [
-                judge_boxes(objects.get(image["id"], []), shown.get(image["id"], []), names) for image in truth.images
-            ]
-        return judged.get((model, seed), [])
+        if predictions is None:
+            return []
+        shown = _by_image(row for row in rows(predictions) if row["score"] >= MIN_SCORE)
+        return [judge_boxes(objects[image["id"]], shown[image["id"]], names) for image in truth.images]
 
     best: dict[int, tuple[int, ImageDifference]] = {}  # by index of the image
     for model in results.compared:
@@ -110,22 +106,16 @@ def largest_differences(experiment: Experiment, results: Results, most: int = 12
         for index, (image, own, other) in enumerate(zip(truth.images, mine, its, strict=bool(mine and its))):
             change = abs(own.errors - other.errors)
             if change > (best[index][0] if index in best else 0):
-                real = tuple(_box(entry, names, None, "object") for entry in objects.get(image["id"], []))
+                real = tuple(_box(entry, names, None, "object") for entry in objects[image["id"]])
                 best[index] = change, ImageDifference(image, model.name, seed, real, other, own)
-    chosen = sorted(best, key=lambda index: (-best[index][0], index))[:most]
+    chosen = sorted(best, key=lambda index: (-best[index][0], index))[:MOST]
     return [best[index][1] for index in chosen]
 
 
 def judge_boxes(
     objects: Sequence[Annotation], predictions: Sequence[Prediction], names: Mapping[int, str]
 ) -> Judgement:
-    """Return which predictions for one image are right and which objects are missed; crowd regions are neither.
-
-    Args:
-        objects: Annotations of the image in COCO's format.
-        predictions: Predictions for the image in COCO's format.
-        names: Class names by id.
-    """
+    """Return which predictions for one image are right and which objects are missed; crowd regions are neither."""
     found = sorted(predictions, key=lambda prediction: -prediction["score"])
     crowd = np.array([bool(entry.get("iscrowd")) for entry in objects], dtype=bool)
     boxes, theirs = (np.array([entry["bbox"] for entry in each], np.float64) for each in (found, objects))
@@ -137,11 +127,8 @@ def judge_boxes(
         for prediction, index in zip(found, assigned.tolist(), strict=True)
         if index < 0 or not crowd[index]
     ]
-    missed = [
-        _box(entry, names, None, "missed")
-        for index, entry in enumerate(objects)
-        if not crowd[index] and index not in assigned
-    ]
+    absent = ~crowd & ~np.isin(np.arange(len(objects)), assigned)
+    missed = [_box(objects[index], names, None, "missed") for index in np.flatnonzero(absent).tolist()]
     right = sum(box.state == "right" for box in shown)
     return Judgement((*shown, *missed), right, len(shown) - right, len(missed))
 
@@ -152,7 +139,7 @@ def _box(entry: Annotation | Prediction, names: Mapping[int, str], score: float 
 
 
 def _by_image(entries: Iterable[Entry]) -> dict[int, list[Entry]]:
-    found: dict[int, list[Entry]] = {}
+    found: dict[int, list[Entry]] = defaultdict(list)
     for entry in entries:
-        found.setdefault(entry["image_id"], []).append(entry)
+        found[entry["image_id"]].append(entry)
     return found

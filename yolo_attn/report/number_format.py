@@ -6,7 +6,7 @@ from typing import Protocol
 
 from ..experiment.costs import Spread
 from ..experiment.results import MetricValues
-from ..statistics import MetricEffect
+from ..statistics import MetricEffect, verdicts
 
 NONE = "–"  # noqa: RUF001 - the usual sign for "does not apply"
 TIMES = "×"  # noqa: RUF001
@@ -33,10 +33,7 @@ def mean_and_sd(found: MetricValues) -> str:
 
 def signed(value: float | None) -> str:
     """Return a difference in points with its sign; without it if it rounds to 0."""
-    if value is None:
-        return NONE
-    text = f"{value:+.1f}"
-    return text[1:] if float(text) == 0 else text
+    return NONE if value is None else verdicts.signed(value, 1)
 
 
 def interval(found: Ends | None) -> str:

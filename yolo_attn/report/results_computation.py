@@ -6,6 +6,7 @@ import statistics
 from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
+from msgspec.structs import replace
 
 from ..errors import DataError
 from ..experiment.folder_contents import Experiment
@@ -28,22 +29,15 @@ from ..metrics.tide_errors import KINDS, SPECIAL
 from ..statistics import Effect, Group, analyse
 from . import training_curves, warnings_and_notes
 
-PRIMARY = "AP"
-RESAMPLES = 1000
-
 Progress = Callable[[str], None]
 Values = dict[str, dict[int, float | None]]  # by metric and seed
 
 
 def compute_results(experiment: Experiment, progress: Progress | None = None) -> Results:
-    """Compute metrics, differences, verdicts and costs of the models.
+    """Compute metrics, differences, verdicts and costs of the models; call ``progress`` before each longer step.
 
     A seed counts for a variant if both its run and the baseline's are finished. The variant's metrics and differences
     are for these seeds; the baseline's metrics are for all its own.
-
-    Args:
-        experiment: The contents of the folder.
-        progress: Called with a line before each longer step.
 
     Raises:
         DataError: If the predictions of a record do not fit the ground truth; names the record.
@@ -60,19 +54,13 @@ def compute_results(experiment: Experiment, progress: Progress | None = None) ->
         if seeds[model.name]:
             say(f"kinds of error of {model.name}")
             effect = effects.get(model.name)
-            reference = models[0] if models and models[0].role == "baseline" else None
-            models.append(_model(model, seeds[model.name], values[model.name], effect, reference, experiment))
+            models.append(_model(model, seeds[model.name], values[model.name], effect, experiment))
+            if models[0].role == "baseline" and model != base:
+                models[-1] = replace(models[-1], cost_ratios=_cost_ratios(models[-1], models[0]))
     first, costs = next(iter(finished), None), experiment.costs
     results = Results(
         experiment=plan.id,
-        setup=Setup(
-            base=plan.base,
-            models=plan.models,
-            data=plan.data,
-            seeds=plan.seeds,
-            epochs=plan.epochs,
-            arguments=plan.arguments,
-        ),
+        setup=msgspec.convert(plan, Setup, from_attributes=True),
         models=tuple(models),
         runs=tuple(_run(record) for record in finished),
         missing=tuple(experiment.missing),
@@ -86,11 +74,8 @@ def compute_results(experiment: Experiment, progress: Progress | None = None) ->
         gflops_imgsz=costs.gflops_imgsz if costs else None,
         pairing=experiment.pairing,
     )
-    return msgspec.structs.replace(
-        results,
-        warnings=tuple(warnings_and_notes.warnings_for(results)),
-        notes=tuple(warnings_and_notes.notes_on(results, finished)),
-    )
+    warnings = warnings_and_notes.warnings_for(results)
+    return replace(results, warnings=tuple(warnings), notes=tuple(warnings_and_notes.notes_on(results, finished)))
 
 
 def _counted_seeds(model: PlannedModel, base: PlannedModel, experiment: Experiment) -> dict[int, int]:
@@ -145,8 +130,6 @@ def _effects(
             _group(base, common, dict(zip(common, common, strict=True)), values[base.name], experiment),
             [_group(model, common, seeds[model.name], values[model.name], experiment) for model in models],
             experiment.truth.coco if experiment.truth else None,
-            primary=PRIMARY,
-            resamples=RESAMPLES,
             # the seeds of a repetition differ from the baseline's, so their order pairs nothing
             paired=experiment.pairing.paired and kind != "repeat",
             progress=lambda done, total: say(f"resampling the test images: {done} of {counted(total, 'run')}"),
@@ -170,15 +153,10 @@ def _group(
 
 
 def _model(
-    model: PlannedModel,
-    seeds: Mapping[int, int],
-    values: Values,
-    effect: Effect | None,
-    base: ModelResult | None,
-    experiment: Experiment,
+    model: PlannedModel, seeds: Mapping[int, int], values: Values, effect: Effect | None, experiment: Experiment
 ) -> ModelResult:
     records = [experiment.records[model.name][seed] for seed in seeds]
-    found = ModelResult(
+    return ModelResult(
         name=model.name,
         file=model.file,
         role=model.role,
@@ -192,7 +170,7 @@ def _model(
         effect=effect,
         cost=experiment.costs.models.get(model.name) if experiment.costs else None,
         training=Training(
-            seconds=_mean([record.training_seconds for record in records]),
+            seconds=statistics.fmean(record.training_seconds for record in records),
             epoch_seconds=_mean([record.epoch_seconds for record in records]),
             resident_bytes=_most([record.peak_memory.resident_bytes for record in records]),
             gpu_bytes=_most([record.peak_memory.gpu_bytes for record in records]),
@@ -203,7 +181,6 @@ def _model(
         errors=_mean_errors(records, experiment),
         curves=training_curves.curves_of(records),
     )
-    return msgspec.structs.replace(found, cost_ratios=_cost_ratios(found, base)) if base else found
 
 
 def summarise_values(values: Sequence[float | None]) -> MetricValues:
@@ -252,7 +229,7 @@ def _run(record: Record) -> RunResult:
         run=record.run,
         model=record.model,
         seed=record.seed,
-        ap=record.metrics.coco.get(PRIMARY),
+        ap=record.metrics.coco.get("AP"),
         epochs=len(record.epochs),
         best_epoch=record.best_epoch,
         training_seconds=record.training_seconds,

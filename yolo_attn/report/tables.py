@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from msgspec import to_builtins
 
-from ..experiment.results import ModelResult, Results, class_of
+from ..experiment.results import CostRatios, ModelResult, Results, class_of
 from ..messages import counted, joined
 from ..metrics.tide_errors import KINDS, SPECIAL
 from .number_format import (
@@ -83,8 +83,8 @@ def all_tables(results: Results) -> dict[str, Table]:
 
 def class_metrics(models: Sequence[ModelResult]) -> dict[str, str]:
     """Return the AP of each class: metric -> class."""
-    names = {metric: class_of(metric) for model in models for metric in model.metrics}
-    return {metric: name for metric, name in names.items() if name is not None}
+    metrics = (metric for model in models for metric in model.metrics)
+    return {metric: name for metric in metrics if (name := class_of(metric)) is not None}
 
 
 def accuracy_table(models: Sequence[ModelResult]) -> Table:
@@ -112,18 +112,23 @@ def cost_table(models: Sequence[ModelResult]) -> Table:
     rows: list[list[str]] = []
     minor = set()
     for model in models:
-        cost, training, ratios = model.cost, model.training, model.cost_ratios
+        cost, training = model.cost, model.training
         measured = [NONE] * 4
         if cost:
             measured = [amount(cost.parameters, 1e6, 2), amount(cost.gflops)]
             measured += [median_and_range(cost.latency_ms, 2), median_and_range(cost.images_per_s, 1)]
         rows.append([model.label, *measured, duration(training.epoch_seconds), memory(training.memory)])
-        if ratios:
+        if model.cost_ratios:
             minor.add(len(rows))
-            found = (ratios.parameters, ratios.gflops, ratios.latency, ratios.throughput, ratios.epoch_seconds)
-            rows.append(["difference", *map(ratio, found), ratio(ratios.memory)])
+            rows.append(["difference", *cost_differences(model.cost_ratios)])
     head = ["model", "params (M)", "GFLOPs", "latency (ms)", "images/s", "epoch", "peak memory"]
     return Table("Cost; in brackets the 10th to 90th percentile of the rounds", head, rows, frozenset(minor))
+
+
+def cost_differences(found: CostRatios) -> list[str]:
+    """Return the cells of the differences in cost, in the order of :func:`cost_table`."""
+    values = (found.parameters, found.gflops, found.latency, found.throughput, found.epoch_seconds, found.memory)
+    return [ratio(value) for value in values]
 
 
 def effects_table(models: Sequence[ModelResult]) -> Table:
@@ -174,10 +179,8 @@ def errors_table(models: Sequence[ModelResult]) -> Table:
     known = [(model.label, model.errors) for model in models if model.errors]
     rows = []
     for kind in (*KINDS, *SPECIAL) if known else ():
-        cells = [
-            points(errors.dap[kind]) + (f" ({amount(errors.counts[kind], 1, 0)})" if kind in errors.counts else "")
-            for _, errors in known
-        ]
+        counts = [f" ({errors.counts[kind]:.0f})" if kind in errors.counts else "" for _, errors in known]
+        cells = [points(errors.dap[kind]) + count for (_, errors), count in zip(known, counts, strict=True)]
         rows.append([kind.replace("_", " "), *cells])
     title = "Kinds of error: points of AP50 gained if fixed (number of errors), mean over the seeds"
     return Table(title, ["kind", *(label for label, _ in known)], rows)
@@ -214,11 +217,12 @@ def runs_table(results: Results) -> Table:
 def data_table(results: Results) -> Table:
     """Return what is known about the data set."""
     data = results.data
-    if data is None:
-        return values_table("Data", {})
-    classes = f"{len(data.class_names)}: {joined(data.class_names)}"
-    shown = {"file": data.file, "split": data.split, "reason for the split": data.split_reason, "digest": data.digest}
-    return values_table("Data", {**shown, "images": f"{data.images:,}", "boxes": f"{data.boxes:,}", "classes": classes})
+    shown: dict[str, object] = {}
+    if data:
+        shown = {"file": data.file, "split": data.split, "reason for the split": data.split_reason}
+        shown |= {"digest": data.digest, "images": f"{data.images:,}", "boxes": f"{data.boxes:,}"}
+        shown["classes"] = f"{len(data.class_names)}: {joined(data.class_names)}"
+    return values_table("Data", shown)
 
 
 def values_table(title: str, values: Mapping[str, object]) -> Table:

@@ -10,8 +10,8 @@ from rich.table import Table
 
 from ..experiment.results import Results
 from ..statistics import VerdictWord
-from .number_format import NONE, amount, points, probability, rate, ratio, signed
-from .tables import ACCURACIES
+from .number_format import NONE, amount, points, probability, rate, signed
+from .tables import ACCURACIES, cost_differences
 
 COLOURS: dict[VerdictWord, str] = {"better": "green", "worse": "red"}
 
@@ -62,17 +62,15 @@ def _cost(results: Results) -> Table:
     """Return the costs of each model, below each other model the difference to the baseline."""
     drawn = _table(["model", "params\nM", "GFLOPs", "latency\nms", "images\nper s", "epoch\ns", "memory\nGiB"])
     for model in results.models:
-        cost, training, ratios = model.cost, model.training, model.cost_ratios
+        cost, training = model.cost, model.training
         measured = [NONE] * 4
         if cost:
             measured = [amount(cost.parameters, 1e6, 2), amount(cost.gflops)]
             measured += [amount(cost.latency_ms.median), rate(cost.images_per_s.median)]
         trained = [amount(training.epoch_seconds), amount(training.memory, 2**30, 2)]
-        style = "bold" if model.role == "baseline" else ""
-        drawn.add_row(escape(model.label), *measured, *trained, style=style)
-        if ratios:
-            found = (ratios.parameters, ratios.gflops, ratios.latency, ratios.throughput, ratios.epoch_seconds)
-            drawn.add_row("  difference", *map(ratio, found), ratio(ratios.memory), style="dim")
+        drawn.add_row(escape(model.label), *measured, *trained, style="bold" if model.role == "baseline" else "")
+        if model.cost_ratios:
+            drawn.add_row("  difference", *cost_differences(model.cost_ratios), style="dim")
     return drawn
 
 

@@ -10,10 +10,10 @@ from msgspec import to_builtins
 from ..experiment.costs import Timing
 from ..experiment.plan import stem
 from ..experiment.records import Record
-from ..experiment.results import ModelResult, Results
+from ..experiment.results import Results
 from ..messages import counted, joined
+from ..statistics.seed_differences import LEVEL
 
-LEVEL = 0.05  # of the tests
 UNSTEADY = 2.0  # a note warns if the 90th percentile of a latency is this many times the 10th; a choice
 MOST_NAMES = 12  # in a list
 
@@ -132,7 +132,8 @@ def _costs(results: Results) -> list[str]:
         f"GFLOPs: 2 x multiply-adds at {results.gflops_imgsz} px. Latency: {_timing(latency)}, fused, without NMS; "
         f"median of {latency.rounds} rounds that alternate with the baseline. Throughput: {_timing(throughput)}."
     ]
-    unsteady = [model.name for model in results.models if _unsteady(model)]
+    timed = [(model.name, model.cost.latency_ms) for model in results.models if model.cost]
+    unsteady = [name for name, time in timed if time.p90 > UNSTEADY * time.p10]
     if unsteady:
         lines.append(
             f"Warning: the latency of {_names(unsteady)} varies by more than a factor of {UNSTEADY:g}, as on a busy "
@@ -146,18 +147,12 @@ def _timing(timing: Timing) -> str:
     return f"batch {timing.batch} at {timing.imgsz} px, {timing.dtype} on {timing.device}{threads}"
 
 
-def _unsteady(model: ModelResult) -> bool:
-    return model.cost is not None and model.cost.latency_ms.p90 > UNSTEADY * model.cost.latency_ms.p10
-
-
 def _differences(records: Sequence[Record]) -> list[str]:
     """Return notes on how the runs differ apart from model and seed."""
     notes = []
-    resumed = [record.run for record in records if record.sessions > 1]
-    if resumed:
+    if resumed := [record.run for record in records if record.sessions > 1]:
         notes.append(f"Interrupted and resumed, so with other random numbers than an unbroken run: {_names(resumed)}.")
-    parts = {"versions": "versions", "hardware": "hardware", "evaluated data": "data"}
-    for what, part in parts.items():
+    for what, part in (("versions", "versions"), ("hardware", "hardware"), ("evaluated data", "data")):
         kinds = [{**to_builtins(getattr(record, part)), "file": None} for record in records]
         keys = sorted({key for kind in kinds for key in kind if kind.get(key) != kinds[0].get(key)})
         if keys:

@@ -8,19 +8,18 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..errors import ArgumentError, DataError
-from ..messages import joined, nearest
+from ..errors import DataError
 from ..metrics import Dataset, Predictions
 from ..metrics.matching import match, read_objects
 from . import image_bootstrap
 from .seed_and_image_intervals import MetricEffect, combined_interval, image_interval
 from .seed_differences import EXACT_UP_TO, paired_difference, unpaired_difference
-from .verdicts import Verdict, holm, judge
+from .verdicts import PRIMARY, Verdict, holm, judge
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-EXACT_BESIDE = 13  # seeds up to which the permutation test of every metric but the primary one is exact: 8,192 patterns
+EXACT_BESIDE = 13  # seeds up to which the permutation test of every metric but AP is exact: 8,192 patterns
 Progress = Callable[[int, int], None]
 
 
@@ -60,76 +59,52 @@ def analyse(
     variants: Sequence[Group],
     truth: Dataset | None,
     *,
-    primary: str = "AP",
-    images: Sequence[str] | None = None,
     resamples: int = 1000,
-    seed: int = 0,
     paired: bool = True,
     progress: Progress | None = None,
 ) -> list[Effect]:
     """Compare each variant with the baseline; return one effect per variant, in their order.
 
-    The verdict is on ``primary``, with Holm's correction for the number of variants. Effects in other metrics, such as
-    AP by class and by size, have intervals but no verdict: among many of them some stand out by chance.
+    The verdict is on AP, with Holm's correction for the number of variants. Effects in other metrics, such as AP by
+    class and by size, have intervals but no verdict: among many of them some stand out by chance.
 
     Args:
         base: The baseline.
         variants: The variants; if ``paired``, each with the baseline's seeds in the same order.
         truth: The objects of the test images in COCO's format, to resample the images; None to skip that.
-        primary: The metric of the verdict.
-        images: Metrics to resample, such as ``AP``, ``AP50``, ``AP_small``, ``AP[person]``; by default all that can
-            be. AP by size doubles the time.
-        resamples: Number of resampled sets of images.
-        seed: Seed of the resampling.
+        resamples: Number of resampled sets of images; at least 2.
         paired: Whether runs with the same seed see the same data order; if not, Welch's test is used.
         progress: Called with the number of processed sets of predictions and their total.
 
     Raises:
-        ArgumentError: If a metric is unknown or ``resamples`` is too small.
         DataError: If the numbers of seeds differ, or predictions do not fit ``truth``.
     """
-    _check(base, variants, primary, images, resamples, paired)
-    noise = _resample(
-        [base, *variants], truth, list(base.values if images is None else images), resamples, seed, progress
-    )
+    groups = [base, *variants]
+    _check(groups, paired=paired)
+    noise = _resample(groups, truth, resamples, progress)
     found = [
-        _metric_effects(base, variant, noise, number, primary, paired=paired)
-        for number, variant in enumerate(variants, start=1)
+        _metric_effects(base, variant, noise, number, paired=paired) for number, variant in enumerate(variants, start=1)
     ]
-    decided = [effects.get(primary) for effects in found]
-    p = [effect.p if effect else None for effect in decided]
+    p = [metrics[PRIMARY].p if PRIMARY in metrics else None for metrics in found]
     tests = sum(value is not None for value in p)
-    verdicts = [
-        judge(primary, effect, value, corrected, tests, paired=paired)
-        for effect, value, corrected in zip(decided, p, holm(p), strict=True)
-    ]
     return [
-        Effect(variant.name, metrics, verdict)
-        for variant, metrics, verdict in zip(variants, found, verdicts, strict=True)
+        Effect(variant.name, metrics, judge(metrics.get(PRIMARY), value, corrected, tests, paired=paired))
+        for variant, metrics, value, corrected in zip(variants, found, p, holm(p), strict=True)
     ]
 
 
-def _check(
-    base: Group, variants: Sequence[Group], primary: str, images: Sequence[str] | None, resamples: int, paired: bool
-) -> None:
-    if resamples < 2:
-        raise ArgumentError(f"resamples={resamples} is too small for an interval; 1000 is usual")
-    for name in (primary, *(images or ())):
-        if name not in base.values:
-            raise ArgumentError(
-                f"unknown metric {name!r}.{nearest(name, base.values)} {base.name} has {joined(base.values)}"
-            )
-    n = len(base.values[primary])
-    for group in (base, *variants):
-        own = len(group.values.get(primary, ()))
-        if paired and own != n:
-            raise DataError(f"{group.name} has {own} seeds and {base.name} has {n}; give both the same seeds")
+def _check(groups: Sequence[Group], *, paired: bool) -> None:
+    n = len(groups[0].values.get(PRIMARY, ()))
+    for group in groups:
         lengths = {name: len(values) for name, values in group.values.items()}
         lengths |= {"predictions": len(group.predictions)} if group.predictions else {}
+        own = lengths.get(PRIMARY, 0)
+        if paired and own != n:
+            raise DataError(f"{group.name} has {own} seeds and {groups[0].name} has {n}; give both the same seeds")
         for name, length in lengths.items():
             if length != own:
                 raise DataError(
-                    f"{group.name} has {primary} for {own} seeds but {name} for {length}; give one for each seed"
+                    f"{group.name} has {PRIMARY} for {own} seeds but {name} for {length}; give one for each seed"
                 )
 
 
@@ -152,21 +127,14 @@ class _Resamples:
         return np.stack(kept) if kept and len(kept) == len(seeds) else None
 
 
-def _resample(
-    groups: Sequence[Group],
-    truth: Dataset | None,
-    metrics: Sequence[str],
-    resamples: int,
-    seed: int,
-    progress: Progress | None,
-) -> _Resamples:
+def _resample(groups: Sequence[Group], truth: Dataset | None, resamples: int, progress: Progress | None) -> _Resamples:
     """Resample the test images; return no metrics if the baseline, which is first, or all others lack predictions."""
     total, done = sum(len(group.predictions) for group in groups), 0
     if truth is None or not 0 < len(groups[0].predictions) < total:
         return _Resamples(0, [[] for _ in groups])
     objects = read_objects(truth)
-    wanted = [name for name in image_bootstrap.metric_names(objects) if name in metrics]
-    weights = image_bootstrap.draw_images(len(objects.images), resamples, seed)
+    wanted = [name for name in image_bootstrap.metric_names(objects) if name in groups[0].values]
+    weights = image_bootstrap.draw_images(len(objects.images), resamples, seed=0)
     found = _Resamples(len(objects.images), [[] for _ in groups])
     for group, rows in zip(groups, found.groups, strict=True):
         for predictions in group.predictions:
@@ -185,7 +153,7 @@ def _resample(
 
 
 def _metric_effects(
-    base: Group, variant: Group, noise: _Resamples, number: int, primary: str, *, paired: bool
+    base: Group, variant: Group, noise: _Resamples, number: int, *, paired: bool
 ) -> dict[str, MetricEffect]:
     """Return the effect in every metric that both models have."""
     found = {}
@@ -199,7 +167,7 @@ def _metric_effects(
             continue
         a, b = (np.array([values[k] for k in at], dtype=float) * 100 for values, at in ((ours, mine), (theirs, its)))
         if paired:
-            exact_up_to = EXACT_UP_TO if metric == primary else EXACT_BESIDE
+            exact_up_to = EXACT_UP_TO if metric == PRIMARY else EXACT_BESIDE
             difference = paired_difference((a - b).tolist(), exact_up_to=exact_up_to)
         else:
             difference = unpaired_difference(a.tolist(), b.tolist())

@@ -18,35 +18,26 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..metrics.matching import AREAS, THRESHOLDS, Matches, Objects
+from ..metrics.matching import AREAS, RECALLS, THRESHOLDS, Matches, Objects
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-RECALLS = np.linspace(0.0, 1.0, 101)
 BLOCK = 1 << 18  # numbers processed at a time, to stay in the processor's cache
 MAX_THREADS = 8
 
-# metric -> the area, and the thresholds that it averages
+# metric -> index of the area, and the thresholds that it averages
 METRICS = {
-    "AP": ("all", slice(None)),
-    "AP50": ("all", slice(0, 1)),
-    "AP75": ("all", slice(5, 6)),
-    "AP_small": ("small", slice(None)),
-    "AP_medium": ("medium", slice(None)),
-    "AP_large": ("large", slice(None)),
+    "AP": (0, slice(None)),
+    "AP50": (0, slice(0, 1)),
+    "AP75": (0, slice(5, 6)),
+    **{f"AP_{area}": (index, slice(None)) for index, area in enumerate(AREAS) if index},
 }
 CLASS_METRICS = ("AP", "AP50", "AP75")
 
 
 def draw_images(images: int, resamples: int, seed: int) -> NDArray[np.int32]:
-    """Draw sets of images with replacement; return how often each image is in each set, ``(resamples, images)``.
-
-    Args:
-        images: Number of images, and size of each set.
-        resamples: Number of sets.
-        seed: Seed of NumPy's generator; the same seed gives the same sets.
-    """
+    """Draw sets of as many images with replacement; return how often each is in each set, ``(resamples, images)``."""
     chances = np.full(images, 1 / images)
     return np.random.default_rng(seed).multinomial(images, chances, size=resamples).astype(np.int32)
 
@@ -72,32 +63,27 @@ def resample_metrics(
     """
     chosen = metric_names(objects) if wanted is None else list(wanted)
     whole = [metric for metric in METRICS if metric in chosen or any(name.startswith(f"{metric}[") for name in chosen)]
-    areas = sorted({list(AREAS).index(METRICS[metric][0]) for metric in whole})
     columns = np.ascontiguousarray(weights.T)
 
-    def of_class(number: int) -> list[NDArray[np.float64]]:
+    def of_class(number: int) -> NDArray[np.float64]:
+        areas = {METRICS[metric][0] for metric in whole}
         curves = {area: _class_precision(objects, matches[number], number, area, columns) for area in areas}
-        return [curves[list(AREAS).index(METRICS[f][0])][METRICS[f][1]].mean(axis=0) for f in whole]
+        return np.array([curves[area][thresholds].mean(axis=0) for area, thresholds in (METRICS[m] for m in whole)])
 
-    order = sorted(range(len(objects.categories)), key=lambda number: -len(matches[number].near))  # the longest first
-    results = np.full((len(whole), len(order), len(weights)), np.nan)
-    with ThreadPoolExecutor(_threads()) as pool:
-        for number, values in zip(order, pool.map(of_class, order), strict=True):
-            results[:, number] = values
-
-    present = ~np.isnan(results)
-    with np.errstate(invalid="ignore"):
-        means = np.where(present, results, 0.0).sum(axis=1) / present.sum(axis=1)
-    found = dict(zip(whole, means, strict=True))
-    for row, metric in enumerate(whole):
-        if metric in CLASS_METRICS:
-            found |= {f"{metric}[{name}]": results[row, number] for number, name in enumerate(objects.names)}
-    return {name: found[name] for name in chosen}
-
-
-def _threads() -> int:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(cores, MAX_THREADS)
+    order = sorted(range(len(objects.categories)), key=lambda number: -len(matches[number].near))  # the longest first
+    with ThreadPoolExecutor(min(cores, MAX_THREADS)) as pool:
+        by_class = dict(zip(order, pool.map(of_class, order), strict=True))
+
+    found: dict[str, NDArray[np.float64]] = {}
+    for row, metric in enumerate(whole):
+        values = np.array([by_class[number][row] for number in range(len(order))])  # (classes, sets)
+        present = ~np.isnan(values)
+        with np.errstate(invalid="ignore"):
+            found[metric] = np.where(present, values, 0.0).sum(axis=0) / present.sum(axis=0)
+        if metric in CLASS_METRICS:
+            found |= {f"{metric}[{name}]": value for name, value in zip(objects.names, values, strict=True)}
+    return {name: found[name] for name in chosen}
 
 
 def _class_precision(
@@ -132,17 +118,11 @@ def _class_precision(
         here = np.ascontiguousarray(weights[:, block])
         strays = np.cumsum((between @ here).T, axis=1, dtype=np.int32)  # (block, near)
         mine = np.ascontiguousarray(here[image].T)
-        reached = _recalls_reached(counts[block])
+        total = counts[block]
+        recall = np.arange(int(total.max()) + 1) / np.maximum(total, 1)[:, None]
+        reached = np.searchsorted(RECALLS, recall, side="right").astype(np.int16)
         result[:, block] += _average(mine, strays, right, wrong, reached)
     return result
-
-
-def _recalls_reached(counts: NDArray[np.int64]) -> NDArray[np.int16]:
-    """Return how many of the 101 recalls are reached by finding 0, 1, 2, ... of the objects: ``(sets, found)``."""
-    found = np.arange(int(counts.max()) + 1)
-    recall = found / np.maximum(counts, 1)[:, None]
-    reached: NDArray[np.int16] = np.searchsorted(RECALLS, recall, side="right").astype(np.int16)
-    return reached
 
 
 def _average(
@@ -159,7 +139,7 @@ def _average(
         strays: ``(sets, near)``, how many predictions that overlap no object come before each.
         right: ``(thresholds, near)``.
         wrong: ``(thresholds, near)``.
-        reached: ``(sets, found)``.
+        reached: ``(sets, found)``, how many of the 101 recalls finding 0, 1, 2, ... of the objects reaches.
     """
     averages = np.zeros((len(right), len(weights)))
     flat, offset = reached.ravel(), (np.arange(len(weights)) * reached.shape[1])[:, None]

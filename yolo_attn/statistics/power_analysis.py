@@ -1,7 +1,13 @@
-"""Compute the power of a comparison: the difference that it detects, and the seeds that detect a smaller one."""
+"""Compute the power of a comparison: the difference that it detects, and the seeds that detect a smaller one.
+
+``difference``, ``se`` (the standard error from the seeds) and ``sd`` (the standard deviation of the difference of two
+runs) are in points. ``df`` is the degrees of freedom of the estimate of ``se``. ``shared`` is the variance from the
+test images in points squared, which more seeds do not reduce; ``images`` is their number. ``level`` is the test's.
+"""
 
 from __future__ import annotations
 
+import bisect
 import math
 
 import numpy as np
@@ -14,18 +20,10 @@ _MIDDLES = (np.arange(500) + 0.5) / 500  # midpoints of equal parts of the distr
 
 
 def power(difference: float, se: float, df: float, shared: float, images: int, level: float) -> float:
-    """Return the probability that a true difference is detected.
+    """Return the probability that a true difference is detected, if ``se`` is the true standard error.
 
     Without variance from the images it follows from the noncentral t distribution. With it there is no closed form: the
     measured variance of the seeds is integrated over its chi-squared distribution.
-
-    Args:
-        difference: The true difference, points.
-        se: True standard error from the seeds, points.
-        df: Degrees of freedom of its estimate.
-        shared: Variance from the images, points squared.
-        images: Number of images.
-        level: Level of the test.
     """
     from scipy import stats  # type: ignore[import-untyped]
 
@@ -42,26 +40,18 @@ def power(difference: float, se: float, df: float, shared: float, images: int, l
 
 
 def detectable_difference(se: float, df: float, shared: float, images: int, level: float) -> float | None:
-    """Return the difference that is detected in 8 of 10 experiments, in points; None if there is no spread.
-
-    Args:
-        se: Measured standard error from the seeds, points.
-        df: Its degrees of freedom.
-        shared: Variance from the images, points squared.
-        images: Number of images.
-        level: Level of the test.
-    """
+    """Return the difference that is detected in 8 of 10 experiments, in points; None if there is no spread."""
     from scipy import optimize
 
-    spread = math.sqrt(se**2 + shared)
+    def excess(difference: float) -> float:
+        return power(difference, se, df, shared, images, level) - WANTED
+
+    spread = high = math.sqrt(se**2 + shared)
     if spread == 0:
         return None
-    high = spread
-    while power(high, se, df, shared, images, level) < WANTED:
+    while excess(high) < 0:
         high *= 2
-    return float(
-        optimize.brentq(lambda d: power(d, se, df, shared, images, level) - WANTED, 0.0, high, xtol=1e-4 * spread)
-    )
+    return float(optimize.brentq(excess, 0.0, high, xtol=1e-4 * spread))
 
 
 def seeds_for(
@@ -69,23 +59,13 @@ def seeds_for(
 ) -> int | None:
     """Return how many seeds detect ``difference`` in 8 of 10 experiments; None if more than 1,000.
 
-    Args:
-        difference: The true difference, points.
-        sd: Standard deviation of the difference of two runs.
-        shared: Variance from the images, which more seeds do not reduce.
-        images: Number of images.
-        level: Level of the test.
-        paired: Whether the runs are paired; if not, the number is per model.
+    If the runs are not paired, the number is per model.
     """
 
     def enough(n: int) -> bool:
         df = float((n - 1) if paired else 2 * (n - 1))
         return power(difference, sd / math.sqrt(n), df, shared, images, level) >= WANTED
 
-    if not enough(MOST_SEEDS):
-        return None
-    too_few, many = 1, MOST_SEEDS
-    while many - too_few > 1:
-        middle = (too_few + many) // 2
-        too_few, many = (too_few, middle) if enough(middle) else (middle, many)
-    return many
+    numbers = range(2, MOST_SEEDS + 1)
+    first = bisect.bisect_left(numbers, True, key=enough)
+    return numbers[first] if first < len(numbers) else None

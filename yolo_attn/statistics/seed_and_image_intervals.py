@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .seed_differences import LEVEL, SAME, Difference
+from .seed_differences import LEVEL, Difference
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -146,12 +146,8 @@ def half_width(
     truth in 4 to 5 of 100 cases, whatever the shares. Satterthwaite's degrees of freedom miss in up to 7, Cochran's
     mean of the quantiles in as few as 3. With 2 seeds this one may miss in as few as 2.
 
-    Args:
-        se: Standard error from the seeds.
-        df: Its degrees of freedom.
-        shared: Variance from the images.
-        images: Number of images.
-        level: 0.05 for a 95 % interval.
+    ``se`` is the standard error from the seeds with ``df`` degrees of freedom, ``shared`` the variance from the images
+    and ``images`` their number.
     """
     from scipy import stats  # type: ignore[import-untyped]
 
@@ -164,42 +160,27 @@ def half_width(
 
 
 def p_value(difference: Difference, shared: float, images: int) -> float | None:
-    """Return the level at which the interval over seeds and images just touches 0.
+    """Return the level at which the interval over seeds and images just touches 0; if ``shared`` is 0, p of the t test.
 
-    Args:
-        difference: The difference over the seeds.
-        shared: Variance from the images; 0 for the t test of the seeds alone.
-        images: Number of images.
+    ``shared`` is the variance from the images, ``images`` their number.
     """
     from scipy import optimize
 
-    if difference.se is None or difference.df is None:
+    se, df = difference.se, difference.df
+    if se is None or df is None or shared == 0:
         return difference.p_t
-    size, se, df = abs(difference.mean), difference.se, difference.df
-    if size <= SAME:
-        return 1.0
-    if shared == 0:
-        return difference.p_t
-    smallest, largest = 1e-15, 1 - 1e-6
+    smallest, largest = math.log(1e-15), math.log(1 - 1e-6)
 
     def excess(logarithm: float) -> float:
-        return float(half_width(se, df, shared, images, math.exp(logarithm))) - size
+        return float(half_width(se, df, shared, images, math.exp(logarithm))) - abs(difference.mean)
 
-    if excess(math.log(smallest)) <= 0:
-        return smallest
-    if excess(math.log(largest)) >= 0:
+    if excess(largest) >= 0:
         return 1.0
-    return math.exp(optimize.brentq(excess, math.log(smallest), math.log(largest)))
+    return math.exp(smallest if excess(smallest) <= 0 else optimize.brentq(excess, smallest, largest))
 
 
 def combined_interval(difference: Difference, shared: float | None, images: int) -> Interval | None:
-    """Compute the interval over seeds and test images; None with one seed.
-
-    Args:
-        difference: The difference over the seeds.
-        shared: Variance from the images, as in :class:`ImageInterval`.
-        images: Number of images.
-    """
+    """Compute the interval over seeds and test images, ``shared`` as in :class:`ImageInterval`; None with one seed."""
     from scipy import optimize, stats
 
     if shared is None or difference.se is None or difference.df is None:
@@ -210,8 +191,6 @@ def combined_interval(difference: Difference, shared: float | None, images: int)
     if se > 0:
         ends = sorted((difference.df, float(max(images - 1, 1))))
         wide, narrow = (float(stats.t.isf(LEVEL / 2, end)) for end in ends)
-        if wide > half / se > narrow:
-            df = float(optimize.brentq(lambda k: float(stats.t.isf(LEVEL / 2, k)) - half / se, *ends))
-        else:
-            df = ends[0] if half / se >= wide else ends[1]
+        quantile = min(max(half / se, narrow), wide)
+        df = float(optimize.brentq(lambda k: float(stats.t.isf(LEVEL / 2, k)) - quantile, *ends))
     return Interval(difference.mean - half, difference.mean + half, se, df)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -72,25 +72,16 @@ def paired_difference(differences: Sequence[float], *, exact_up_to: int = EXACT_
     if n == 1 or np.ptp(values) <= SAME:
         return _without_spread(n, values, mean, "t", smallest)
     t = stats.ttest_1samp(values, 0.0)
-    method = "BCa" if n >= BCA_FROM else "t"
-    low, high = map(float, bca_interval(values) if method == "BCa" else t.confidence_interval())
-    p = stats.permutation_test(
-        (values,),
-        np.mean,
-        permutation_type="samples",
-        vectorized=True,
-        n_resamples=2**n if n <= exact_up_to else PERMUTATIONS,
-        batch=4096,
-        **_generator(stats.permutation_test),
-    ).pvalue
-    sd, numbers = float(values.std(ddof=1)), tuple(map(float, values))
-    se, p_t = sd / math.sqrt(n), float(t.pvalue)
-    return Difference(n, numbers, mean, sd, low, high, method, p_t, float(p), smallest, se, n - 1.0)
+    method, interval = ("BCa", bca_interval(values)) if n >= BCA_FROM else ("t", t.confidence_interval())
+    p = _permutation_p((values,), np.mean, "samples", 2**n if n <= exact_up_to else PERMUTATIONS)
+    low, high, p_t, sd = (float(value) for value in (*interval, t.pvalue, values.std(ddof=1)))
+    numbers, se = tuple(values.tolist()), sd / math.sqrt(n)
+    return Difference(n, numbers, mean, sd, low, high, method, p_t, p, smallest, se, n - 1.0)
 
 
 def _without_spread(n: int, values: np.ndarray, mean: float, method: str, smallest: float) -> Difference:
     """Return the difference of one seed, or of seeds that all give the same."""
-    numbers = tuple(map(float, values))
+    numbers = tuple(values.tolist())
     if n == 1:
         return Difference(1, numbers, mean)
     if abs(mean) > SAME:
@@ -143,20 +134,28 @@ def unpaired_difference(variant: Sequence[float], base: Sequence[float]) -> Diff
     if n == 1 or (np.ptp(ours) <= SAME and np.ptp(theirs) <= SAME):
         return _without_spread(n, values, mean, "Welch", smallest)
     t = stats.ttest_ind(ours, theirs, equal_var=False)
-    low, high = map(float, t.confidence_interval())
-    p = stats.permutation_test(
-        (ours, theirs),
-        lambda a, b, axis: a.mean(axis=axis) - b.mean(axis=axis),
-        permutation_type="independent",
+    p = _permutation_p((ours, theirs), lambda a, b, axis: a.mean(axis) - b.mean(axis), "independent", PERMUTATIONS)
+    mine, its = ours.var(ddof=1), theirs.var(ddof=1)
+    sd, se = math.sqrt(mine + its), math.sqrt(mine / len(ours) + its / len(theirs))
+    low, high, p_t, df = (float(value) for value in (*t.confidence_interval(), t.pvalue, t.df))
+    return Difference(n, tuple(values.tolist()), mean, sd, low, high, "Welch", p_t, p, smallest, se, df)
+
+
+def _permutation_p(
+    groups: tuple[np.ndarray, ...], statistic: Callable[..., np.ndarray], kind: str, resamples: int
+) -> float:
+    from scipy import stats
+
+    found = stats.permutation_test(
+        groups,
+        statistic,
+        permutation_type=kind,
         vectorized=True,
-        n_resamples=PERMUTATIONS,
+        n_resamples=resamples,
         batch=4096,
         **_generator(stats.permutation_test),
-    ).pvalue
-    variances = [group.var(ddof=1) for group in (ours, theirs)]
-    sd, se = math.sqrt(sum(variances)), math.sqrt(variances[0] / len(ours) + variances[1] / len(theirs))
-    numbers, p_t = tuple(map(float, values)), float(t.pvalue)
-    return Difference(n, numbers, mean, sd, low, high, "Welch", p_t, float(p), smallest, se, float(t.df))
+    )
+    return float(found.pvalue)
 
 
 def _generator(function: object) -> dict[str, np.random.Generator]:

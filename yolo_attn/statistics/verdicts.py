@@ -9,10 +9,11 @@ from typing import Literal
 
 from . import power_analysis
 from .seed_and_image_intervals import MetricEffect
-from .seed_differences import LEVEL, SAME, Difference
+from .seed_differences import LEVEL, SAME
 
 VerdictWord = Literal["better", "worse", "no evidence", "identical", "one seed", "not measured"]
 
+PRIMARY = "AP"  # the metric of the verdict
 TARGETS = (0.3, 0.5, 1.0)  # points, for which the number of seeds is given
 FEW = 4  # seeds; the standard deviation of 3 is off by a factor of 2 in one case of four
 MOST_POINTS = 100.0  # no difference is larger
@@ -58,14 +59,11 @@ def holm(p: Sequence[float | None]) -> list[float | None]:
     return corrected
 
 
-def judge(
-    metric: str, effect: MetricEffect | None, p: float | None, p_holm: float | None, tests: int, *, paired: bool
-) -> Verdict:
+def judge(effect: MetricEffect | None, p: float | None, p_holm: float | None, tests: int, *, paired: bool) -> Verdict:
     """Give the verdict on one variant.
 
     Args:
-        metric: Name of the metric, such as ``AP``.
-        effect: Its change; None if the two models have no seed with this metric in common.
+        effect: Its change of AP; None if the two models have no seed with AP in common.
         p: Its p value; None if there was no test.
         p_holm: Its p value after Holm's correction.
         tests: Number of variants that are tested together.
@@ -73,24 +71,25 @@ def judge(
     """
     level = LEVEL / max(tests, 1)
     if effect is None:
-        text = f"No seed has {metric} for both models. Train the missing runs, or use test images with objects."
+        text = f"No seed has {PRIMARY} for both models. Train the missing runs, or use test images with objects."
         return Verdict("not measured", text, level=level)
     seeds = effect.seeds
     if max(abs(value) for value in seeds.values) <= SAME:
         which = "The only seed gives" if seeds.n == 1 else f"All {seeds.n} seeds give"
-        return Verdict("identical", f"{which} exactly the baseline's {metric}.", p, p_holm, level=level)
+        return Verdict("identical", f"{which} exactly the baseline's {PRIMARY}.", p, p_holm, level=level)
     if seeds.n == 1:
-        return Verdict("one seed", _one_seed(metric, effect, paired=paired), level=level)
-    if seeds.se is None or p is None or p_holm is None:
-        text = f"{metric} {_signed(seeds.mean, 2)} with each of {seeds.n} seeds: no evidence of a difference. "
+        return Verdict("one seed", _one_seed(effect, paired=paired), level=level)
+    if seeds.se is None or seeds.sd is None or seeds.df is None or p is None or p_holm is None:
+        text = f"{PRIMARY} {signed(seeds.mean, 2)} with each of {seeds.n} seeds: no evidence of a difference. "
         return Verdict("no evidence", text + "Runs are identical across seeds, so they count as one.", level=level)
 
-    images = effect.images.images if effect.images else 2
-    detectable, seeds_for = _power(seeds, effect.shared, images, level, paired=paired)
+    shared, images = effect.shared, effect.images.images if effect.images else 2
+    detectable = power_analysis.detectable_difference(seeds.se, seeds.df, shared, images, level)
+    seeds_for = {str(d): power_analysis.seeds_for(d, seeds.sd, shared, images, level, paired=paired) for d in TARGETS}
     word: VerdictWord = "no evidence" if p_holm > LEVEL else "better" if seeds.mean > 0 else "worse"
-    sentences = [_result(metric, effect, word, p, p_holm, tests)]
+    sentences = [_result(effect, word, p, p_holm, tests)]
     if word == "no evidence" and detectable is not None:
-        sentences.append(_design(effect, detectable, seeds_for, tests, images))
+        sentences += _design(effect, detectable, seeds_for, tests, images)
     if not paired:
         sentences.append("The seeds are not paired, so Welch's test compares the two groups of runs.")
     if detectable is not None and detectable > MOST_POINTS:
@@ -98,26 +97,11 @@ def judge(
     return Verdict(word, " ".join(sentences), p, p_holm, detectable, seeds_for, level)
 
 
-def _power(
-    seeds: Difference, shared: float, images: int, level: float, *, paired: bool
-) -> tuple[float | None, dict[str, int | None]]:
-    """Return the detectable difference in points, and the seeds that detect each of ``TARGETS``, at this spread."""
-    if seeds.se is None or seeds.sd is None or seeds.df is None:
-        return None, {}
-    found = power_analysis.detectable_difference(seeds.se, seeds.df, shared, images, level)
-    needed = {str(d): power_analysis.seeds_for(d, seeds.sd, shared, images, level, paired=paired) for d in TARGETS}
-    return found, needed
-
-
-def _result(metric: str, effect: MetricEffect, word: VerdictWord, p: float, p_holm: float, tests: int) -> str:
+def _result(effect: MetricEffect, word: VerdictWord, p: float, p_holm: float, tests: int) -> str:
     """Return the sentence with the difference, its interval and p."""
     low, high = effect.interval.low or 0.0, effect.interval.high or 0.0
     scope = "over seeds and test images" if effect.combined else "over seeds, on these test images"
-    digits = _digits((high - low) / 2)
-    text = (
-        f"{metric} {_signed(effect.seeds.mean, digits)} "
-        f"(95 % confidence interval {_signed(low, digits)} to {_signed(high, digits)} {scope})"
-    )
+    text = f"{PRIMARY} {signed(effect.seeds.mean, _digits((high - low) / 2))} ({_interval(low, high)} {scope})"
     corrected = f"{_probability(p_holm)} after Holm's correction for {tests} variants"
     if word != "no evidence":
         return f"{text}, {corrected if tests > 1 else _probability(p_holm)}: {word}."
@@ -126,35 +110,39 @@ def _result(metric: str, effect: MetricEffect, word: VerdictWord, p: float, p_ho
     return f"{text}: no evidence of a difference."
 
 
-def _design(effect: MetricEffect, detectable: float, seeds_for: dict[str, int | None], tests: int, images: int) -> str:
+def _design(
+    effect: MetricEffect, detectable: float, seeds_for: dict[str, int | None], tests: int, images: int
+) -> list[str]:
     """Return the sentences with the difference that the comparison could have detected, and the seeds for less."""
     seeds = effect.seeds
     rough = " (known only roughly)" if seeds.n < FEW else ""
     level = f" (tested at level {LEVEL / tests:.2g}, as {tests} variants are compared)" if tests > 1 else ""
     size = f"a true difference of {detectable:.{_digits(detectable)}f} points or more"
     what = "no difference" if detectable > MOST_POINTS else size
-    text = f"With {seeds.n} seeds and this spread{rough}, {what} is detected in 8 of 10 experiments{level}"
+    sentences = [f"With {seeds.n} seeds and this spread{rough}, {what} is detected in 8 of 10 experiments{level}."]
     smaller = {target: needed for target, needed in seeds_for.items() if float(target) < detectable}
-    if not smaller:
-        return f"{text}."
-    first = next(iter(smaller))
-    if smaller[first] is None:
-        limit = power_analysis.power(float(first), 1e-9, 1e9, effect.shared, images, LEVEL / tests)
-        hopeless = limit < power_analysis.WANTED
-        why = f"more images than these {images}" if hopeless else f"more than {power_analysis.MOST_SEEDS:,} seeds"
-        text += f". A difference of {first} points needs {why}"
-    known = next(((target, needed) for target, needed in smaller.items() if needed is not None), None)
-    return f"{text}." if known is None else f"{text}. For {known[0]} points, plan {known[1]} seeds."
+    for target, needed in smaller.items():
+        if needed is not None:
+            return [*sentences, f"For {target} points, plan {needed} seeds."]
+        if len(sentences) == 1:
+            limit = power_analysis.power(float(target), 1e-9, 1e9, effect.shared, images, LEVEL / tests)
+            more_images = f"more images than these {images}" if limit < power_analysis.WANTED else ""
+            why = more_images or f"more than {power_analysis.MOST_SEEDS:,} seeds"
+            sentences.append(f"A difference of {target} points needs {why}.")
+    return sentences
 
 
-def _one_seed(metric: str, effect: MetricEffect, *, paired: bool) -> str:
-    text, images = f"{metric} {_signed(effect.seeds.mean, 2)} with one seed", effect.images
+def _one_seed(effect: MetricEffect, *, paired: bool) -> str:
+    text, images = f"{PRIMARY} {signed(effect.seeds.mean, 2)} with one seed", effect.images
     if images is not None:
-        digits = _digits((images.high - images.low) / 2)
-        ends = f"{_signed(images.low, digits)} to {_signed(images.high, digits)}"
-        text += f" (95 % confidence interval {ends} over test images, with these weights)"
+        text += f" ({_interval(images.low, images.high)} over test images, with these weights)"
     text += ". Another seed may reverse the sign, so nothing is claimed. Plan at least 3 seeds."
     return text if paired else f"{text} The seeds are not paired."
+
+
+def _interval(low: float, high: float) -> str:
+    digits = _digits((high - low) / 2)
+    return f"95 % confidence interval {signed(low, digits)} to {signed(high, digits)}"
 
 
 def _digits(half: float) -> int:
@@ -162,7 +150,8 @@ def _digits(half: float) -> int:
     return 1 if half >= 0.5 else min(4, 1 - math.floor(math.log10(max(half, 1e-4))))
 
 
-def _signed(value: float, digits: int) -> str:
+def signed(value: float, digits: int) -> str:
+    """Return a difference with its sign; without it if it rounds to 0."""
     text = f"{value:+.{digits}f}"
     return text if float(text) else text[1:]
 

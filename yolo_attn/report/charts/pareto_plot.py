@@ -12,8 +12,7 @@ from ..number_format import median_and_range
 from .svg import SMALL, Drawing, scale, shortened, width_of
 
 HEIGHT = 360.0
-SHAPES = {"baseline": "square", "variant": "circle", "control": "diamond"}
-STYLES = {"baseline": "base", "variant": "variant", "control": "control"}
+MARKS = {"baseline": ("square", "base"), "variant": ("circle", "variant"), "control": ("diamond", "control")}
 
 Rectangle = tuple[float, float, float, float]  # left, top, right, bottom
 
@@ -59,14 +58,7 @@ def pareto_front(points: Sequence[Point]) -> list[Point]:
 
 
 def pareto(points: Sequence[Point], metric: str, width: float, name: str) -> Drawing:
-    """Draw the chart.
-
-    Args:
-        points: The models.
-        metric: Name of the metric on the vertical axis.
-        width: Width in px.
-        name: Id of the drawing.
-    """
+    """Draw the chart, ``width`` px wide."""
     front = pareto_front(points)
     drawing = Drawing(
         name,
@@ -92,7 +84,7 @@ def pareto(points: Sequence[Point], metric: str, width: float, name: str) -> Dra
         drawing.polyline(steps, "front", "front: no other model is both faster and more accurate")
     taken: list[Rectangle] = []
     for point in points:
-        style, latency = STYLES[point.model.role], point.latency
+        (shape, style), latency = MARKS[point.model.role], point.latency
         x, y, low, high = across(latency.median), up(point.mean), across(latency.p10), across(latency.p90)
         taken += [(x - 7, y - 7, x + 7, y + 7), (low, y - 1.5, high, y + 1.5)]
         taken.append((x - 1.5, up(point.high), x + 1.5, up(point.low)))
@@ -100,7 +92,7 @@ def pareto(points: Sequence[Point], metric: str, width: float, name: str) -> Dra
         drawing.line(low, y, high, y, f"{style} faint")
         tip = f"{point.model.name}: {point.mean:.1f} points, {median_and_range(latency, 1)} ms"
         marker = style if point in front else f"{style} hollow"
-        drawing.marker(x, y, SHAPES[point.model.role], marker, tip, size=5.5)
+        drawing.marker(x, y, shape, marker, tip, size=5.5)
     for point in sorted(points, key=lambda point: point.model.role != "baseline"):
         text = shortened(point.model.name, 0.45 * width, SMALL)
         size = width_of(text, SMALL)
@@ -112,22 +104,22 @@ def pareto(points: Sequence[Point], metric: str, width: float, name: str) -> Dra
 
 def _free_spot(x: float, y: float, width: float, taken: Sequence[Rectangle], field: Rectangle) -> Rectangle:
     """Return the place for a label near ``(x, y)`` that overlaps least with what is there."""
-    height = 14.0
-    best: tuple[float, Rectangle] | None = None
+    candidates = []
     for distance in (0.0, 12.0, 24.0, 38.0, 54.0):
         for dx, dy in ((9, -19), (9, 6), (-9 - width, -19), (-9 - width, 6), (-width / 2, -22), (-width / 2, 9)):
             low = y + dy + (distance if dy > 0 else -distance)
-            box = (x + dx, low, x + dx + width, low + height)
-            gaps = (field[0] - box[0], field[1] - box[1], box[2] - field[2], box[3] - field[3])
-            outside = sum(max(0.0, gap) for gap in gaps)
-            cost = sum(_overlap(box, other) for other in taken) + 50 * outside + 2 * distance
-            if best is None or cost < best[0]:
-                best = (cost, box)
-    assert best is not None, "there are always candidates"
-    return best[1]
+            candidates.append((distance, (x + dx, low, x + dx + width, low + 14)))
+
+    def cost(candidate: tuple[float, Rectangle]) -> float:
+        distance, box = candidate
+        gaps = (field[0] - box[0], field[1] - box[1], box[2] - field[2], box[3] - field[3])
+        outside = sum(max(0.0, gap) for gap in gaps)
+        return sum(_overlap(box, other) for other in taken) + 50 * outside + 2 * distance
+
+    return min(candidates, key=cost)[1]
 
 
 def _overlap(one: Rectangle, other: Rectangle) -> float:
     across = min(one[2], other[2]) - max(one[0], other[0])
     down = min(one[3], other[3]) - max(one[1], other[1])
-    return across * down if across > 0 and down > 0 else 0.0
+    return max(across, 0.0) * max(down, 0.0)

@@ -7,6 +7,7 @@ variables, text stays text for search and screen readers, and every mark has its
 
 from __future__ import annotations
 
+import copy
 import math
 import re
 import xml.etree.ElementTree as ET
@@ -30,14 +31,9 @@ text { fill: #1f2328; font-size: 13px } .muted { fill: #59636e } .strong { font-
 
 
 class Drawing:
-    """An SVG image.
+    """An SVG image of ``width`` x ``height`` px.
 
-    Args:
-        name: Its id on the page; the ids of its title and description begin with it.
-        width: Width in px.
-        height: Height in px.
-        title: A few words.
-        description: What the chart shows, for screen readers.
+    The ids of its title and of its description, which is for screen readers, begin with ``name``.
     """
 
     def __init__(self, name: str, width: float, height: float, title: str, description: str) -> None:
@@ -94,16 +90,15 @@ class Drawing:
             self.line(left, axis(value), right, axis(value), "axis")
             self.text(left - 6, axis(value) + 4, tick(value), "muted small", anchor="end")
 
-    def inline(self) -> str:
-        """Return the drawing for an HTML page."""
+    def __html__(self) -> str:
+        """Return the drawing for an HTML page; a template inserts it as it is."""
         return ET.tostring(self.root, encoding="unicode")
 
     def standalone(self) -> str:
         """Return the drawing as its own file, on a light background."""
-        root = ET.fromstring(self.inline())
-        root.set("xmlns", "http://www.w3.org/2000/svg")
-        root.set("width", _number(self.width))
-        root.set("height", _number(self.height))
+        root = copy.deepcopy(self.root)
+        size = {"width": _number(self.width), "height": _number(self.height)}
+        root.attrib |= {"xmlns": "http://www.w3.org/2000/svg", **size}
         style = ET.Element("style")
         style.text = STANDALONE + "line, polyline { fill: none; stroke-width: 1.5 }\n"
         root.insert(2, style)
@@ -131,12 +126,14 @@ class Scale:
 
     def ticks(self, most: int = 6) -> list[float]:
         """Return as many round values in the range as possible, at most ``most``."""
-        step = _round_step((self.high - self.low) / most)
-        while True:
-            first, last = math.ceil(self.low / step - 1e-9), math.floor(self.high / step + 1e-9)
-            if last - first < most:
-                return [index * step for index in range(first, last + 1)]
-            step = _round_step(1.01 * step)
+
+        def multiples(step: float) -> range:
+            return range(math.ceil(self.low / step - 1e-9), math.floor(self.high / step + 1e-9) + 1)
+
+        power = math.floor(math.log10((self.high - self.low) / most))
+        steps = (factor * 10.0**exponent for exponent in (power, power + 1) for factor in (1, 2, 5))
+        step = next(step for step in steps if len(multiples(step)) <= most)
+        return [index * step for index in multiples(step)]
 
 
 def scale(values: Sequence[float], start: float, end: float, *, margin: float = 0.06, least: float = 0.2) -> Scale:
@@ -169,12 +166,6 @@ def shortened(text: str, width: float, size: float = SIZE) -> str:
 def width_of(text: str, size: float = SIZE) -> float:
     """Return the approximate width of ``text`` in px."""
     return LETTER * size * len(text)
-
-
-def _round_step(step: float) -> float:
-    """Return the next 1, 2 or 5 times a power of ten."""
-    power = 10.0 ** math.floor(math.log10(step))
-    return next(factor * power for factor in (1, 2, 5, 10) if factor * power >= step * (1 - 1e-9))
 
 
 def _points(points: Sequence[tuple[float, float]]) -> str:

@@ -27,13 +27,10 @@ def curve_chart(
 
     Args:
         models: The baseline, and a variant or none.
-        column: Column of the curves.
+        column: Column of the curves; without it in a model, there is no drawing.
         what: Its name in words.
         name: Id of the drawing.
         factor: Multiplies the values.
-
-    Returns:
-        None if a model has no such curve.
     """
     bands = [
         [(epoch, *(factor * value for value in values)) for epoch, *values in band(model.curves.get(column, []))]
@@ -72,13 +69,7 @@ def curve_chart(
 
 
 def changes_chart(model: ModelResult, rows: Mapping[str, MetricEffect], name: str) -> Drawing:
-    """Draw differences to the baseline with confidence intervals, a row each.
-
-    Args:
-        model: The variant.
-        rows: The effects by label.
-        name: Id of the drawing.
-    """
+    """Draw a variant's differences to the baseline with confidence intervals, a row for each label in ``rows``."""
     drawing = Drawing(
         name,
         WIDTH,
@@ -110,13 +101,9 @@ def changes_chart(model: ModelResult, rows: Mapping[str, MetricEffect], name: st
 
 
 def errors_chart(model: ModelResult, base: ModelResult | None, name: str, most: float) -> Drawing:
-    """Draw the cost of each kind of error: a bar for the model, a mark for the baseline.
+    """Draw the cost of each kind of error: a bar for the model, a mark for the baseline, if it is not the model.
 
-    Args:
-        model: A model with kinds of error.
-        base: The baseline, also with them; None if ``model`` is the baseline.
-        name: Id of the drawing.
-        most: The highest cost of any model, from 0 to 1, so that charts have the same scale.
+    ``most`` is the highest cost of any model, from 0 to 1, so that charts have the same scale.
     """
     assert model.errors is not None, "the caller has checked it"
     mine, its = model.errors.dap, base.errors.dap if base and base.errors else None
@@ -132,8 +119,8 @@ def errors_chart(model: ModelResult, base: ModelResult | None, name: str, most: 
     )
     left, bottom = 112.0, 38 + ROW * len(KINDS)
     axis = scale([0.0, max(100 * most, 1.0)], left, WIDTH - 62.0, margin=0.0)
-    title = shortened(model.name, WIDTH - 24 - width_of("│ baseline", SMALL))
-    drawing.text(12, 20, title, "strong", full=model.name)
+    room = WIDTH - 24 - width_of("│ baseline", SMALL)
+    drawing.text(12, 20, shortened(model.name, room), "strong", full=model.name)
     drawing.x_axis(axis, 38, bottom, 5)
     for index, kind in enumerate(KINDS):
         middle = 40 + ROW * (index + 0.5)
