@@ -58,7 +58,7 @@ def pycocotools_evaluation(truth, predictions):
     api = pytest.importorskip("pycocotools.coco")
     from pycocotools.cocoeval import COCOeval
 
-    truth, predictions = json.loads(json.dumps(truth)), json.loads(json.dumps(predictions))
+    truth, predictions = json.loads(json.dumps([truth, predictions]))
     reference, found = api.COCO(), api.COCO()
     reference.dataset = truth
     reference.createIndex()

@@ -13,10 +13,7 @@ from yolo_attn.data.coco_annotations import annotation_files, read_truth
 from yolo_attn.errors import DataError
 from yolo_attn.metrics import compute_metrics
 
-PICTURES = [
-    ("/data/images/val/sub/b.png", "sub/b.png", 48, 64),
-    ("/data/images/val/a.png", "a.png", 48, 64),
-]
+PICTURES = [("/data/images/val/sub/b.png", "sub/b.png", 48, 64), ("/data/images/val/a.png", "a.png", 48, 64)]
 NAMES = ["cat", "dog"]
 
 
@@ -24,9 +21,8 @@ def content(**changes):
     """A COCO JSON whose ids are in no order; the image ``c.png`` is not in the split."""
     return {
         "images": [
-            {"id": 30, "file_name": "a.png", "height": 48, "width": 64},
-            {"id": 20, "file_name": "sub\\b.png", "height": 48, "width": 64},
-            {"id": 10, "file_name": "c.png", "height": 48, "width": 64},
+            {"id": number, "file_name": name, "height": 48, "width": 64}
+            for number, name in ((30, "a.png"), (20, "sub\\b.png"), (10, "c.png"))
         ],
         "annotations": [
             {"id": 5, "image_id": 20, "category_id": 90, "bbox": [1, 2, 20, 10], "area": 77.5, "iscrowd": 0},
@@ -64,11 +60,7 @@ def test_ids_areas_and_crowd_are_the_jsons(tmp_path):
 
 def test_a_file_name_is_the_end_of_the_path(tmp_path):
     """The longest end counts: ``a.png`` and ``sub/a.png`` are two images."""
-    images = [
-        {"id": 1, "file_name": "a.png"},
-        {"id": 2, "file_name": "./sub/a.png"},
-        {"id": 3, "file_name": "/z/c.png"},
-    ]
+    images = [{"id": k, "file_name": name} for k, name in enumerate(("a.png", "./sub/a.png", "/z/c.png"), start=1)]
     pictures = [("/data/sub/a.png", "sub/a.png", 9, 9), ("/data/a.png", "a.png", 9, 9), ("/z/c.png", "c.png", 9, 9)]
     _, ids = read(tmp_path, pictures, images=images, annotations=[])
     assert ids == {"/data/sub/a.png": 2, "/data/a.png": 1, "/z/c.png": 3}
@@ -76,10 +68,7 @@ def test_a_file_name_is_the_end_of_the_path(tmp_path):
 
 def test_ids_that_cannot_be_used_are_replaced(tmp_path):
     images = [{"id": "x", "file_name": "a.png"}, {"id": "y", "file_name": "sub/b.png"}]
-    annotations = [
-        {"id": 0, "image_id": "x", "category_id": 4, "bbox": [0, 0, 4, 4]},
-        {"id": 0, "image_id": "y", "category_id": 4, "bbox": [0, 0, 4, 4]},
-    ]
+    annotations = [{"id": 0, "image_id": image, "category_id": 4, "bbox": [0, 0, 4, 4]} for image in "xy"]
     truth, ids = read(tmp_path, images=images, annotations=annotations)
     assert ids == {PICTURES[0][0]: 1, PICTURES[1][0]: 2}
     assert [(a["id"], a["image_id"]) for a in truth["annotations"]] == [(1, 2), (2, 1)]
@@ -180,11 +169,11 @@ def model(tmp_path):
 
 @pytest.mark.slow
 def test_an_evaluation_is_on_the_json(tmp_path, data, model):
-    """Ids, areas and crowd from the JSON; Ultralytics' own figure from the labels; the same boxes in both."""
+    """Ids, areas and crowd from the JSON; Ultralytics' own metrics from the labels; the same boxes in both."""
     from yolo_attn.integration.queries import validation
 
-    words = {"imgsz": 64, "device": "cpu", "batch": 2, "conf": 1e-9}
-    found = validation.evaluate(model, str(data), words, "auto", tmp_path / "scratch")
+    arguments = {"imgsz": 64, "device": "cpu", "batch": 2, "conf": 1e-9}
+    found = validation.evaluate(model, str(data), arguments, "auto", tmp_path / "scratch")
     assert (found.split, found.reason) == ("val", "the data has no test split")
     root = str(data.parent / "images" / "val")
     assert (found.image_folder, found.annotation_file) == (root, "val.json")
@@ -202,7 +191,7 @@ def test_an_evaluation_is_on_the_json(tmp_path, data, model):
     text = data.read_text()
     data.write_text(text.replace("annotations:\n  val: val.json\n", ""))
     assert data.read_text() != text
-    plain = validation.evaluate(model, str(data), words, "auto", tmp_path / "scratch")
+    plain = validation.evaluate(model, str(data), arguments, "auto", tmp_path / "scratch")
     assert (plain.image_folder, plain.annotation_file) == (root, None)
     assert [image["id"] for image in plain.truth["images"]] == [1, 2, 3, 4]
     assert {(a["area"], a["iscrowd"]) for a in plain.truth["annotations"]} == {(768, 0)}

@@ -28,7 +28,7 @@ HOSTILE = ("<script>alert(1)</script>", "a|b", "=1+1", 'say "x", please', "line\
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     """A folder, the output at 80 columns, and the results."""
-    models = ("yolo11n-ema.yaml", "yolo11n-[red]gsop|x.yaml", LONG)
+    models = ("yolo11n-ema.yaml", "yolo11n-[red]gsop|x.yaml", LONG, "=cmd().yaml")
     plan = made_up_experiment.write(
         tmp_path_factory.mktemp("text") / "e", models=models, names=HOSTILE, controls=("repeat",)
     )
@@ -129,17 +129,17 @@ def test_markdown_of_special_characters():
 def test_csv_has_a_row_for_each_model_and_metric(finished):
     folder, _, results = finished
     found = rows(folder / "results.csv")
-    keys = [(line["model"], line["metric"]) for line in found]
-    assert len(keys) == len(set(keys))
-    mine = next(line for line in found if (line["model"], line["metric"]) == ("yolo11n-ema", "AP"))
-    ema = results.models[1]
+    by_key = {(line["model"], line["metric"]): line for line in found}
+    assert len(by_key) == len(found)
+    assert {model for model, _ in by_key} - {model.name for model in results.models} == {"'=cmd()"}  # no formula
+    mine, ema = by_key["yolo11n-ema", "AP"], results.models[1]
     assert float(mine["mean"]) == ema.metrics["AP"].mean
     assert float(mine["difference"]) == ema.change("AP").seeds.mean
     assert float(mine["combined_low"]) == ema.change("AP").combined.low
     assert float(mine["image_high"]) == ema.change("AP").images.high
     assert float(mine["p_holm"]) == ema.effect.verdict.p_holm
-    assert {f"AP[{' '.join(name.split())}]" for name in HOSTILE} <= {" ".join(f.split()) for _, f in keys}
-    latency = next(line for line in found if (line["model"], line["metric"]) == ("yolo11n-ema", "latency_ms"))
+    assert {f"AP[{' '.join(name.split())}]" for name in HOSTILE} <= {" ".join(f.split()) for _, f in by_key}
+    latency = by_key["yolo11n-ema", "latency_ms"]
     assert (float(latency["mean"]), float(latency["ratio"]), latency["difference"]) == (11.0, 1.1, "")
 
 
@@ -153,12 +153,6 @@ def test_csv_by_seed_averages_to_the_summary(finished):
     assert [(line["seed"], line["base_seed"]) for line in found] == [("1000", "0"), ("1001", "1"), ("1002", "2")]
     assert np.mean([float(line["value"]) for line in found]) == pytest.approx(repeat.metrics["AP50"].mean)
     assert np.mean([float(line["difference"]) for line in found]) == pytest.approx(repeat.change("AP50").seeds.mean)
-
-
-def test_no_cell_is_a_formula(tmp_path):
-    plan = made_up_experiment.write(tmp_path / "e", models=("=cmd().yaml",), seeds=(0,), controls=())
-    make_report(plan.folder, Console(file=io.StringIO()))
-    assert {line["model"] for line in rows(plan.folder / "results.csv")} == {"yolo11n", "'=cmd()"}
 
 
 @pytest.mark.parametrize(
@@ -210,15 +204,15 @@ def test_the_command_needs_neither_torch_nor_ultralytics(tmp_path):
     assert all((plan.folder / name).is_file() for name in FILES)
 
 
-@pytest.mark.parametrize("name", ["yolo11n-seed0/record.json", "plan.json", None])
-def test_the_command_says_one_line(tmp_path, capsys, name):
+def test_the_command_says_one_line(tmp_path, capsys):
     plan = made_up_experiment.write(tmp_path / "e", seeds=(0,), controls=())
-    if name:
-        (plan.folder / name).write_text("{")
-    assert main(["report", str(plan.folder if name else tmp_path)]) == 2
-    error = capsys.readouterr().err
-    assert (name or "plan.json") in error
-    assert error.count("\n") == 1
+    for folder, name in (("e", "yolo11n-seed0/record.json"), ("e", "plan.json"), (".", ""), ("nowhere", "")):
+        if name:
+            (plan.folder / name).write_text("{")
+        assert main(["report", str(tmp_path / folder)]) == 2
+        error = capsys.readouterr().err
+        assert (name or "plan.json") in error
+        assert error.count("\n") == 1
 
 
 def test_every_verdict_word_is_explained():

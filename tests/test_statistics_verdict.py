@@ -15,6 +15,7 @@ from scipy import stats
 from yolo_attn.errors import DataError
 from yolo_attn.metrics import columns, compute_class_metrics, compute_metrics
 from yolo_attn.statistics import Group, analyse
+from yolo_attn.statistics.seed_and_image_intervals import half_width
 from yolo_attn.statistics.seed_differences import PERMUTATIONS, paired_difference, unpaired_difference
 from yolo_attn.statistics.verdicts import holm
 
@@ -41,6 +42,7 @@ def test_difference_is_that_of_the_paired_t_test():
     interval = expected.confidence_interval()
     assert found.p_t == pytest.approx(expected.pvalue)
     assert (found.low, found.high) == pytest.approx((interval.low, interval.high))
+    assert half_width(found.se, 5, 0.0, 100) == pytest.approx(found.high - found.mean)  # whose coverage is simulated
     assert (found.n, found.method, found.df, found.mean) == (6, "t", 5, pytest.approx(np.mean(variant - base)))
 
 
@@ -69,6 +71,7 @@ def test_bca_from_eight_seeds():
     assert (seven.method, eight.method) == ("t", "BCa")
     assert eight.high - eight.mean > eight.mean - eight.low  # it leans as the values do
     assert paired_difference(values) == eight
+    assert paired_difference([0.0] * 9).high == 0
 
 
 def test_welch_for_runs_that_are_not_paired():
