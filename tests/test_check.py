@@ -251,7 +251,7 @@ def test_the_command_prints_lines_that_fit(capsys, monkeypatch):
     assert not any(line != line.rstrip() for line in out.splitlines())
     text = " ".join(out.split())
     assert "layer 11 PMFS in the head: reads layers 4 (C3k2, 128 channels, stride 8 = P3), 6 (C3k2, " in text
-    assert "n, s, m, l, x" in text
+    assert "layers, detect, scale n (of n, s, m, l, x)." in text
 
 
 def test_strict_turns_a_finding_into_status_1(look, capsys, tmp_path):

@@ -78,6 +78,7 @@ def test_the_page_of_a_layer_type(name, capsys, monkeypatch):
         assert f"({', '.join(values)})" in text
         assert f"{option}: {blocks.yaml_value(parameter.default)}" in text
     assert blocks.example_row(spec) in text
+    assert all(line in page for line in blocks.place_command(spec).splitlines())  # the terminal breaks no line
     assert f"docs/layers.md#{name.lower()}" in text
     for limit in docstrings.points(docstrings.sections(spec.cls)["Limits"]):
         assert re.sub(r"\s+", " ", limit.replace("``", "")) in text

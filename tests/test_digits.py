@@ -127,10 +127,9 @@ def test_scenes_of_the_shipped_yamls_keep_their_ranges_and_the_overlap_rules(nam
     assert (data["path"], values.size) == (name.removesuffix(".yaml"), EMBEDDED[name])
     assert list(data["names"]) == list(range(10))
     assert (values == DigitsParameters()) == (name == "digits.yaml")
-    limits = {key: getattr(values, key) for key in ("size", "objects", "object_size", "distractors")}
     lengths, counts = [], []
     for index in range(40):
-        scene = digits_image.draw_scene(np.random.default_rng(index), IMAGES, DIGITS, **limits)
+        scene = digits_image.draw_scene(np.random.default_rng(index), IMAGES, DIGITS, values)
         counts.append(len(scene.boxes))
         lengths += scene.boxes[:, 2:].max(1).tolist()
         for row, box in enumerate(scene.boxes.tolist()):

@@ -58,6 +58,15 @@ def tree(tmp_path):
         def everything(self):
             return {str(f.relative_to(tmp_path)) for f in tmp_path.rglob("*")}
 
+        def labels(self, name="a"):
+            return (self.out / "labels" / "train" / f"{name}.txt").read_text()
+
+        def written(self):
+            return json.loads((self.out / "annotations" / "instances_train.json").read_text())
+
+        def data(self):
+            return yaml.safe_load((self.out / "data.yaml").read_text())
+
     return Tree()
 
 
@@ -76,8 +85,8 @@ def test_what_is_written(tree):
         "labels/train/a.txt",
         "labels/train/sub/b.txt",
     }
-    assert (tree.out / "labels/train/a.txt").read_text() == "1 0.25 0.5 0.3 0.5\n"
-    assert (tree.out / "labels/train/sub/b.txt").read_text() == "0 0.5 0.5 1 1\n"
+    assert tree.labels() == "1 0.25 0.5 0.3 0.5\n"
+    assert tree.labels("sub/b") == "0 0.5 0.5 1 1\n"
     text = (tree.out / "data.yaml").read_text()
     assert "# No val split yet: val: names the images of train" in text
     assert yaml.safe_load(text) == {
@@ -86,7 +95,7 @@ def test_what_is_written(tree):
         "annotations": {"train": "annotations/instances_train.json", "val": "annotations/instances_train.json"},
         "names": {0: "dog", 1: "cat"},
     }
-    written = json.loads((tree.out / "annotations/instances_train.json").read_text())
+    written = tree.written()
     assert [(c["id"], c["name"], c["source_id"]) for c in written["categories"]] == [(1, "dog", 3), (2, "cat", 7)]
     assert written["annotations"][0] == {
         "id": 1, "image_id": 1, "category_id": 2, "bbox": [10, 20, 30, 40], "area": 1200, "iscrowd": 0,
@@ -126,17 +135,15 @@ def test_a_bad_box_is_left_out_and_listed(tree, entry, reason):
     assert row["annotation"] == "5"
     assert row["image"] == ("77" if entry["image_id"] == 77 else "a.jpg")
     assert re.search(reason, row["reason"])
-    assert len((tree.out / "labels/train/a.txt").read_text().splitlines()) == 2
-    assert 5 not in [
-        a["id"] for a in json.loads((tree.out / "annotations/instances_train.json").read_text())["annotations"]
-    ]
+    assert len(tree.labels().splitlines()) == 2
+    assert 5 not in [a["id"] for a in tree.written()["annotations"]]
 
 
 def test_a_box_that_sticks_out_by_a_pixel_is_clipped(tree):
     result = tree.run(annotations=[box(1, bbox=(-1, -0.5, 11, 10.5)), box(2, bbox=(90, 70, 11, 11)), box(3)])
     assert result.clipped == 2
     assert result.bad == []
-    written = json.loads((tree.out / "annotations/instances_train.json").read_text())["annotations"]
+    written = tree.written()["annotations"]
     assert [a["bbox"] for a in written[:2]] == [[0, 0, 10, 10], [90, 70, 10, 10]]
     rows = np.loadtxt(tree.out / "labels/train/a.txt")
     np.testing.assert_allclose(rows[:2, 1:], [[0.05, 0.0625, 0.1, 0.125], [0.95, 0.9375, 0.1, 0.125]])
@@ -157,9 +164,9 @@ def test_crowd_boxes_stay_in_the_json_only(tree):
         annotations=[box(1), box(2, bbox=(0, 0, 90, 70), iscrowd=1), box(3, 2, iscrowd=1, bbox=(0, 0, 9, 9))]
     )
     assert (result.boxes, result.crowd, result.empty) == (1, 2, 1)
-    assert len((tree.out / "labels/train/a.txt").read_text().splitlines()) == 1
-    assert (tree.out / "labels/train/sub/b.txt").read_text() == ""
-    written = json.loads((tree.out / "annotations/instances_train.json").read_text())["annotations"]
+    assert len(tree.labels().splitlines()) == 1
+    assert tree.labels("sub/b") == ""
+    written = tree.written()["annotations"]
     assert [a["iscrowd"] for a in written] == [0, 1, 1]
 
 
@@ -169,7 +176,7 @@ def test_crowd_boxes_stay_in_the_json_only(tree):
 )
 def test_annotation_ids_the_metrics_cannot_use_are_numbered_anew(tree, numbers, kept):
     tree.run(annotations=[box(n, bbox=(5, 5, 5 + i, 5)) for i, n in enumerate(numbers)])
-    written = json.loads((tree.out / "annotations/instances_train.json").read_text())["annotations"]
+    written = tree.written()["annotations"]
     assert [a["id"] for a in written] == kept
 
 
@@ -214,7 +221,7 @@ def test_bad_images_are_left_out_and_listed_with_their_boxes(tree):
 
 def test_images_without_a_size_and_windows_paths_are_understood(tree):
     tree.run(images=[{"id": 1, "file_name": "a.jpg"}, {"id": 2, "file_name": "sub\\b.png"}])
-    assert (tree.out / "labels/train/sub/b.txt").read_text() == "0 0.5 0.5 1 1\n"
+    assert tree.labels("sub/b") == "0 0.5 0.5 1 1\n"
 
 
 def test_a_sub_folder_named_images_does_not_lead_the_labels_astray(tree):
@@ -226,57 +233,34 @@ def test_a_sub_folder_named_images_does_not_lead_the_labels_astray(tree):
     assert Path(img2label_paths([str(image)])[0]).read_text() == "1 0.25 0.5 0.3 0.5\n"
 
 
+def jsons(*names, **more):
+    """The COCO JSON of each split: its own, or that of another."""
+    return {name: f"annotations/instances_{more.get(name, name)}.json" for name in (*names, *more)}
+
+
 def test_splits_are_added_one_by_one(tree):
-    tree.run("val")
-    assert "train: names the images of val" in (tree.out / "data.yaml").read_text()
-    tree.run("train")
-    text = (tree.out / "data.yaml").read_text()
-    assert "split yet" not in text
     tree.run("test")
-    data = yaml.safe_load((tree.out / "data.yaml").read_text())
-    assert data == {
-        "train": "images/train", "val": "images/val", "test": "images/test",
-        "annotations": {split: f"annotations/instances_{split}.json" for split in ("train", "val", "test")},
-        "names": {0: "dog", 1: "cat"},
-    }  # fmt: skip
+    tree.run("train")
+    assert "val: names the images of train" in (tree.out / "data.yaml").read_text()
+    data = {"train": "images/train", "val": "images/train", "test": "images/test", "names": {0: "dog", 1: "cat"}}
+    assert tree.data() == data | {"annotations": jsons("train", "test", val="train")}
+    tree.run("val")
+    assert "split yet" not in (tree.out / "data.yaml").read_text()
+    assert tree.data() == data | {"val": "images/val", "annotations": jsons("train", "val", "test")}
 
 
-def test_a_json_that_the_user_names_for_a_split_stays(tree):
-    tree.run("val")  # train borrows it
+def test_what_the_user_changed_stays(tree):
+    tree.run("val")
+    assert (tree.data()["train"], tree.data()["annotations"]) == ("images/val", jsons("val", train="val"))
     file = tree.out / "data.yaml"
-    file.write_text(file.read_text().replace("val: annotations/instances_val.json", "val: mine.json"))
+    file.write_text(file.read_text().replace("val: annotations/instances_val.json", "val: mine.json") + "channels: 3\n")
     tree.run("train")
-    annotations = yaml.safe_load(file.read_text())["annotations"]
-    assert annotations == {"train": "annotations/instances_train.json", "val": "mine.json"}
-
-
-def test_a_borrowed_split_takes_the_lenders_json(tree):
+    assert tree.data()["annotations"] == {**jsons("train"), "val": "mine.json"}
+    assert tree.data()["channels"] == 3
+    (tree.out / "annotations/instances_train.json").unlink()
+    file.write_text("names: {0: dog, 1: cat}\n")
     tree.run("test")
-    tree.run("train")
-    data = yaml.safe_load((tree.out / "data.yaml").read_text())
-    assert data["val"] == "images/train"
-    assert data["annotations"] == {
-        "train": "annotations/instances_train.json",
-        "val": "annotations/instances_train.json",
-        "test": "annotations/instances_test.json",
-    }
-
-
-def test_a_split_without_a_json_gets_none(tree):
-    tree.run("val")
-    (tree.out / "annotations/instances_val.json").unlink()
-    file = tree.out / "data.yaml"
-    file.write_text(file.read_text().partition("annotations:")[0] + "names: {0: dog, 1: cat}\n")
-    tree.run("test")
-    assert yaml.safe_load(file.read_text())["annotations"] == {"test": "annotations/instances_test.json"}
-
-
-def test_keys_the_user_added_stay(tree):
-    tree.run("train")
-    with (tree.out / "data.yaml").open("a") as file:
-        file.write("channels: 3\n")
-    tree.run("val")
-    assert yaml.safe_load((tree.out / "data.yaml").read_text())["channels"] == 3
+    assert tree.data()["annotations"] == jsons("val", "test")  # those that exist
 
 
 def test_refusals_leave_everything_as_it_was(tree):
@@ -338,7 +322,8 @@ def test_a_failure_while_moving_into_place_takes_back_what_was_moved(tree, monke
         ({"categories": []}, "categories .*empty"),
         ({"categories": [{"id": 1}]}, r"categories\[0\]=\{'id': 1\}"),
         ({"categories": [{"id": 1, "name": "a"}] * 2}, "id 1"),
-        ({"categories": [{"id": 1, "name": "a"}, {"id": 2, "name": "a"}]}, "name 'a'"),
+        ({"categories": [{"id": 1, "name": "a"}, {"id": 2, "name": "a"}]}, r"'a' \(id 2\)"),
+        ({"categories": [{"id": "1", "name": "a"}]}, "'a' .*'1'"),
         ({"images": [{"id": 1}]}, r"images\[0\] .*file_name"),
         ({"annotations": [{"id": 1}]}, r"annotations\[0\] .*image_id"),
         ({"images": [entry(1, "x.jpg"), entry(2, "y.jpg")]}, r"2 images .*x\.jpg"),

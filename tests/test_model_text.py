@@ -27,8 +27,7 @@ def reads(content):
 
 def check(text, after, redirected, part):
     """Insert one identity and compare with the old rows."""
-    new_row = NewRow((after,), False, "1, nn.Identity, []", "here")
-    result = insert(text, after, [new_row], file="x.yaml", part=part, redirected=dict.fromkeys(redirected, 0))
+    result = insert(text, [NewRow(after, part, (after,), "nn.Identity")], dict.fromkeys(redirected, 0), "x.yaml")
     old, new = reads(load(text)), reads(load(result))
     assert new[after + 1] == ([after], False, 1, "nn.Identity", [])
     kept = new[: after + 1] + new[after + 2 :]
@@ -91,14 +90,14 @@ head:
 
 @pytest.mark.fast
 def test_only_what_moves_is_rewritten():
-    new = insert(BLOCK, 0, [NewRow((0,), False, "1, E, []", "E")], file="x", part="backbone", redirected={(1, 0): 0})
+    new = insert(BLOCK, [NewRow(0, "backbone", (0,), "E", comment="E")], {(1, 0): 0}, "x")
     assert new == BLOCK.replace("# 0-P1/2\n", "# 0-P1/2\n  - [-1, 1, E, []] # 1 E\n").replace(
         "# 1 and 4", "# 2 and 4"
     ).replace("[1, 2, -1]", "[2, 3, -1]")
 
 
 def test_a_reader_that_keeps_the_old_layer_no_longer_reads_the_row_before():
-    new = insert(BLOCK, 1, [NewRow((1,), False, "1, E, []", "E")], file="x", part="head", redirected={(3, 1): 0})
+    new = insert(BLOCK, [NewRow(1, "head", (1,), "E", comment="E")], {(3, 1): 0}, "x")
     content = load(new)
     assert [r[0] for r in content["head"]] == [-1, [-2, 0], [2, 3, -1]]
     assert "  # [from, repeats, module, args]\n\n  - [-1, 1, E, []] # 2 E\n" in new
@@ -106,16 +105,21 @@ def test_a_reader_that_keeps_the_old_layer_no_longer_reads_the_row_before():
 
 @pytest.mark.fast
 def test_several_rows_and_a_list():
-    new_rows = [NewRow((0, 1), True, "1, L, []", "L"), NewRow((("new", 0),), False, "1, P, [0]", "P")]
-    new = insert(BLOCK, 1, new_rows, file="x", part="backbone", redirected={(2, 1): 1, (3, 1): 0})
-    assert load(new)["backbone"][2:] == [[[0, 1], 1, "L", []], [-1, 1, "P", [0]]]
-    assert [r[0] for r in load(new)["head"]] == [[-1, 0], [2, 4, -1]]
+    new_rows = [
+        NewRow(0, "backbone", (0,), "F"),
+        NewRow(1, "backbone", (0, ("new", 0)), "L", as_list=True),
+        NewRow(1, "head", (("new", 1),), "P", "[0]"),
+    ]
+    new = load(insert(BLOCK, new_rows, {(1, 0): 0, (2, 1): 2, (3, 1): 1}, "x"))
+    assert new["backbone"][1:] == [[-1, 1, "F", []], [-1, 1, "Conv", [32, 3, 2]], [[0, 1], 1, "L", []]]
+    assert new["head"][:2] == [[-1, 1, "P", [0]], [[-1, 0], 1, "Two", ["a # 2"]]]
+    assert new["head"][2][0] == [3, 5, -1]
 
 
 @pytest.mark.fast
 def test_windows_line_ends_stay():
     text = BLOCK.replace("\n", "\r\n")
-    new = insert(text, 1, [NewRow((1,), False, "1, E, []", "E")], file="x", part="backbone", redirected={})
+    new = insert(text, [NewRow(1, "backbone", (1,), "E")], {}, "x")
     assert new.count("\r\n") == new.count("\n") == text.count("\n") + 1
     assert "\r\r" not in new
     assert len(load(new)["backbone"]) == 3

@@ -36,78 +36,62 @@ def where(text, block):
     return [(i, r[0], [j for j, s in enumerate(rows) if i in s[0]]) for i, r in enumerate(rows) if r[1] == block]
 
 
-NAMES = {
-    "yolo11.yaml": {
-        "backbone.P3": 4,
-        "backbone.P4": 6,
-        "backbone.P5": 10,
-        "backbone.end": 10,
-        "neck.P3": 16,
-        "neck.P5": 22,
-    },
+NAMES = {  # the layer of each place; None: no such place
+    "yolo11.yaml": {"backbone.P3": 4, "backbone.P5": 10, "neck.P3": 16, "neck.P5": 22, "neck.P6": None},
     "yolov8.yaml": {"backbone.P2": 2, "backbone.P5": 9, "before_neck": 9, "neck.P3": 15, "neck.P4": 18, "neck.P5": 21},
+    "yolo26.yaml": {"backbone.P3": 4, "backbone.P4": 6, "before_neck": 10, "neck.P3": 16, "neck.P5": 22},
     "yolov8-p2.yaml": {"neck.P2": 18, "neck.P3": 21, "neck.P5": 27},
     "yolo26-p6.yaml": {"backbone.P5": 8, "backbone.P6": 12, "neck.P6": 30},
-    "yolov3.yaml": {"backbone.P5": 10, "neck.P3": 27, "neck.P5": 15},
+    "yolov3.yaml": {"backbone.P0": None, "backbone.P5": 10, "neck.P3": 27, "neck.P5": 15},  # layer 0 has stride 1
     "yolov9e.yaml": {"backbone.P3": 22, "backbone.P5": 29, "neck.P3": 35},
     "rtdetr-l.yaml": {"backbone.P2": 1, "backbone.P5": 9, "neck.P3": 21, "neck.P5": 27},
-    "yolo11-cls.yaml": {"backbone.P5": 9, "backbone.end": 9, "before_head": 9},
+    "yolo11-cls.yaml": {"backbone.P5": 9, "backbone.end": 9, "before_head": 9, "neck.P4": None, "before_neck": None},
     "yolo11-afpn.yaml": {"backbone.P4": 6, "neck.P4": 23},
-}
+}  # fmt: skip
 
 
 @pytest.mark.fast
 @pytest.mark.parametrize(("base", "wanted"), NAMES.items())
 def test_places_have_names(base, wanted):
     found = places.named(model_graph.build(model_graph.load(base)))
-    assert {name: found[name][0].layer for name in wanted} == wanted
+    assert {name: found[name][0].layer if name in found else None for name in wanted} == wanted
 
 
-def test_names_that_a_model_does_not_have():
-    assert not {"neck.P4", "before_neck"} & set(places.named(model_graph.build(model_graph.load("yolo11-cls.yaml"))))
-    assert "neck.P6" not in places.named(model_graph.build(model_graph.load("yolo11.yaml")))
-    assert "backbone.P0" not in places.named(
-        model_graph.build(model_graph.load("yolov3.yaml"))
-    )  # its first layer has stride 1
-
-
-def test_all_consumers_read_the_new_map():
-    text = place("yolo11.yaml", "EMA", at="neck.P3,neck.P5", options={"factor": 8}).text
-    assert where(text, "EMA") == [(17, [16], [18, 25]), (24, [23], [25])]
-    assert [r[2] for r in table(text) if r[1] == "EMA"] == [[{"factor": 8}]] * 2
-
-
-def test_only_the_head_or_only_the_path_reads_it():
-    for reroute, readers in (("all", [18, 24]), ("detect", [24]), ("path", [18])):
-        text = place("yolo11.yaml", "EMA", at="neck.P3", reroute=reroute).text
-        assert where(text, "EMA") == [(17, [16], readers)]
-        old = [i for i, r in enumerate(table(text)) if 16 in r[0]]
-        assert old == sorted({17, 18, 24} - set(readers))
+BACKBONE = "backbone.P3,backbone.P4,backbone.P5"
+# Block, places and more; then number, inputs and consumers of the rows of each type, and the inputs of the head.
+PLACED = [
+    ("EMA", "neck.P3,neck.P5", {}, {"EMA": [(17, [16], [18, 25]), (24, [23], [25])]}, [17, 20, 24]),
+    ("EMA", "neck.P3", {"reroute": "all"}, {"EMA": [(17, [16], [18, 24])]}, [17, 20, 23]),
+    ("EMA", "neck.P3", {"reroute": "detect"}, {"EMA": [(17, [16], [24])]}, [17, 20, 23]),
+    ("EMA", "neck.P3", {"reroute": "path"}, {"EMA": [(17, [16], [18])]}, [16, 20, 23]),
+    ("EMA", "before_head", {}, {"EMA": [(23, [16], [26]), (24, [19], [26]), (25, [22], [26])]}, [23, 24, 25]),
+    ("EMA", "backbone.end", {}, {"EMA": [(11, [10], [12, 22])]}, [17, 20, 23]),
+    ("EMA", "before_neck", {}, {"EMA": [(11, [10], [12, 22])]}, [17, 20, 23]),
+    # Rows at one layer form a chain.
+    ("nn.Identity", "before_head,neck.P5,before_neck,backbone.end", {}, {"nn.Identity": [
+        (11, [10], [12]), (12, [11], [13, 23]), (25, [24], [28]), (26, [18], [29]), (27, [21], [29]), (28, [25], [29])
+    ]}, [26, 27, 28]),
+    ("PMFS", "before_neck", {"sources": BACKBONE}, {"PMFS": [(11, [4, 6, 10], [12, 22])]}, [17, 20, 23]),
+    ("PMFS", "before_head", {"sources": "neck.P3,neck.P4,neck.P5"}, {"PMFS": [(23, [16, 19, 22], [24])]}, [16, 19, 23]),
+    # A pyramid takes over the consumers of each of its inputs.
+    ("AttentionFPN", "before_neck", {"sources": BACKBONE}, {
+        "AttentionFPN": [(11, [4, 6, 10], [12, 13, 14])],
+        "PyramidLevel": [(12, [11], [19]), (13, [11], [16]), (14, [11], [15, 25])],
+    }, [20, 23, 26]),
+]  # fmt: skip
 
 
 @pytest.mark.fast
-def test_before_the_head():
-    text = place("yolo11.yaml", "EMA", at="before_head").text
-    assert where(text, "EMA") == [(23, [16], [26]), (24, [19], [26]), (25, [22], [26])]
-    assert table(text)[26][0] == [23, 24, 25]
-
-
-def test_before_the_neck_is_the_heads_first_row():
-    backbone, neck = (place("yolo11.yaml", "EMA", at=at).text for at in ("backbone.end", "before_neck"))
-    assert where(backbone, "EMA") == where(neck, "EMA") == [(11, [10], [12, 22])]
-    assert [len(yaml.safe_load(t)["backbone"]) for t in (backbone, neck)] == [12, 11]
-
-
-def test_rows_at_one_layer_form_a_chain():
-    text = place("yolo11.yaml", "nn.Identity", at="before_head,neck.P5,before_neck,backbone.end").text
-    assert where(text, "nn.Identity") == [
-        (11, [10], [12]),
-        (12, [11], [13, 23]),
-        (25, [24], [28]),
-        (26, [18], [29]),
-        (27, [21], [29]),
-        (28, [25], [29]),
-    ]
+@pytest.mark.parametrize(("block", "at", "more", "wanted", "head"), PLACED)
+def test_inputs_and_consumers(block, at, more, wanted, head):
+    text = place("yolo11.yaml", block, at=at, **more).text
+    assert {name: where(text, name) for name in wanted} == wanted
+    assert table(text)[-1][0] == head
+    assert len(table(text)) == 24 + sum(map(len, wanted.values()))
+    content = yaml.safe_load(text)
+    assert len(content["backbone"]) == 11 + ("backbone.end" in at)
+    levels = [row[3] for row in content["head"] if row[2] == "PyramidLevel"]
+    assert levels == [[k] for k in range(len(wanted.get("PyramidLevel", ())))]
 
 
 def test_a_layer_type():
@@ -116,21 +100,6 @@ def test_a_layer_type():
     assert len(where(place("yolo11.yaml", "EMA", at="backbone.each:C3k2").text, "EMA")) == 4
     neck = where(place("yolo11.yaml", "EMA", at="neck.each:C3k2").text, "EMA")
     assert [r[1] for r in neck] == [[13], [17], [21], [25]]
-
-
-def test_a_list_of_maps():
-    text = place("yolo11.yaml", "PMFS", at="before_neck", sources="backbone.P3,backbone.P4,backbone.P5").text
-    assert where(text, "PMFS") == [(11, [4, 6, 10], [12, 22])]
-    text = place("yolo11.yaml", "PMFS", at="before_head", sources="neck.P3,neck.P4,neck.P5").text
-    assert where(text, "PMFS") == [(23, [16, 19, 22], [24])]
-    assert table(text)[24][0] == [16, 19, 23]
-
-
-def test_a_pyramid_takes_over_each_of_its_maps():
-    text = place("yolo11.yaml", "AttentionFPN", at="before_neck", sources="backbone.P3,backbone.P4,backbone.P5").text
-    assert where(text, "AttentionFPN") == [(11, [4, 6, 10], [12, 13, 14])]
-    assert where(text, "PyramidLevel") == [(12, [11], [19]), (13, [11], [16]), (14, [11], [15, 25])]
-    assert [r[2] for r in table(text) if r[1] == "PyramidLevel"] == [[0], [1], [2]]
 
 
 @pytest.mark.parametrize("at", ["backbone.P2", "backbone.P3", "neck.P4", "neck.P5"])
@@ -239,7 +208,7 @@ def test_the_head_has_the_command(tmp_path, monkeypatch):
 
 LIST = {"block": "PMFS", "at": "before_neck", "sources": "backbone.P3,backbone.P4"}
 WRONG = {
-    "place that is not there": ({"at": "neck.P6"}, r"yolo11\.yaml .*'neck.P6'.* 'neck.P5'.*before_head"),
+    "place that is not there": ({"at": "neck.P6"}, r"yolo11\.yaml .*'neck.P6'.* 'neck.P3'.*neck.P5, before_head"),
     "misspelt place": ({"at": "nek.P3"}, "'nek.P3'.* 'neck.P3'"),
     "no form of a place": ({"at": "lyer:3"}, "'lyer:3'.* 'layer:'"),
     "no place": ({"at": ""}, "EMA: .*neck.P3"),
@@ -249,7 +218,7 @@ WRONG = {
     "no number": ({"at": "layer:x"}, "'x'"),
     "the head": ({"at": "layer:23"}, r"layer 23 of yolo11\.yaml \(Detect\).*before_head"),
     "twice": ({"at": "neck.P3,layer:16"}, r"layer 16 \(layer:16\)"),
-    "unknown block": ({"block": "GSop", "at": "neck.P3"}, "'GSop'.* 'GSoP'"),
+    "unknown layer type": ({"block": "GSop", "at": "neck.P3"}, "layer type 'GSop'.* 'GSoP'.*EMA, GSoP"),
     "unknown option": ({"at": "neck.P3", "options": {"facter": 8}}, "'facter'.* 'factor'"),
     "channels": ({"at": "neck.P3", "options": {"factor": 48}}, "scale n.*layer 17.*factor=48.*64"),
     "channels of one scale": ({"at": "neck.P3", "options": {"factor": 128}}, r"EMA at neck\.P3 .*factor=128"),
@@ -265,6 +234,8 @@ WRONG = {
     "not read by the head": ({"at": "backbone.P3", "reroute": "detect"}, r"reroute=detect.*4 .*5 \(Conv\)"),
     "reroute": ({"at": "neck.P3", "reroute": "paths"}, "'paths' .*all, detect, path.* 'path'"),
     "base": ({"base": "yolo111.yaml", "at": "neck.P3"}, "'yolo111.yaml'.*Did you mean"),
+    "a layer with several maps": ({"base": "yolov9e.yaml", "at": "layer:10"}, r"10 of yolov9e\.yaml \(CBLinear\)"),
+    "a type with several maps": ({"base": "yolov9e.yaml", "at": "each:CBLinear"}, "'each:CBLinear': layer 10 "),
     "no YAML": ({"base": "yolo11n.pt", "at": "neck.P3"}, "'yolo11n.pt'"),
 }
 
@@ -275,12 +246,6 @@ def test_what_cannot_be_placed(given, message, tmp_path):
     with pytest.raises(UserError, match=message):
         place(given.pop("base"), given.pop("block"), **given, output=tmp_path / "x.yaml")
     assert not list(tmp_path.iterdir())
-
-
-def test_a_layer_with_several_maps_is_no_place():
-    for at, message in (("layer:10", r"layer 10 of yolov9e\.yaml \(CBLinear\)"), ("each:CBLinear", "layer 10 ")):
-        with pytest.raises(LayerError, match=message):
-            place("yolov9e.yaml", "EMA", at=at)
 
 
 def test_two_maps_of_one_stride_have_no_name(tmp_path):
@@ -335,8 +300,6 @@ def test_the_command_writes_prints_and_lists(tmp_path, monkeypatch, capsys):
     ("words", "message"),
     {
         "no place": (["EMA"], "EMA: .*--at"),
-        "no block": (["--at", "neck.P3"], "--at .*EMA"),
-        "twice": (["EMA", "--at", "neck.P3", "--at", "neck.P4"], "--at is given twice"),
         "reroute": (["EMA", "--at", "neck.P3", "--reroute", "al"], '"al" .*"all", "detect", "path"'),
         "arguments": (["EMA", "--at", "neck.P3", "--args", "factor=8,3"], "EMA: --args '3'"),
     }.values(),

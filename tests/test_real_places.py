@@ -20,17 +20,8 @@ yolo_attn.install()
 MODELS = ("yolo11n", "yolov8n", "yolo26n")
 BACKBONE = ("backbone.P3", "backbone.P4", "backbone.P5")
 EMA = {"factor": 8, "residual": True}
-PLACES = (
-    "backbone.P1",
-    "backbone.P2",
-    *BACKBONE,
-    "backbone.end",
-    "before_neck",
-    "neck.P3",
-    "neck.P4",
-    "neck.P5",
-    "before_head",
-)
+NECK = ("neck.P3", "neck.P4", "neck.P5")
+PLACES = ("backbone.P1", "backbone.P2", *BACKBONE, "backbone.end", "before_neck", *NECK, "before_head")
 
 
 def load_images(shared):

@@ -1,13 +1,10 @@
 """The script of the main job: its recipe with less of everything, its table, and its mistakes."""
 
-import json
-import os
-import subprocess
 import sys
 from types import SimpleNamespace
 
 import pytest
-from support import ROOT
+from support import ROOT, read_json, run_file
 
 from yolo_attn.report import compare_models
 
@@ -15,19 +12,18 @@ sys.path.insert(0, str(ROOT))
 import train_detect
 
 
-def script(cwd, *words):
-    env = {**os.environ, "YOLO_VERBOSE": "1", "COLUMNS": "100"}
-    command = [sys.executable, str(ROOT / "train_detect.py"), *words]
-    return subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True, timeout=500)
-
-
 @pytest.mark.slow
 def test_the_main_job_in_small(tmp_path):
-    done = script(tmp_path, "--quick", "epochs=1", "fraction=0.02", "folder=out")
-    assert done.returncode == 0, done.stderr[-3000:]
+    def job(epochs, status=0):
+        words = ["--quick", f"epochs={epochs}", "fraction=0.02", "folder=out"]
+        done = run_file([str(ROOT / "train_detect.py"), *words], tmp_path, YOLO_VERBOSE="1", COLUMNS="100")
+        assert done.returncode == status, done.stderr[-3000:]
+        times = {file.parent.name: file.stat().st_mtime_ns for file in (tmp_path / "out").glob("*/record.json")}
+        return done, read_json(tmp_path / "out" / "results.json"), times
+
+    done, results, records = job(1)
     for word in ("yolo11n", "yolo11n-ema", "difference", "AP-S", "AP-M", "AP-L", "latency", "GFLOPs", "One seed"):
         assert word in done.stdout, done.stdout
-    results = json.loads((tmp_path / "out" / "results.json").read_text())
     base, variant = results["models"]
     assert (base["name"], variant["name"]) == ("yolo11n", "yolo11n-ema")
     assert 0 < variant["cost"]["parameters"] - base["cost"]["parameters"] < 3000  # three EMA attention layers
@@ -35,18 +31,14 @@ def test_the_main_job_in_small(tmp_path):
     assert difference == pytest.approx(100 * (variant["metrics"]["AP"]["mean"] - base["metrics"]["AP"]["mean"]))
     assert variant["effect"]["verdict"]["word"] in ("one seed", "identical")  # never more
     assert variant["effect"]["verdict"]["text"] in " ".join(done.stdout.split())
-    page = (tmp_path / "out" / "report.html").read_text()
-    assert "yolo11n-ema" in page
-    records = {path.parent.name: path.stat().st_mtime_ns for path in (tmp_path / "out").glob("*/record.json")}
+    assert "yolo11n-ema" in (tmp_path / "out" / "report.html").read_text()
     assert sorted(records) == ["yolo11n-ema-seed0", "yolo11n-seed0"]
-    again = script(tmp_path, "--quick", "epochs=1", "fraction=0.02", "folder=out")
-    assert again.returncode == 0
+    again, _, same = job(1)
+    assert same == records
     assert "2 of 2 runs are finished" in again.stdout
-    assert records == {path.parent.name: path.stat().st_mtime_ns for path in (tmp_path / "out").glob("*/record.json")}
-    other = script(tmp_path, "--quick", "epochs=2", "fraction=0.02", "folder=out")
-    assert other.returncode == 2
+    other, kept, same = job(2, status=2)
+    assert (kept["models"], same) == (results["models"], records)
     assert "epochs was 1, now 2" in other.stderr
-    assert json.loads((tmp_path / "out" / "results.json").read_text())["models"] == results["models"]
 
 
 @pytest.mark.fast

@@ -7,13 +7,14 @@ from collections.abc import Iterable
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """Return `` Did you mean 'x'?`` for the most similar known name, or an empty string."""
+    """Return `` Did you mean 'x'?`` for the most similar known name, the first of equals, or an empty string."""
     known = list(known)
-    found = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-    if not found:  # 'gsop' for 'GSoP'
-        folded = {k.casefold(): k for k in known}
-        found = [folded[m] for m in difflib.get_close_matches(name.casefold(), folded, n=1, cutoff=0.6)]
-    return f" Did you mean {found[0]!r}?" if found else ""
+    for spelled, least in ((str, 0.5), (str.casefold, 0.6)):  # the second finds 'GSoP' for 'gsop'
+        similar = {k: difflib.SequenceMatcher(None, spelled(k), spelled(name)).ratio() for k in known}
+        best = max(similar, key=similar.__getitem__, default="")
+        if similar.get(best, 0) >= least:
+            return f" Did you mean {best!r}?"
+    return ""
 
 
 def counted(number: int, thing: str, things: str | None = None) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
+import textwrap
 from typing import Any
 
 from rich.console import Console
@@ -113,8 +114,10 @@ def place_command(spec: BlockSpec) -> str:
     """Return a command that inserts the layer type into a model."""
     made = ready_made("AttentionFPN" if spec.inputs == "pyramid" else spec.name)  # place adds the PyramidLevel rows
     first = made.get("yolo11-" + next(iter(made)).partition("-")[2]) if made else None
-    arguments = first or f"yolo11.yaml {spec.name} --at neck.P3"
-    return f"yolo-attn place {arguments} \\\n    -o yolo11-mine.yaml".replace(" --from", " \\\n    --from")
+    command = f"yolo-attn place {first or f'yolo11.yaml {spec.name} --at neck.P3'} -o yolo11-mine.yaml"
+    together = re.sub(r"( --?\w+) ", "\\1\0", command)  # an option and its value stay on one line
+    lines = textwrap.wrap(together, 76, subsequent_indent="    ", break_long_words=False, break_on_hyphens=False)
+    return " \\\n".join(lines).replace("\0", " ")
 
 
 def markdown_pages(known: dict[str, BlockSpec]) -> str:

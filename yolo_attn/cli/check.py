@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.text import Text
 
 from .. import install
+from ..messages import joined
 
 if TYPE_CHECKING:
     from ..model_yaml.check_report import Report
@@ -41,7 +42,9 @@ def run(model: str, *, scale: str = "", strict: bool = False) -> int:
 
 
 def _show(report: Report, console: Console) -> None:
-    console.print(_wrapped(f"{report.file.name}: {_about(report)}", console, ""))
+    at = f", scale {report.graph.scale} (of {joined(report.scales)})" if len(report.scales) > 1 else ""
+    about = f"{report.file.name}: {len(report.graph.layers)} layers, {report.task}{at}."
+    console.print(_wrapped(about, console, ""))
     console.print()
     for sentence in report.descriptions or ["No layer of yolo-attn in this model."]:
         console.print(_wrapped(sentence, console, "  "))
@@ -51,7 +54,7 @@ def _show(report: Report, console: Console) -> None:
         text.stylize("bold yellow", 0, len("warning:"))
         console.print(text)
     if not report.findings:
-        scales = f" at {', '.join(report.scales)}" if len(report.scales) > 1 else ""
+        scales = f" at {joined(report.scales)}" if len(report.scales) > 1 else ""
         console.print(_wrapped(f"No warnings; all rows built{scales}.", console, ""))
 
 
@@ -60,11 +63,6 @@ def _wrapped(text: str, console: Console, indent: str) -> Text:
     width = max(console.width, 40)
     wrapper = textwrap.TextWrapper(width, indent, f"{indent}  ", break_long_words=False, break_on_hyphens=False)
     return Text(wrapper.fill(text))
-
-
-def _about(report: Report) -> str:
-    at = f", shown at scale {report.graph.scale} of {', '.join(report.scales)}" if len(report.scales) > 1 else ""
-    return f"{len(report.graph.layers)} layers, {report.task}{at}."
 
 
 def _where(finding: Finding, report: Report) -> str:

@@ -66,22 +66,8 @@ def run(
             --models yolo11n-ema.yaml yolo11n-gsop.yaml --pretrained yolo11n.pt
         yolo-attn compare experiment.yaml seeds=0-9
     """
-    given = {
-        name: value for name, value in locals().items() if name not in ("experiment", "training") and value is not None
-    }
-    return compare(experiment, given | training)
-
-
-def compare(experiment: str | None, given: dict[str, Any]) -> int:
-    """Run the experiment and make its report.
-
-    Args:
-        experiment: An experiment file.
-        given: Arguments, which take precedence over those of the file.
-
-    Returns:
-        0, or 1 if a run failed.
-    """
+    own = (*EXPERIMENT_ARGUMENTS, *ENGINE_ARGUMENTS)
+    given = {name: value for name, value in locals().items() if name in own and value is not None} | training
     install()
     from ..experiment import experiment_file  # start-up time
     from ..integration.queries import ultralytics_arguments, yolo_command  # start-up time
@@ -89,7 +75,6 @@ def compare(experiment: str | None, given: dict[str, Any]) -> int:
 
     if "seed" in given:
         raise ArgumentError(f"compare: write seeds={given['seed']} instead of seed={given['seed']}")
-    own = (*EXPERIMENT_ARGUMENTS, *ENGINE_ARGUMENTS)
     values = {
         name: yolo_command.value(value) if isinstance(value, str) and name not in own else value
         for name, value in given.items()

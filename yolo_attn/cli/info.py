@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
+
 from rich import box
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from .. import install
 from ..messages import joined
@@ -22,17 +24,17 @@ def run(model: str, *, task: str | None = None, imgsz: int = 640) -> int:
         yolo-attn info yolo11n-ema.yaml
     """
     install()
-    from ..integration.queries import gflops_count, layer_types, yolo_command  # start-up time
+    from ..integration.queries import gflops_count, layer_types, row_sources, yolo_command  # start-up time
 
     is_yaml = model.endswith((".yaml", ".yml"))
     built = yolo_command.open_model(model, task, verbose=is_yaml)  # building from a YAML prints the table
     if not is_yaml:
         built.info(detailed=False)
     total = sum(p.numel() for p in built.model.parameters())
-    inputs = {m.i: _inputs(m.f, m.i) for m in built.model.model}
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for column in ("layer", "type", "inputs", "consumers", "params", "of the model"):
-        table.add_column(column, justify="left" if column in ("type", "inputs", "consumers") else "right")
+    inputs = {m.i: row_sources.resolve(m.f, m.i) for m in built.model.model}
+    right = functools.partial(Column, justify="right")
+    columns = (right("layer"), "type", "inputs", "consumers", right("params"), right("of the model"))
+    table = Table(*columns, box=box.SIMPLE_HEAD, pad_edge=False)
     for layer in built.model.model:
         parts = list(layer) if type(layer).__name__ == "Sequential" else [layer]
         spec = layer_types.spec_of(type(parts[0])) if parts else None
@@ -52,8 +54,3 @@ def run(model: str, *, task: str | None = None, imgsz: int = 640) -> int:
         highlight=False,
     )
     return 0
-
-
-def _inputs(f: int | list[int], index: int) -> list[int]:
-    """Return the indices of the layers that layer ``index`` reads; -1 for the image."""
-    return [x + index if x < 0 and index else x for x in (f if isinstance(f, list) else [f])]

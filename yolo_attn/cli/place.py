@@ -12,15 +12,16 @@ import yaml
 from cyclopts import App, Group, Parameter
 from rich import box
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from .. import install
 from ..errors import ArgumentError
 from ..messages import joined
 from ..model_yaml import places
-from ..model_yaml.placing import Insertion, PlacedModel, place
+from ..model_yaml.placing import Insertion, PlacedModel, names, place
 from . import argument_parsing
 
+_right = functools.partial(Column, justify="right")
 OF_BLOCK = Group("Options of a block, after its name", sort_key=1)
 
 
@@ -124,8 +125,7 @@ def _insertion(block: str, at: str = "", from_: str = "", args: str = "", rerout
     if not at:
         raise ArgumentError(f"{block}: give its place, such as --at neck.P3. List the places: yolo-attn place MODEL")
     positional, options = arguments(args, block)
-    at_places, inputs = (tuple(n.strip() for n in names.split(",") if n.strip()) for names in (at, from_))
-    return Insertion(block, at_places, inputs, tuple(positional), options, reroute)  # type: ignore[arg-type]
+    return Insertion(block, names(at), names(from_), tuple(positional), options, reroute)  # type: ignore[arg-type]
 
 
 def arguments(text: str, block: str) -> tuple[list[Any], dict[str, Any]]:
@@ -158,9 +158,8 @@ def _list(model: str) -> None:
     from ..integration.queries import model_graph  # start-up time
 
     graph = model_graph.build(model_graph.load(model))
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for column in ("place", "after layer", "type", "stride", "channels", "consumers"):
-        table.add_column(column, justify="right" if column in ("after layer", "stride", "channels") else "left")
+    columns = ("place", _right("after layer"), "type", _right("stride"), _right("channels"), "consumers")
+    table = Table(*columns, box=box.SIMPLE_HEAD, pad_edge=False)
     for name, found in places.named(graph).items():
         for place_ in found:
             layer = graph.layers[place_.layer]
@@ -176,9 +175,7 @@ def _table(placed: PlacedModel, output: str) -> Table:
     from ..integration.queries import model_graph  # start-up time
 
     graph = model_graph.build(yaml.safe_load(placed.text), file=output)
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for column in ("layer", "type", "place", "inputs", "consumers"):
-        table.add_column(column, justify="right" if column == "layer" else "left")
+    table = Table(_right("layer"), "type", "place", "inputs", "consumers", box=box.SIMPLE_HEAD, pad_edge=False)
     for row in placed.inserted:
         layer = graph.layers[row.index]
         inputs = joined(f"{r} {graph.layers[r].name}" for r in layer.reads)

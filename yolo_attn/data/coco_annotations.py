@@ -17,7 +17,7 @@ from typing import Any
 from ..errors import DataError
 from ..messages import joined
 from . import SPLITS
-from .coco_reading import Id, is_id, is_number, load_json
+from .coco_reading import Id, is_id, is_number, load_json, usable_ids
 
 Picture = tuple[str, str, int, int]  # path, name, height, width
 
@@ -106,10 +106,8 @@ def read_truth(
                 "iscrowd": int(bool(entry.get("iscrowd", 0))),
             }
         )
-    numbers = [annotation["id"] for annotation in annotations]
-    if not all(type(n) is int and n > 0 for n in numbers) or len(set(numbers)) < len(numbers):
-        for number, annotation in enumerate(annotations, start=1):
-            annotation["id"] = number  # evaluators read id 0 as "no match" and confuse equal ids
+    for annotation, number in zip(annotations, usable_ids([a["id"] for a in annotations]), strict=True):
+        annotation["id"] = number
     truth = {
         "images": [{"id": ids[path], "file_name": name, "height": h, "width": w} for path, name, h, w in pictures],
         "annotations": annotations,
@@ -123,15 +121,8 @@ def _category_index(file: Path, content: Mapping[str, Any], names: Sequence[str]
     twice = [name for name, count in Counter(names).items() if count > 1]
     if twice:
         raise DataError(f"names: has {twice[0]!r} twice, but {file} is matched to the classes by name; rename one")
-    found: dict[Id, str] = {}
-    for number, entry in enumerate(content["categories"]):
-        if not isinstance(entry, dict) or not isinstance(entry.get("name"), str) or not is_id(entry.get("id")):
-            raise DataError(f"{file}: categories[{number}]={entry!r} needs an id and a name")
-        if entry["id"] in found or entry["name"] in found.values():
-            raise DataError(f"{file}: category {entry['name']!r} (id {entry['id']}) occurs twice; rename one")
-        found[entry["id"]] = entry["name"]
-    of = (entry.get("category_id") for entry in content["annotations"] if isinstance(entry, dict))
-    used = {number for number in of if is_id(number)}
+    found = {entry["id"]: entry["name"] for entry in content["categories"]}
+    used = {entry["category_id"] for entry in content["annotations"] if is_id(entry.get("category_id"))}
     unknown = [name for number, name in found.items() if number in used and name not in names]
     absent = [name for name in names if name not in found.values()]
     if unknown or absent:
@@ -145,9 +136,7 @@ def _matched(file: Path, entries: Sequence[Any], pictures: Sequence[Picture]) ->
     """Return the JSON's entry for each image."""
     by_name: dict[str, dict[str, Any]] = {}
     ids: set[Id] = set()
-    for number, entry in enumerate(entries):
-        if not isinstance(entry, dict) or not is_id(entry.get("id")) or not entry.get("file_name"):
-            raise DataError(f"{file}: images[{number}] needs an id and a file_name")
+    for entry in entries:
         parts = PurePosixPath(str(entry["file_name"]).replace("\\", "/")).parts
         name = "/".join(part for part in parts if part != "/")
         if entry["id"] in ids or name in by_name:
@@ -173,7 +162,7 @@ def _matched(file: Path, entries: Sequence[Any], pictures: Sequence[Picture]) ->
 
 
 def _check_annotation(file: Path, number: int, entry: Any, known: Collection[Id], index: Mapping[Id, int]) -> None:
-    if not isinstance(entry, dict) or not is_id(entry.get("image_id")) or entry["image_id"] not in known:
+    if entry["image_id"] not in known:
         raise DataError(f"{file}: annotations[{number}] has no image_id of an image in the JSON")
     bbox = entry.get("bbox")
     if not isinstance(bbox, list) or len(bbox) != 4 or not all(map(is_number, bbox)) or min(bbox[2:]) < 0:

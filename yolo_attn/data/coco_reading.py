@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -71,57 +71,58 @@ class Reading:
     clipped: int = 0
 
 
-def read_coco(
-    instances: Path, images: Path, *, track: Callable[[list[Any]], Iterator[Any]] = lambda entries: iter(entries)
-) -> Reading:
+def read_coco(instances: Path, images: Path, *, progress: bool) -> Reading:
     """Read and check a COCO JSON against its images.
 
     Args:
         instances: The JSON file.
         images: The folder that its ``file_name`` entries are relative to.
-        track: Wraps the list of images, e.g. in a progress bar.
+        progress: Show a progress bar.
 
     Raises:
         DataError: If the file is no COCO JSON, or no image of it is usable.
     """
+    from rich.console import Console
+    from rich.progress import Progress
+
     content = load_json(instances)
     if not images.is_dir():
         raise DataError(
             f"{images} is not a folder; name the folder that the file_names in {instances.name} are relative to"
         )
-    reading = Reading(_categories(instances, content["categories"]), [], [])
+    for entry in content["categories"]:
+        if not isinstance(entry["id"], int):
+            raise DataError(f"{instances}: category {entry['name']!r} needs a whole number as id, not {entry['id']!r}")
+    reading = Reading(sorted((entry["id"], entry["name"]) for entry in content["categories"]), [], [])
     by_image: dict[Id, list[Any]] = {}
-    for number, entry in enumerate(content["annotations"]):
-        if not isinstance(entry, dict) or not isinstance(entry.get("image_id"), (int, str)):
-            raise DataError(f"{instances}: annotations[{number}] needs an image_id")
+    for entry in content["annotations"]:
         by_image.setdefault(entry["image_id"], []).append(entry)
 
     known: set[Id] = set()
     names: dict[str, str] = {}  # label file -> file name
     labels = {number: label for label, (number, _) in enumerate(reading.categories)}
-    for number, entry in enumerate(track(content["images"])):
-        if not isinstance(entry, dict) or not isinstance(entry.get("id"), (int, str)) or not entry.get("file_name"):
-            raise DataError(f"{instances}: images[{number}] needs an id and a file_name")
-        file_name = str(entry["file_name"])
-        if entry["id"] in known:
-            reason = f"image id {entry['id']} occurs twice; the first image keeps the boxes"
-            reading.bad.append(BadEntry(file_name, None, None, reason))
-            continue
-        known.add(entry["id"])
-        entries = by_image.get(entry["id"], [])
-        image = _image(entry, images)
-        if isinstance(image, Image):
-            key = str(image.name.with_suffix(""))
-            if key in names:
-                image = f"has the same label file as {names[key]}"
-            else:
-                names[key] = file_name
-        if isinstance(image, str):
-            lost = f" ({len(entries)} boxes left out with it)" if entries else ""
-            reading.bad.append(BadEntry(file_name, None, None, image + lost))
-            continue
-        _boxes(image, file_name, entries, labels, reading)
-        reading.images.append(image)
+    with Progress(console=Console(stderr=True), disable=not progress) as bar:
+        for entry in bar.track(content["images"], description="Checking images and boxes"):
+            file_name = str(entry["file_name"])
+            if entry["id"] in known:
+                reason = f"image id {entry['id']} occurs twice; the first image keeps the boxes"
+                reading.bad.append(BadEntry(file_name, None, None, reason))
+                continue
+            known.add(entry["id"])
+            entries = by_image.get(entry["id"], [])
+            image = _image(entry, images)
+            if isinstance(image, Image):
+                key = str(image.name.with_suffix(""))
+                if key in names:
+                    image = f"has the same label file as {names[key]}"
+                else:
+                    names[key] = file_name
+            if isinstance(image, str):
+                lost = f" ({len(entries)} boxes left out with it)" if entries else ""
+                reading.bad.append(BadEntry(file_name, None, None, image + lost))
+                continue
+            _boxes(image, file_name, entries, labels, reading)
+            reading.images.append(image)
     for image_id, entries in by_image.items():
         if image_id not in known:
             reading.bad += [
@@ -137,10 +138,11 @@ def read_coco(
 
 
 def load_json(instances: Path) -> dict[str, list[Any]]:
-    """Return the content of a COCO JSON. Its three lists exist; their entries are not checked.
+    """Return the content of a COCO JSON: images and categories with an id and a name, annotations with an image id.
 
     Raises:
-        DataError: If the file does not exist, is no JSON, or lacks one of the lists.
+        DataError: If the file does not exist, is no JSON, lacks one of the three lists, or if an entry lacks one of
+            these keys or repeats a category.
     """
     if not instances.is_file():
         raise DataError(f"{instances} does not exist; name a COCO instances JSON")
@@ -154,6 +156,22 @@ def load_json(instances: Path) -> dict[str, list[Any]]:
     for key in ("images", "categories"):
         if not content[key]:
             raise DataError(f"{instances}: the list {key} is empty")
+    for number, entry in enumerate(content["images"]):
+        if not isinstance(entry, dict) or not is_id(entry.get("id")) or not entry.get("file_name"):
+            raise DataError(f"{instances}: images[{number}] needs an id and a file_name")
+    for number, entry in enumerate(content["annotations"]):
+        if not isinstance(entry, dict) or not is_id(entry.get("image_id")):
+            raise DataError(f"{instances}: annotations[{number}] needs an image_id")
+    seen: set[Id] = set()
+    names: set[str] = set()
+    for number, entry in enumerate(content["categories"]):
+        name = entry.get("name") if isinstance(entry, dict) else None
+        if not isinstance(name, str) or not name.strip() or not is_id(entry.get("id")):
+            raise DataError(f"{instances}: categories[{number}]={entry!r} needs an id and a name")
+        if entry["id"] in seen or name in names:
+            raise DataError(f"{instances}: category {name!r} (id {entry['id']}) occurs twice; rename one")
+        seen.add(entry["id"])
+        names.add(name)
     return dict(content)
 
 
@@ -167,19 +185,13 @@ def is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
-def _categories(instances: Path, entries: list[Any]) -> list[tuple[int, str]]:
-    found: dict[int, str] = {}
-    for number, entry in enumerate(entries):
-        good = isinstance(entry, dict) and isinstance(entry.get("name"), str) and entry["name"].strip()
-        if not good or not isinstance(entry.get("id"), int) or isinstance(entry["id"], bool):
-            raise DataError(f"{instances}: categories[{number}]={entry!r} needs a whole number as id and a name")
-        for what, taken in (("id", entry["id"] in found), ("name", entry["name"] in found.values())):
-            if taken:
-                raise DataError(
-                    f"{instances}: category {what} {entry[what]!r} occurs twice; ids and names must be unique"
-                )
-        found[entry["id"]] = entry["name"]
-    return sorted(found.items())
+def usable_ids(numbers: Sequence[Any]) -> list[int]:
+    """Return the annotation ids, or 1, 2, ... where evaluators cannot use them.
+
+    They read id 0 as "no match" and confuse equal ids.
+    """
+    good = all(type(n) is int and n > 0 for n in numbers) and len(set(numbers)) == len(numbers)
+    return list(numbers) if good else list(range(1, len(numbers) + 1))
 
 
 def read_size(image: Path) -> tuple[int, int, bool]:

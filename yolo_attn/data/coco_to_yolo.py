@@ -8,7 +8,6 @@ import json
 import os
 import shutil
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,7 +18,7 @@ from .. import atomic_files
 from ..errors import DataError
 from ..messages import joined
 from . import SPLITS
-from .coco_reading import BadEntry, Image, Reading, read_coco
+from .coco_reading import BadEntry, Image, Reading, read_coco, usable_ids
 from .yolo_labels import label_line
 
 if TYPE_CHECKING:
@@ -84,7 +83,7 @@ def from_coco(
     if split not in SPLITS:
         raise DataError(f"split={split!r} must be one of {joined(SPLITS)}")
     present = _present_data(out, split)
-    reading = _read(instances, images, progress)
+    reading = read_coco(instances, images, progress=progress)
     names = [name for _, name in reading.categories]
     if present is not None and _names(present) != names:
         raise DataError(
@@ -194,18 +193,6 @@ def _pieces(split: str) -> list[Path]:
     return [Path("images", split), Path("labels", split), Path("annotations", f"instances_{split}.json")]
 
 
-def _read(instances: Path, images: Path, progress: bool) -> Reading:
-    from rich.console import Console
-    from rich.progress import Progress
-
-    with Progress(console=Console(stderr=True), disable=not progress) as bar:
-
-        def track(entries: list[Any]) -> Iterator[Any]:
-            return iter(bar.track(entries, description="Checking images and boxes"))
-
-        return read_coco(instances, images, track=track)
-
-
 def _place_images(images: list[Image], folder: Path) -> Counter[str]:
     """Link each image into ``folder``."""
     links: Counter[str] = Counter()
@@ -254,28 +241,23 @@ def _write_labels(images: list[Image], folder: Path) -> None:
 
 def _write_json(reading: Reading, instances: Path, file: Path) -> None:
     """Write the good part of the JSON, with crowd boxes and without segmentations."""
-    numbers = [box.annotation for image in reading.images for box in image.boxes]
-    sound = all(type(n) is int and n > 0 for n in numbers) and len(set(numbers)) == len(numbers)
-    annotations: list[dict[str, Any]] = []
-    for image in reading.images:
-        for box in image.boxes:
-            annotations.append(
-                {
-                    # pycocotools reads id 0 as "no match" and confuses equal ids
-                    "id": box.annotation if sound else len(annotations) + 1,
-                    "image_id": image.id,
-                    "category_id": box.label + 1,
-                    "bbox": list(box.bbox),
-                    "area": box.area,
-                    "iscrowd": int(box.crowd),
-                }
-            )
+    boxes = [(image.id, box) for image in reading.images for box in image.boxes]
     content = {
         "info": {"description": f"made by yolo-attn data from-coco of {instances.name}"},
         "images": [
             {"id": i.id, "file_name": str(i.name), "width": i.width, "height": i.height} for i in reading.images
         ],
-        "annotations": annotations,
+        "annotations": [
+            {
+                "id": number,
+                "image_id": image_id,
+                "category_id": box.label + 1,
+                "bbox": list(box.bbox),
+                "area": box.area,
+                "iscrowd": int(box.crowd),
+            }
+            for number, (image_id, box) in zip(usable_ids([b.annotation for _, b in boxes]), boxes, strict=True)
+        ],
         "categories": [
             {"id": label + 1, "name": name, "source_id": number}
             for label, (number, name) in enumerate(reading.categories)

@@ -7,7 +7,7 @@ parameters give the same bytes. ``handwritten_digits.txt`` says where the scans 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -111,13 +111,7 @@ def generate_from_yaml(data: Mapping[str, Any], *, progress: bool = True) -> Pat
     return generate(Path(data["path"]), parameters, names=[str(name) for name in names], progress=progress)
 
 
-def generate(
-    out: Path,
-    parameters: DigitsParameters | None = None,
-    *,
-    names: Sequence[str] = NAMES,
-    progress: bool = True,
-) -> Path:
+def generate(out: Path, parameters: DigitsParameters, *, names: Sequence[str] = NAMES, progress: bool = True) -> Path:
     """Generate a digits data set, or return at once if ``out`` already holds it.
 
     The data set is built in a hidden folder and renamed at the end, so ``out`` is absent or complete. If two processes
@@ -125,7 +119,7 @@ def generate(
 
     Args:
         out: The folder: ``images/``, ``labels/``, ``annotations/instances_<split>.json``, ``digits.json``.
-        parameters: By default those of ``digits.yaml``.
+        parameters: The parameters.
         names: Class names for the COCO JSON.
         progress: Show a progress bar.
 
@@ -135,7 +129,6 @@ def generate(
     Raises:
         DataError: If ``out`` has other contents, or the digits do not fit into the images.
     """
-    parameters = parameters or DigitsParameters()
     if _is_complete(out, parameters):
         return out
     with atomic_files.part_folder(out.parent, out.name) as build:
@@ -211,96 +204,63 @@ def _is_complete(out: Path, parameters: DigitsParameters) -> bool:
 
 
 def _write(build: Path, parameters: DigitsParameters, names: Sequence[str], progress: bool) -> None:
+    """Draw the images of all splits and write them with their labels, COCO JSON and the manifest."""
     import cv2
     from rich.console import Console
     from rich.progress import Progress
 
-    scans, labels = load_scans()
-    usable = split_scans(labels, parameters.seed)
-    first = 1  # image ids and file names are unique in the whole data set
-    with Progress(console=Console(stderr=True), disable=not progress) as bar:
-        title = f"Drawing handwritten digits ({parameters.size} px)"
-        task = bar.add_task(title, total=sum(parameters.images.values()))
-        for split in SPLITS:
-            _write_split(
-                build, split, parameters, names, scans, labels, usable[split], first, lambda: bar.advance(task)
-            )
-            first += parameters.images[split]
-    versions = {"numpy": np.__version__, "opencv": str(cv2.__version__)}
-    scans_of = {split: part.tolist() for split, part in usable.items()}
-    _dump(build / MANIFEST, {"parameters": parameters.as_dict(), "versions": versions, "scans": scans_of})
-
-
-def _write_split(
-    build: Path,
-    split: str,
-    parameters: DigitsParameters,
-    names: Sequence[str],
-    scans: npt.NDArray[np.float32],
-    labels: npt.NDArray[np.int64],
-    usable: npt.NDArray[np.int64],
-    first: int,
-    advance: Callable[[], None],
-) -> None:
-    """Draw one split. ``usable`` are its scans, ``first`` is the id of its first image."""
-    import cv2
-
     from .digits_image import draw_scene  # start-up time
 
+    scans, labels = load_scans()
+    usable = split_scans(labels, parameters.seed)
     size = parameters.size
-    images: list[dict[str, Any]] = []
-    annotations: list[dict[str, Any]] = []
-    for kind in ("images", "labels"):
-        (build / kind / split).mkdir(parents=True)
-    for index in range(parameters.images[split]):
-        scene = draw_scene(
-            np.random.default_rng([parameters.seed, 1 + SPLITS.index(split), index]),
-            scans[usable],
-            labels[usable],
-            size=size,
-            objects=parameters.objects,
-            object_size=parameters.object_size,
-            distractors=parameters.distractors,
-        )
-        if scene is None:
-            raise DataError(
-                f"digits: objects={list(parameters.objects)} of object_size={list(parameters.object_size)} do not fit "
-                f"into size={size} without hiding each other; reduce objects or object_size, or increase size"
-            )
-        number = first + index
-        stem = f"{number:06d}"
-        good, jpeg = cv2.imencode(".jpg", scene.image, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
-        assert good, "OpenCV can write JPEG"
-        (build / "images" / split / f"{stem}.jpg").write_bytes(jpeg.tobytes())
-        images.append({"id": number, "file_name": f"{stem}.jpg", "width": size, "height": size})
-        lines = []
-        for bbox, scan in zip(scene.boxes.tolist(), usable[scene.sources].tolist(), strict=True):
-            label = int(labels[scan])
-            lines.append(label_line(label, bbox, size, size))
-            annotations.append(
-                {
-                    "id": len(annotations) + 1,
-                    "image_id": number,
-                    "category_id": label + 1,
-                    "bbox": bbox,
-                    "area": bbox[2] * bbox[3],
-                    "iscrowd": 0,
-                    "scan": scan,  # index in handwritten_digits.npz
-                }
-            )
-        (build / "labels" / split / f"{stem}.txt").write_text("".join(lines), encoding="utf-8", newline="\n")
-        advance()
-    (build / "annotations").mkdir(exist_ok=True)
-    _dump(
-        build / "annotations" / f"instances_{split}.json",
-        {
-            "info": {"description": f"handwritten digits of scikit-learn's load_digits, {split}"},
-            "images": images,
-            "annotations": annotations,
-            "categories": [{"id": index + 1, "name": name} for index, name in enumerate(names)],
-        },
-    )
+    number = 0  # image ids and file names are unique in the whole data set
+    with Progress(console=Console(stderr=True), disable=not progress) as bar:
+        task = bar.add_task(f"Drawing handwritten digits ({size} px)", total=sum(parameters.images.values()))
+        for stream, split in enumerate(SPLITS, 1):
+            images: list[dict[str, Any]] = []
+            annotations: list[dict[str, Any]] = []
+            own_scans, own_labels = scans[usable[split]], labels[usable[split]]
+            for kind in ("images", "labels"):
+                (build / kind / split).mkdir(parents=True)
+            for index in range(parameters.images[split]):
+                rng = np.random.default_rng([parameters.seed, stream, index])
+                scene = draw_scene(rng, own_scans, own_labels, parameters)
+                number += 1
+                good, jpeg = cv2.imencode(".jpg", scene.image, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
+                assert good, "OpenCV can write JPEG"
+                (build / "images" / split / f"{number:06d}.jpg").write_bytes(jpeg.tobytes())
+                images.append({"id": number, "file_name": f"{number:06d}.jpg", "width": size, "height": size})
+                lines = []
+                for bbox, source in zip(scene.boxes.tolist(), scene.sources, strict=True):
+                    label = int(own_labels[source])
+                    lines.append(label_line(label, bbox, size, size))
+                    annotations.append(
+                        {
+                            "id": len(annotations) + 1,
+                            "image_id": number,
+                            "category_id": label + 1,
+                            "bbox": bbox,
+                            "area": bbox[2] * bbox[3],
+                            "iscrowd": 0,
+                            "scan": int(usable[split][source]),  # index in handwritten_digits.npz
+                        }
+                    )
+                _write_text(build / "labels" / split / f"{number:06d}.txt", "".join(lines))
+                bar.advance(task)
+            content = {
+                "info": {"description": f"handwritten digits of scikit-learn's load_digits, {split}"},
+                "images": images,
+                "annotations": annotations,
+                "categories": [{"id": index + 1, "name": name} for index, name in enumerate(names)],
+            }
+            (build / "annotations").mkdir(exist_ok=True)
+            _write_text(build / "annotations" / f"instances_{split}.json", json.dumps(content) + "\n")
+    versions = {"numpy": np.__version__, "opencv": str(cv2.__version__)}
+    scans_of = {split: part.tolist() for split, part in usable.items()}
+    manifest = {"parameters": parameters.as_dict(), "versions": versions, "scans": scans_of}
+    _write_text(build / MANIFEST, json.dumps(manifest) + "\n")
 
 
-def _dump(file: Path, content: Mapping[str, Any]) -> None:
-    file.write_text(json.dumps(content) + "\n", encoding="utf-8", newline="\n")
+def _write_text(file: Path, text: str) -> None:
+    file.write_text(text, encoding="utf-8", newline="\n")

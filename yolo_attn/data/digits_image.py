@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 import numpy.typing as npt
+
+from ..errors import DataError
+
+if TYPE_CHECKING:
+    from .digits import DigitsParameters
 
 Floats = npt.NDArray[np.float32]
 Bytes = npt.NDArray[np.uint8]
@@ -225,29 +231,20 @@ def _place(
 
 
 def draw_scene(
-    rng: np.random.Generator,
-    scans: Floats,
-    labels: npt.NDArray[np.int64],
-    *,
-    size: int,
-    objects: tuple[int, int],
-    object_size: tuple[int, int],
-    distractors: tuple[int, int],
-) -> Scene | None:
+    rng: np.random.Generator, scans: Floats, labels: npt.NDArray[np.int64], parameters: DigitsParameters
+) -> Scene:
     """Draw one image.
 
     Args:
         rng: The source of all random numbers.
         scans: ``(M, 8, 8)``, 0 to 1: the scans of this split.
         labels: ``(M,)``, the digit of each scan; all ten digits are equally likely.
-        size: Side of the image in pixels.
-        objects: Minimum and maximum number of digits.
-        object_size: Minimum and maximum of the longer side of a digit's box; log-uniform between them.
-        distractors: Minimum and maximum number of distractors.
+        parameters: Those of the data set.
 
-    Returns:
-        The scene, or None if the digits do not fit without hiding each other.
+    Raises:
+        DataError: If the digits do not fit without hiding each other.
     """
+    size, objects, object_size = parameters.size, parameters.objects, parameters.object_size
     for _ in range(RESTARTS):
         count = int(rng.integers(objects[0], objects[1] + 1))
         low, high = np.log(object_size[0] - 0.499), np.log(object_size[1] + 0.499)
@@ -258,11 +255,14 @@ def draw_scene(
         if placed is not None:
             break
     else:
-        return None
+        raise DataError(
+            f"digits: objects={list(objects)} of object_size={list(object_size)} do not fit into size={size} without "
+            "hiding each other; reduce objects or object_size, or increase size"
+        )
     glyphs, boxes = placed
 
     canvas = draw_background(rng, size)
-    for _ in range(int(rng.integers(distractors[0], distractors[1] + 1))):
+    for _ in range(int(rng.integers(parameters.distractors[0], parameters.distractors[1] + 1))):
         draw_distractor(rng, canvas, object_size, scans)
     picture = canvas.astype(np.float32)
     for glyph, (x, y, width, height) in zip(glyphs, boxes, strict=True):

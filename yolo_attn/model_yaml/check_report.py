@@ -120,15 +120,15 @@ def _with_line(message: str, lines: Sequence[int]) -> str:
 
 def _failed_scales(failed: Mapping[str, str]) -> list[Finding]:
     """Return a finding for each reason why some scales do not build."""
-    letters: dict[tuple[int | None, str], list[str]] = {}
-    reasons: dict[tuple[int | None, str], str] = {}
+    groups: dict[tuple[int | None, str], tuple[str, list[str]]] = {}
     for letter, message in failed.items():
         match = _AT_LAYER.match(message)
         key = int(match[2]) if match else None, re.sub(r"\d+", "", message)  # equal except for channel counts
-        letters.setdefault(key, []).append(letter)
-        reasons.setdefault(key, f"layer {match[2]}{match[3]}" if match else message)
+        reason = f"layer {match[2]}{match[3]}" if match else message
+        groups.setdefault(key, (reason, []))[1].append(letter)
     return [
-        Finding(f"does not build at scale {joined(group)}: {reasons[key]}", key[0]) for key, group in letters.items()
+        Finding(f"does not build at scale {joined(letters)}: {reason}", layer)
+        for (layer, _), (reason, letters) in groups.items()
     ]
 
 

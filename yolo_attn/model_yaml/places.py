@@ -13,11 +13,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ..errors import LayerError
-from ..integration.queries.model_graph import Graph, Layer, level
+from ..integration.queries.model_graph import Graph, Layer, level, types
 from ..messages import joined, nearest
 
 FORMS = "layer:NUMBER, each:TYPE, backbone.each:TYPE, neck.each:TYPE"
@@ -31,7 +31,7 @@ class Place:
         name: The requested name.
         layer: The layer whose output the new row reads.
         after: The layer that the new row follows in the file.
-        before: The layer that it directly precedes, for places at the start of a part; otherwise None.
+        before_next: It belongs to the layer after it: rows of other places after the same layer come first.
         part: The list of the YAML that gets the row.
         title: The place without numbers, for the row's comment.
     """
@@ -39,45 +39,43 @@ class Place:
     name: str
     layer: int
     after: int
-    before: int | None
+    before_next: bool
     part: str
     title: str
 
 
 def named(graph: Graph) -> dict[str, list[Place]]:
     """Return every named place of a model, in order. ``before_head`` can be several maps."""
-    layers = graph.layers
+    layers, head = graph.layers, graph.head
     last = max(layer.index for layer in layers if layer.part == "backbone")
+    maps = [layers[x] for x in head.reads if x >= 0 and layers[x].channels]
     found: dict[str, list[Place]] = {}
     for layer in layers[: last + 1]:
         if level(layer.stride):
-            found[f"backbone.{level(layer.stride)}"] = [_after(layer, f"backbone.{level(layer.stride)}")]
-    if layers[last].channels and layers[last] is not graph.head:
+            name = f"backbone.{level(layer.stride)}"
+            found[name] = [_after(layer, name)]
+    if layers[last].channels and layers[last] is not head:
         found["backbone.end"] = [_after(layers[last], "backbone.end")]
-        if last + 1 < graph.head.index:
-            found["before_neck"] = [Place("before_neck", last, last, last + 1, "head", "the backbone's last map")]
-    maps = [layers[x] for x in graph.head.reads if x >= 0 and layers[x].channels]
-    necks = [layer for layer in maps if layer.part == "head" and level(layer.stride)]
-    for layer in sorted(necks, key=lambda n: n.stride or 0):
-        found.setdefault(f"neck.{level(layer.stride)}", []).append(_after(layer, f"neck.{level(layer.stride)}"))
-    if maps:
-        at, part = graph.head.index, graph.head.part
-        titles = [f"{_part(m)}.{level(m.stride)}, for {graph.head.name} only" for m in maps]
-        found["before_head"] = [
-            Place("before_head", m.index, at - 1, at, part, title) for m, title in zip(maps, titles, strict=True)
-        ]
+        if last + 1 < head.index:
+            found["before_neck"] = [Place("before_neck", last, last, True, "head", "the backbone's last map")]
+    for layer in sorted(maps, key=lambda m: m.stride or 0):
+        if layer.part == "head" and level(layer.stride):
+            name = f"neck.{level(layer.stride)}"
+            found.setdefault(name, []).append(_after(layer, name))
+    for m in maps:
+        title = f"{_part(m)}.{level(m.stride)}, for {head.name} only"
+        found.setdefault("before_head", []).append(
+            Place("before_head", m.index, head.index - 1, True, head.part, title)
+        )
     return found
 
 
-def find(
-    graph: Graph, name: str, *, types: Sequence[str] = (), numbers: Mapping[int, int] | None = None
-) -> list[Place]:
+def find(graph: Graph, name: str, numbers: Mapping[int, int]) -> list[Place]:
     """Return the places with a name.
 
     Args:
         graph: The model.
         name: The name of a place.
-        types: Known layer types, to suggest one for a type that the model does not have.
         numbers: Layer number of the base model -> number of the layer that stands for it now, for ``layer:``.
 
     Raises:
@@ -103,7 +101,9 @@ def find(
     if not matching:
         present = sorted({layer.name for layer in within})
         where = f"the {part[:-1]} of {graph.file}" if part else graph.file
-        raise LayerError(f"{where} has no layer {kind!r}.{nearest(kind, [*present, *types])} Types: {joined(present)}")
+        raise LayerError(
+            f"{where} has no layer {kind!r}.{nearest(kind, [*present, *types()])} Types: {joined(present)}"
+        )
     without_map = [p.layer for p in matching if graph.layers[p.layer].channels is None]
     if without_map:
         raise LayerError(
@@ -112,15 +112,14 @@ def find(
     return matching
 
 
-def _numbered(graph: Graph, name: str, numbers: Mapping[int, int] | None) -> Place:
+def _numbered(graph: Graph, name: str, numbers: Mapping[int, int]) -> Place:
     text = name.partition(":")[2]
-    known = dict(numbers) if numbers is not None else {layer.index: layer.index for layer in graph.layers}
-    if not text.isdecimal() or int(text) not in known:
-        raise LayerError(f"{graph.file} has no layer {text!r}; write layer:0 to layer:{max(known) - 1}")
-    layer = graph.layers[known[int(text)]]
+    if not text.isdecimal() or int(text) not in numbers:
+        raise LayerError(f"{graph.file} has no layer {text!r}; write layer:0 to layer:{max(numbers) - 1}")
+    layer = graph.layers[numbers[int(text)]]
     what = f"layer {text} of {graph.file} ({layer.name})"
     if layer is graph.head:
-        raise LayerError(f"{what} is the head; use before_head, or layer:0 to layer:{max(known) - 1}")
+        raise LayerError(f"{what} is the head; use before_head, or layer:0 to layer:{max(numbers) - 1}")
     if layer.channels is None:
         raise LayerError(f"{what} has several maps or none as its output; name another layer")
     return _after(layer, name)
@@ -128,7 +127,7 @@ def _numbered(graph: Graph, name: str, numbers: Mapping[int, int] | None) -> Pla
 
 def _after(layer: Layer, name: str) -> Place:
     title = f"the {layer.name}" if ":" in name else name
-    return Place(name, layer.index, layer.index, None, layer.part, title)
+    return Place(name, layer.index, layer.index, False, layer.part, title)
 
 
 def _part(layer: Layer) -> str:

@@ -19,7 +19,9 @@ from ..registry import BlockSpec
 from . import places, yaml_text
 from .header_comment import heading
 from .layer_text import all_named
+from .places import Place
 from .verify_insertions import check_fit, outputs_argument
+from .yaml_text import NewRow
 
 Reroute = Literal["all", "detect", "path"]
 REROUTES = ("all", "detect", "path")
@@ -102,7 +104,7 @@ def place(
         ArgumentError: If the output exists or cannot be written.
     """
     if isinstance(block, str):
-        insertions = [Insertion(block, _names(at), _names(sources), tuple(args), dict(options or {}), reroute)]
+        insertions = [Insertion(block, names(at), names(sources), tuple(args), dict(options or {}), reroute)]
     else:
         insertions = list(block)
     if not insertions:
@@ -133,7 +135,8 @@ def _read(file: Path) -> str:
         raise LayerError(f"{file}: cannot be read: {error}") from error
 
 
-def _names(value: str | Sequence[str]) -> tuple[str, ...]:
+def names(value: str | Sequence[str]) -> tuple[str, ...]:
+    """Return the names of places that a list, or a text with commas, gives."""
     return tuple(n.strip() for n in value.split(",") if n.strip()) if isinstance(value, str) else tuple(value)
 
 
@@ -155,87 +158,41 @@ def _insert(
     content = yaml.safe_load(before) if yaml_text.rows(before, base) else {}
     graph = graphs.build(content, file=base)
     numbers = numbers or {layer.index: layer.index for layer in graph.layers}
-    steps = _steps(graph, insertion, content, numbers)
-    result, inserted = before, list[InsertedRow]()
-    moved = {layer.index: layer.index for layer in graph.layers}  # number in this graph -> number in the text so far
-    now: dict[tuple[int, int], int] = {}  # (consumer, its input), both in this graph -> the new row that it reads now
-    took: list[tuple[int, int]] = []  # (layer in this graph, new row that took over some of its consumers)
-    for step in steps:
-        after = (moved[step.before] if step.before is not None else moved[step.after] + 1) - 1
-        count = len(step.rows)
-
-        def later(index: int, after: int = after, count: int = count) -> int:
-            return index + count if index > after else index
-
-        rows = [row.moved(moved, _current_input(step, k, now)) for k, row in enumerate(step.rows)]
-        redirected = {(moved[i], now.get((i, x), moved[x])): k for (i, x), k in step.redirected.items()}
-        result = yaml_text.insert(result, after, rows, file=base, part=step.part, redirected=redirected)
-        inserted = [replace(row, index=later(row.index)) for row in inserted]
-        inserted += [InsertedRow(after + 1 + k, row.block, row.comment) for k, row in enumerate(step.rows)]
-        took = [(x, later(row)) for x, row in took]
-        took += sorted({(x, after + 1 + k) for (_, x), k in step.redirected.items()})
-        now = {pair: later(row) for pair, row in now.items()}
-        now |= {pair: after + 1 + k for pair, k in step.redirected.items()}
-        moved = {old: later(new) for old, new in moved.items()}
+    rows: list[NewRow] = []
+    redirected: dict[tuple[int, int], int] = {}  # (consumer, its input) -> which of the rows it reads instead
+    took: list[tuple[int, int]] = []  # (layer, which of the rows takes over consumers of it)
+    spec, found, sources = _places(graph, insertion, numbers)
+    for p in found:
+        for row, pairs in _rows_at(p, graph, insertion, spec, sources, content, len(rows)):
+            present = {redirected.get(pair) for pair in pairs}  # what the row's consumers read at present
+            if len(present) > 1:
+                raise LayerError(f"{row.comment} overlaps with another of its places; use two commands")
+            instead = next(iter(present), None)
+            if instead is not None and not sources:
+                row = replace(row, reads=(("new", instead),))
+            took += [(layer, len(rows)) for _, layer in pairs[:1]]
+            redirected |= dict.fromkeys(pairs, len(rows))
+            rows.append(row)
+    result = yaml_text.insert(before, rows, redirected, base)
+    at = [row.after + 1 + k for k, row in enumerate(rows)]
+    moved = {layer.index: layer.index + sum(row.after < layer.index for row in rows) for layer in graph.layers}
+    now = {pair: at[k] for pair, k in redirected.items()}
     what = f"{insertion.block} at {joined(insertion.at)}"
-    check_fit(content, yaml.safe_load(result), moved, now, took, base=base, name=name, block=what)
+    after = [(layer, at[k]) for layer, k in took]
+    check_fit(content, yaml.safe_load(result), moved, now, after, base=base, name=name, block=what)
     stands_for = {  # layers whose consumers all read the same new row
         x: rows_.pop()
         for x in {x for _, x in now}
         if len(rows_ := {now.get((r.index, x)) for r in graph.readers(x)}) == 1 and None not in rows_
     }
-    numbers = {old: stands_for.get(k) or moved[k] for old, k in numbers.items()}
-    return result, sorted(inserted, key=lambda row: row.index), numbers
+    inserted = [InsertedRow(number, row.block, row.comment) for number, row in zip(at, rows, strict=True)]
+    return result, inserted, {old: stands_for.get(k) or moved[k] for old, k in numbers.items()}
 
 
-@dataclass(frozen=True, slots=True)
-class _NewRow:
-    """A row to insert. Its layer numbers are those of the graph before all steps."""
-
-    block: str
-    reads: tuple[int | tuple[str, int], ...]
-    as_list: bool
-    args: str
-    title: str
-
-    @property
-    def comment(self) -> str:
-        return f"{self.block} on {self.title}"
-
-    def moved(self, numbers: Mapping[int, int], instead: int | None) -> yaml_text.NewRow:
-        """Return the row with present numbers. ``instead`` is the present input of a row with one input."""
-        reads = tuple(r if isinstance(r, tuple) else numbers[r] for r in self.reads)
-        if instead is not None and not self.as_list and isinstance(self.reads[0], int):
-            reads = (instead,)
-        return yaml_text.NewRow(reads, self.as_list, f"1, {self.block}, {self.args}", self.comment)
-
-
-@dataclass(frozen=True, slots=True)
-class _Step:
-    """Rows to insert together after layer ``after`` or directly before layer ``before``, and their consumers."""
-
-    after: int
-    before: int | None
-    part: str
-    rows: tuple[_NewRow, ...]
-    redirected: Mapping[tuple[int, int], int]  # (consumer, its input) -> which of the rows it reads instead
-
-
-def _current_input(step: _Step, k: int, now: Mapping[tuple[int, int], int]) -> int | None:
-    """Return the new row that the consumers of the step's row ``k`` read at present; None for a layer of the model.
-
-    Raises:
-        LayerError: If they read different rows.
-    """
-    found = {now.get(pair) for pair, row in step.redirected.items() if row == k}
-    if len(found) > 1:
-        row = step.rows[k]
-        raise LayerError(f"{row.block} on {row.title} overlaps with another of its places; use two commands")
-    return found.pop() if found else None
-
-
-def _steps(graph: Graph, insertion: Insertion, content: dict[str, Any], numbers: Mapping[int, int]) -> list[_Step]:
-    """Return the rows to insert, in the order of their places.
+def _places(
+    graph: Graph, insertion: Insertion, numbers: Mapping[int, int]
+) -> tuple[BlockSpec | None, list[Place], list[Place]]:
+    """Return the block's entry in the registry, its places in the order of the file, and the places of its sources.
 
     Raises:
         LayerError: If the block, a place or a source does not exist, or they do not go together.
@@ -244,21 +201,21 @@ def _steps(graph: Graph, insertion: Insertion, content: dict[str, Any], numbers:
     block, blocks, types = insertion.block, layer_types.installed(), graphs.types()
     spec = blocks.get(block)
     if spec is None and block not in types and not block.startswith(("nn.", "torchvision.ops.")):
-        raise LayerError(
-            f"unknown block {block!r}.{nearest(block, [*blocks, *types])} Blocks: {joined(sorted(blocks))}"
-        )
+        hint = nearest(block, [*blocks, *types])
+        raise LayerError(f"unknown layer type {block!r}.{hint} Layer types of yolo-attn: {joined(sorted(blocks))}")
     if insertion.reroute not in REROUTES:
         hint = nearest(str(insertion.reroute), REROUTES)
         raise ArgumentError(f"reroute={insertion.reroute!r} must be one of {joined(REROUTES)}.{hint}")
     if not insertion.at:
         raise LayerError(f"{block}: no place; name one, e.g. neck.P3. {graph.file} has {joined(places.named(graph))}")
-    found = [p for n in insertion.at for p in places.find(graph, n, types=types, numbers=numbers)]
+    found = [p for n in insertion.at for p in places.find(graph, n, numbers)]
+    found = sorted(found, key=lambda p: (p.after, p.before_next))
     for k, p in enumerate(found):
-        if any((p.layer, p.after, p.before) == (q.layer, q.after, q.before) for q in found[:k]):
+        if any((p.layer, p.after, p.before_next) == (q.layer, q.after, q.before_next) for q in found[:k]):
             raise LayerError(f"{block}: layer {p.layer} ({p.name}) occurs twice among the places; name it once")
-    sources = list[places.Place]()
+    sources: list[Place] = []
     for name in insertion.sources:
-        maps = places.find(graph, name, numbers=numbers)
+        maps = places.find(graph, name, numbers)
         if len(maps) != 1 or name.startswith("before_"):
             raise LayerError(f"source {name!r} is not a single map; name one, e.g. backbone.P3")
         sources += maps
@@ -267,18 +224,10 @@ def _steps(graph: Graph, insertion: Insertion, content: dict[str, Any], numbers:
         raise LayerError(f"{block} reads the list of maps of another layer and is placed together with that layer")
     if inputs == "one" and sources:
         raise LayerError(f"{block} reads one map, that of its place; leave out the sources {_names_of(sources)}")
-    if inputs == "list":
-        found = [_place_of_list(block, found, sources)]
-    front = [p for p in found if p.name == "before_head" and not sources]
-    steps = [_step(graph, insertion, spec, p, sources, content) for p in found if p not in front]
-    at_head = [_step(graph, insertion, spec, p, sources, content) for p in front]
-    if at_head:  # one row for each map that the head reads, all at one position
-        redirected = {pair: k for k, step in enumerate(at_head) for pair in step.redirected}
-        steps.append(replace(at_head[0], rows=tuple(step.rows[0] for step in at_head), redirected=redirected))
-    return sorted(steps, key=lambda step: (step.after, step.before is not None, step.before or 0))
+    return spec, [_place_of_list(block, found, sources)] if inputs == "list" else found, sources
 
 
-def _place_of_list(block: str, found: list[places.Place], sources: list[places.Place]) -> places.Place:
+def _place_of_list(block: str, found: list[Place], sources: list[Place]) -> Place:
     """Return the one place of a block that reads a list of maps."""
     if not sources:
         raise LayerError(f"{block} reads a list of maps; name them, e.g. --from backbone.P3,backbone.P4,backbone.P5")
@@ -295,39 +244,43 @@ def _place_of_list(block: str, found: list[places.Place], sources: list[places.P
     return found[0]
 
 
-def _step(
+def _rows_at(
+    p: Place,
     graph: Graph,
     insertion: Insertion,
     spec: BlockSpec | None,
-    p: places.Place,
-    sources: list[places.Place],
+    sources: Sequence[Place],
     content: dict[str, Any],
-) -> _Step:
+    first: int,
+) -> list[tuple[NewRow, list[tuple[int, int]]]]:
+    """Return the rows of one place, each with the pairs (consumer, its input) that it takes over.
+
+    A pyramid has one more row for each of its maps that a later layer reads. ``first`` is the number of new rows before
+    these.
+    """
     block, args = insertion.block, list(insertion.args)
     if spec is not None and spec.output == "argument" and not args:
         args = [outputs_argument(graph, p.layer, content)]
     if insertion.options:
         args.append(dict(insertion.options))
-    reads, title = (
-        (tuple(s.layer for s in sources), joined(s.title for s in sources)) if sources else ((p.layer,), p.title)
-    )
-    rows = [_NewRow(block, reads, bool(sources), yaml_text.one_line(args), title)]
+    read = sources or [p]
+    comment = f"{block} on {joined(s.title for s in read)}"
+    reads = tuple(s.layer for s in read)
+    row = NewRow(p.after, p.part, reads, block, yaml_text.one_line(args), comment, as_list=bool(sources))
     if not sources or spec is None or not spec.pyramid:
-        redirected = dict.fromkeys(_redirected(graph, insertion, p.layer, p), 0)
-        return _Step(p.after, p.before, p.part, tuple(rows), redirected)
-    redirected = {}
+        return [(row, _redirected(graph, insertion, p.layer, p))]
+    out: list[tuple[NewRow, list[tuple[int, int]]]] = [(row, [])]
     for level, s in enumerate(sources):
-        pairs = _redirected(graph, insertion, s.layer, p, required=False)
-        if pairs:
-            redirected |= dict.fromkeys(pairs, len(rows))
-            rows.append(_NewRow(LEVEL, (("new", 0),), False, f"[{level}]", f"{s.title} of {block}"))
-    if not redirected:
+        if pairs := _redirected(graph, insertion, s.layer, p, required=False):
+            comment = f"{LEVEL} on {s.title} of {block}"
+            out.append((NewRow(p.after, p.part, (("new", first),), LEVEL, f"[{level}]", comment), pairs))
+    if len(out) == 1:
         raise LayerError(f"{block} at {p.name}: no later layer reads {_names_of(sources)}")
-    return _Step(p.after, p.before, p.part, tuple(rows), redirected)
+    return out
 
 
 def _redirected(
-    graph: Graph, insertion: Insertion, layer: int, p: places.Place, *, required: bool = True
+    graph: Graph, insertion: Insertion, layer: int, p: Place, *, required: bool = True
 ) -> list[tuple[int, int]]:
     """Return the pairs (consumer, ``layer``) that change over to the new row.
 
@@ -346,5 +299,5 @@ def _redirected(
     return [(r.index, layer) for r in chosen[insertion.reroute]]
 
 
-def _names_of(found: Sequence[places.Place]) -> str:
+def _names_of(found: Sequence[Place]) -> str:
     return joined(p.name for p in found)

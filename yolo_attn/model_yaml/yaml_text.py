@@ -6,6 +6,7 @@ PyYAML's ``compose`` gives the position of every value in the text.
 
 from __future__ import annotations
 
+import itertools
 import re
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
@@ -60,16 +61,22 @@ class NewRow:
     """A row to insert.
 
     Attributes:
+        after: The layer that it follows. Several rows after one layer follow each other.
+        part: The list that gets the row: that of layer ``after``, or ``"head"`` after the last backbone layer.
         reads: Its inputs. A number is a layer of the text before the edit; ``("new", k)`` is the k-th new row.
-        as_list: Write ``from`` as a list.
-        rest: The text after ``from``: ``1, EMA, [{factor: 8}]``.
+        block: Its layer type.
+        args: Its arguments as text.
         comment: The comment after the row's number.
+        as_list: Write ``from`` as a list.
     """
 
+    after: int
+    part: str
     reads: tuple[int | tuple[str, int], ...]
-    as_list: bool
-    rest: str
-    comment: str
+    block: str
+    args: str = "[]"
+    comment: str = ""
+    as_list: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,39 +175,28 @@ def one_line(value: object) -> str:
     return text.removesuffix("...\n").strip()
 
 
-def insert(
-    text: str,
-    after: int,
-    new: Sequence[NewRow],
-    *,
-    file: str,
-    part: str,
-    redirected: Mapping[tuple[int, int], int],
-) -> str:
-    """Insert rows after layer ``after``.
+def insert(text: str, new: Sequence[NewRow], redirected: Mapping[tuple[int, int], int], file: str) -> str:
+    """Insert rows; all inputs that are not redirected stay the same.
 
     Args:
         text: The model YAML.
-        after: Number of the layer that the new rows follow.
         new: The rows, in order.
+        redirected: (consumer, its input) -> which of the new rows it reads instead.
         file: File name for messages.
-        part: The list that gets the rows: that of layer ``after``, or ``"head"`` after the last backbone layer.
-        redirected: (consumer, its present input) -> which of the new rows it reads instead.
-
-    Returns:
-        The new text. All other inputs stay the same.
     """
     old = rows(text, file)
-    count = len(new)
 
-    def moved(layer: int) -> int:
-        return layer + count if layer > after else layer
+    def moved(source: int | tuple[str, int]) -> int:
+        """Return the number in the new text."""
+        if isinstance(source, tuple):
+            return new[source[1]].after + 1 + source[1]
+        return source + sum(row.after < source for row in new)
 
     edits: list[tuple[int, int, str]] = []
-    for row in old[after + 1 :]:
+    for row in old[new[0].after + 1 :]:
         for ref in row.references:
-            k = redirected.get((row.index, ref.layer))
-            target = after + 1 + k if k is not None else moved(ref.layer)
+            pair = row.index, ref.layer
+            target = moved(("new", redirected[pair]) if pair in redirected else ref.layer)
             number = target if ref.number >= 0 else target - moved(row.index)
             if number != ref.number:
                 edits.append((ref.start, ref.end, str(number)))
@@ -208,12 +204,13 @@ def insert(
         comment = re.match(rf"(\s*,?\s*#\s*){row.index}(?!\d)", tail)
         if comment:
             edits.append((row.end + comment.end(1), row.end + comment.end(), str(moved(row.index))))
-    lines = []
-    for number, row_ in enumerate(new, after + 1):
-        reads = [after + 1 + r[1] if isinstance(r, tuple) else r for r in row_.reads]
-        f = str(reads) if row_.as_list else str(-1 if reads[0] == number - 1 else reads[0])
-        lines.append((f"[{f}, {row_.rest}]", f"# {number} {row_.comment}"))
-    edits.append(_insertion(text, old, after, part, lines))
+    for (after, part), together in itertools.groupby(enumerate(new), lambda pair: (pair[1].after, pair[1].part)):
+        lines = []
+        for k, row_ in together:
+            reads = [moved(source) for source in row_.reads]
+            f = str(reads) if row_.as_list else str(-1 if reads[0] == after + k else reads[0])
+            lines.append((f"[{f}, 1, {row_.block}, {row_.args}]", f"# {after + 1 + k} {row_.comment}"))
+        edits.append(_insertion(text, old, after, part, lines))
     for start, end, replacement in sorted(edits, reverse=True):
         text = text[:start] + replacement + text[end:]
     return text

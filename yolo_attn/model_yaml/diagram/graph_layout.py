@@ -100,13 +100,8 @@ class _Way:
     lane: float = 0.0  # y of its horizontal part
 
 
-@dataclass(slots=True)
-class _Channel:
-    """The space right of a column: its x, the occupied parts of its tracks, and the track of each line."""
-
-    x: float = 0.0
-    taken: list[tuple[float, float, int]] = field(default_factory=list)  # top, bottom, track
-    track: dict[tuple[int, float], int] = field(default_factory=dict)  # (source, y of its start) -> track
+# For the space right of a column: (source, y of its start) -> the track of each vertical line, from 0.
+_Tracks = dict[tuple[int, float], int]
 
 
 def strides(layer: Layer, graph: Graph) -> list[float]:
@@ -138,10 +133,10 @@ def lay_out(graph: Graph, widths: Sequence[float], labels: Sequence[float]) -> L
     around = [w for w in ways if not _straight(w, layout)]
     _choose_lanes(around, layout)
     _choose_ports(around)
-    channels = _choose_tracks(around, max(columns) + 1)
-    _place(layout, widths, labels, around, channels)
+    tracks = _choose_tracks(around, max(columns) + 1)
+    first_track = _place(layout, widths, labels, around, tracks)
     for way in ways:
-        points = _points(way, channels) if any(way is w for w in around) else _vertical(way)
+        points = _points(way, tracks, first_track) if way in around else _vertical(way)
         layout.lines.append(Line(way.source.layer.index, way.target.layer.index, points))
     _label(layout, around)
     return layout
@@ -223,19 +218,19 @@ def _choose_lanes(ways: list[_Way], layout: Layout) -> None:
         goal = _inside(way.start, b) if b.bottom > b.top else b.y
         between = range(a.column + 1, b.column)
         blocked = [box for box in layout.boxes.values() if box.column in between]
-
-        def free(y: float, source: int, blocked: list[Box] = blocked, between: range = between) -> bool:
-            hits = any(abs(y - box.y) < box.height / 2 + 0.04 for box in blocked)
-            near = (other for c in between for other in taken.get(c, []))
-            return not hits and all(abs(y - height) > _NEAR or s == source for height, s in near)
-
+        crossing = [line for c in between for line in taken.get(c, [])]
+        source = a.layer.index
         choices = [way.start, goal, *((k + 0.5) * ROW for k in range(rows)), *gaps]
         if b.column <= a.column + 1:  # nothing to cross
             choices = [goal if b.bottom > b.top else way.start]
-        source = a.layer.index
-        choices = [y for y in choices if free(y, source)] or [way.start]
-        shared = {height for c in between for height, s in taken.get(c, []) if s == source}
-        way.lane = min(choices, key=lambda y: _length(y, way.start, goal, y in shared))
+        free = [
+            y
+            for y in choices
+            if all(abs(y - box.y) >= box.height / 2 + 0.04 for box in blocked)
+            and all(abs(y - height) > _NEAR or s == source for height, s in crossing)
+        ]
+        shared = {height for height, s in crossing if s == source}
+        way.lane = min(free or [way.start], key=lambda y: _length(y, way.start, goal, y in shared))
         for c in between:
             taken.setdefault(c, []).append((way.lane, source))
         way.end = _inside(way.lane, b) if b.bottom > b.top else b.y
@@ -278,24 +273,22 @@ def _spread(group: list[_Way]) -> None:
         last = way.end
 
 
-def _choose_tracks(ways: list[_Way], columns: int) -> list[_Channel]:
-    """Return the space right of each column. Vertical parts that overlap get different tracks."""
+def _choose_tracks(ways: list[_Way], columns: int) -> list[_Tracks]:
+    """Return the tracks right of each column. Vertical parts that overlap get different tracks."""
     wanted: list[dict[tuple[int, float], list[float]]] = [{} for _ in range(columns)]
     for way in ways:
         for column, begin, end in _turns(way):
             wanted[column].setdefault((way.source.layer.index, begin), [begin]).append(end)
-    channels = []
+    tracks: list[_Tracks] = []
     for parts in wanted:
-        channel = _Channel()
-        # Short ones first, next to their boxes.
-        for key, ys in sorted(parts.items(), key=lambda p: (max(p[1]) - min(p[1]), p[0])):
+        taken: list[tuple[float, float, int]] = []  # top, bottom, track
+        ordered = sorted(parts.items(), key=lambda p: (max(p[1]) - min(p[1]), p[0]))  # short ones next to their boxes
+        for _, ys in ordered:
             top, bottom = min(ys) - _NEAR, max(ys) + _NEAR
-            used = {n for t, b, n in channel.taken if top < b and t < bottom}
-            number = next(n for n in range(len(parts)) if n not in used)
-            channel.taken.append((top, bottom, number))
-            channel.track[key] = number
-        channels.append(channel)
-    return channels
+            used = {n for t, b, n in taken if top < b and t < bottom}
+            taken.append((top, bottom, next(n for n in range(len(parts)) if n not in used)))
+        tracks.append({key: number for (key, _), (_, _, number) in zip(ordered, taken, strict=True)})
+    return tracks
 
 
 def _turns(way: _Way) -> list[tuple[int, float, float]]:
@@ -308,29 +301,30 @@ def _turns(way: _Way) -> list[tuple[int, float, float]]:
 
 
 def _place(
-    layout: Layout, widths: Sequence[float], labels: Sequence[float], around: list[_Way], channels: list[_Channel]
-) -> None:
-    """Set the x of columns and boxes, with space for labels and tracks between them."""
+    layout: Layout, widths: Sequence[float], labels: Sequence[float], around: list[_Way], tracks: list[_Tracks]
+) -> list[float]:
+    """Set the x of columns and boxes, with space for labels and tracks; return the x of each column's first track."""
     leaving: dict[int, float] = {}
     for way in around:
         label = labels[way.source.layer.index] + LABEL
         leaving[way.source.column] = max(label, leaving.get(way.source.column, 0))
-    x = MARGIN
-    for column, channel in enumerate(channels):
+    x, first_track = MARGIN, []
+    for column, numbers in enumerate(tracks):
         inside = [box for box in layout.boxes.values() if box.column == column]
         width = max(widths[box.layer.index] for box in inside)
         for box in inside:
             box.x, box.width = x, width
-        channel.x = x + width + leaving.get(column, 0.1)
-        x = channel.x + TRACK * max((n + 1 for _, _, n in channel.taken), default=0) + ARROW
+        first_track.append(x + width + leaving.get(column, 0.1))
+        x = first_track[-1] + TRACK * (max(numbers.values(), default=-1) + 1) + ARROW
     layout.width = max(b.x + b.width for b in layout.boxes.values()) + EDGE
+    return first_track
 
 
-def _points(way: _Way, channels: list[_Channel]) -> tuple[tuple[float, float], ...]:
+def _points(way: _Way, tracks: list[_Tracks], first_track: list[float]) -> tuple[tuple[float, float], ...]:
     a, b = way.source, way.target
     points = [(a.x + a.width, way.start)]
     for column, begin, end in _turns(way):
-        x = channels[column].x + TRACK * channels[column].track[a.layer.index, begin]
+        x = first_track[column] + TRACK * tracks[column][a.layer.index, begin]
         points += [(x, begin), (x, end)]
     return (*points, (b.x + b.width if a.column == b.column else b.x, way.end))
 
