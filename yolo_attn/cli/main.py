@@ -23,7 +23,7 @@ from . import argument_parsing, ultralytics_commands
 
 # The module beside this one that defines the command as ``run``; that of data is from-coco.
 COMMANDS = ("blocks", "info", "place", "diagram", "check", "transfer", "compare", "report", "data")
-ULTRALYTICS_COMMANDS = tuple(ultralytics_commands.SUMMARIES)
+ULTRALYTICS_COMMANDS = tuple(ultralytics_commands.COMMANDS)
 ALL_COMMANDS = (*COMMANDS, "completion", *ULTRALYTICS_COMMANDS)
 ABOUT = """Attention layers for Ultralytics YOLO, and fair comparisons with the baseline.
 

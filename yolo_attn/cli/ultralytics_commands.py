@@ -6,21 +6,13 @@ from .. import install
 from ..integration.queries import ultralytics_arguments
 from .argument_parsing import Command, with_training_arguments
 
-SUMMARIES = {
-    "train": "Train a model on a data set.",
-    "val": "Validate a model on a data set.",
-    "predict": "Run a model on images or videos.",
-    "export": "Export a model to another format, such as ONNX.",
-    "track": "Track objects in videos.",
-    "benchmark": "Compare the speed and accuracy of export formats.",
-}
-EXAMPLES = {
-    "train": "model=yolo11n-ema.yaml data=digits.yaml imgsz=128 epochs=1",
-    "val": "model=yolo11n-ema.yaml data=digits.yaml imgsz=128",
-    "predict": "model=best.pt source=image.png",
-    "export": "model=yolo11n-ema.yaml imgsz=128",
-    "track": "model=best.pt source=video.mp4",
-    "benchmark": "model=best.pt data=digits.yaml imgsz=128",
+COMMANDS = {  # what it does, and the arguments of its example
+    "train": ("Train a model on a data set.", "model=yolo11n-ema.yaml data=digits.yaml imgsz=128 epochs=1"),
+    "val": ("Validate a model on a data set.", "model=yolo11n-ema.yaml data=digits.yaml imgsz=128"),
+    "predict": ("Run a model on images or videos.", "model=best.pt source=image.png"),
+    "export": ("Export a model to another format, such as ONNX.", "model=yolo11n-ema.yaml imgsz=128"),
+    "track": ("Track objects in videos.", "model=best.pt source=video.mp4"),
+    "benchmark": ("Compare the speed and accuracy of export formats.", "model=best.pt data=digits.yaml imgsz=128"),
 }
 
 
@@ -41,7 +33,8 @@ def command(mode: str) -> Command:
         yolo_command.call([*filter(None, [task]), mode, *(f"{name}={value}" for name, value in arguments.items())])
         return 0
 
-    run.__doc__ = f"""{SUMMARIES[mode]}
+    summary, example = COMMANDS[mode]
+    run.__doc__ = f"""{summary}
 
     The arguments are those of `yolo {mode}`, for every model with or without our layers.
 
@@ -49,6 +42,6 @@ def command(mode: str) -> Command:
         task: Task: detect, segment, classify, pose or obb. Default: read from the model.
 
     Examples:
-        yolo-attn {mode} {EXAMPLES[mode]}
+        yolo-attn {mode} {example}
     """
     return with_training_arguments(ultralytics_arguments.COMMON, ultralytics_arguments.PANELS[mode])(run)

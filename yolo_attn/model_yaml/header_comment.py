@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import shlex
 import textwrap
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,25 +18,24 @@ if TYPE_CHECKING:
     from .placing import Insertion
 
 
-def heading(base: Path, original: str, insertions: Sequence[Insertion], new: Iterable[str], output: str) -> str:
+def heading(base: Path, original: str, insertions: Sequence[Insertion], output: str) -> str:
     """Return the comment, followed by a blank line.
 
     Args:
         base: The base file.
         original: Its text.
         insertions: The inserted blocks.
-        new: Layer types of the new rows.
         output: File name of the result.
     """
     shipped_by = model_graph.origin(base)
+    blocks = list(dict.fromkeys(insertion.block for insertion in insertions))
     lines = [
-        f"# {base.stem} with {joined(dict.fromkeys(i.block for i in insertions), ' and ')}, made with",
+        f"# {base.stem} with {joined(blocks, ' and ')}, made with",
         f"#   {command(base.name, insertions, output)}",
         f"# from {base.name}{f' of {shipped_by}' if shipped_by else ''}, sha256 {fingerprint(original)}.",
     ]
-    for block in dict.fromkeys(new):
-        spec = layer_types.installed().get(block)
-        if spec is not None and spec.inputs != "pyramid":
+    for block in blocks:
+        if (spec := layer_types.installed().get(block)) is not None:
             text = " ".join(filter(None, [f"# {block}: {docstrings.summary(spec.cls)}", spec.paper]))
             lines += textwrap.wrap(text, 120, subsequent_indent="#   ")
     if "summary:" in original:

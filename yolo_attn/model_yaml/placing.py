@@ -120,7 +120,7 @@ def place(
         for index in sorted(row.index for row in new):
             inserted = [replace(row, index=row.index + (index <= row.index)) for row in inserted]
         inserted = sorted([*inserted, *new], key=lambda row: row.index)
-    head = heading(file, original, insertions, (row.block for row in inserted), name)
+    head = heading(file, original, insertions, name)
     result = (head.replace("\n", "\r\n") if "\r\n" in original else head) + result
     if target is not None:
         atomic_files.write_text(target, result)
