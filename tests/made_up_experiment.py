@@ -54,16 +54,13 @@ def made_up_record(plan, run, found, skill, *, epochs=6, **changes):
     metrics = compute_metrics(found, columns)
     lines = [
         {
-            "epoch": epoch,
-            "time": 10.0 * epoch,
-            "metrics/mAP50(B)": metrics["AP50"] * epoch / epochs,
-            "metrics/mAP50-95(B)": metrics["AP"] * epoch / epochs,
-            "val/box_loss": 2.0 / epoch + 0.1 * (run.seed % 1000),
-            "val/cls_loss": 3.0 / epoch,
+            "epoch": epoch, "time": 10.0 * epoch,
+            "metrics/mAP50(B)": metrics["AP50"] * epoch / epochs, "metrics/mAP50-95(B)": metrics["AP"] * epoch / epochs,
+            "val/box_loss": 2.0 / epoch + 0.1 * (run.seed % 1000), "val/cls_loss": 3.0 / epoch,
             "val/dfl_loss": 1.0 / epoch,
         }
         for epoch in range(1, epochs + 1)
-    ]
+    ]  # fmt: skip
     ultralytics = {"mAP50": metrics["AP50"], "mAP50-95": metrics["AP"], "precision": 0.7, "recall": 0.6}
     changes = {
         "epochs": lines, "best_epoch": epochs, "metrics": {"coco": metrics, "ultralytics": ultralytics},
@@ -139,35 +136,14 @@ def cost(plan):
 
 
 def write(
-    folder,
-    *,
-    models=("yolo11n-ema.yaml", "yolo11n-gsop.yaml"),
-    seeds=(0, 1, 2),
-    controls=("repeat",),
-    names=NAMES,
-    skills=None,
-    found=None,
-    leave_out=(),
-    data="cells.yaml",
-    pictures=False,
-    epochs=6,
-    record=None,
-):
+    folder, *, models=("yolo11n-ema.yaml", "yolo11n-gsop.yaml"), seeds=(0, 1, 2), controls=("repeat",), names=NAMES,
+    skills=None, found=None, leave_out=(), data="cells.yaml", pictures=False, epochs=6, record=None,
+):  # fmt: skip
     """Write an experiment into ``folder`` and return its plan.
 
-    Args:
-        folder: Must not exist.
-        models: The variants.
-        seeds: The seeds.
-        controls: Kinds of controls.
-        names: Names of the classes.
-        skills: Probability to find an object, by title of the model; 0.7 for others.
-        found: The ground truth, instead of a random one.
-        leave_out: Names of runs without a record.
-        data: Data YAML.
-        pictures: Write the images as well.
-        epochs: Of every run.
-        record: What is otherwise in every record.
+    ``controls`` are kinds; ``skills`` the probability to find an object, by the model's name (else 0.7); ``found`` a
+    ground truth instead of a random one; ``leave_out`` names of runs without a record; ``record`` what differs in every
+    record. With ``pictures`` the images are written too.
     """
     plan = Plan.make(
         "yolo11n.yaml", models, data, seeds=seeds, arguments={"epochs": epochs, "imgsz": 64}, folder=folder,

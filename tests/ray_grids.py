@@ -26,8 +26,8 @@ def pretend(folder, name):
     run, told = plan.run(name), plan.arguments["pretend"]
     print(f"{name} starts")
     with alone(run):
-        results, weights = run.folder / "results.csv", run.folder / "weights"
-        done = len(read_epochs(results)) if (weights / "last.pt").is_file() else 0
+        results = run.folder / "results.csv"
+        done = len(read_epochs(results)) if (run.weights / "last.pt").is_file() else 0
         if not done:
             results.write_text(HEAD)
         with (run.folder / "starts.txt").open("a") as file:
@@ -36,24 +36,16 @@ def pretend(folder, name):
             kind, message = told["fail"][name]
             write_json(run.error, {"format": 1, "error": kind, "message": message})
             return 2 if kind else 1
-        weights.mkdir(exist_ok=True)
+        run.weights.mkdir(exist_ok=True)
         for epoch in range(done, plan.epochs):
-            run.progress.write_text(
-                json.dumps({"format": 1, "phase": "training", "epoch": epoch, "epochs": plan.epochs})
-            )
+            write_json(run.progress, {"format": 1, "phase": "training", "epoch": epoch, "epochs": plan.epochs})
             time.sleep(0.5 if name == told.get("slow") else told.get("seconds", 0.1))
             with results.open("a") as file:
                 file.write(f"{epoch + 1},{epoch + 1}.0,0.{epoch + 1}\n")
-            (weights / "last.pt").write_text("unfinished")
-        (weights / "best.pt").write_bytes(b"best \x00 of " + name.encode())
-        truth = {
-            "format": 1,
-            "info": {"split": "val", "image_folder": "../images"},
-            "images": [],
-            "annotations": [],
-            "categories": [],
-        }
-        write_json(plan.folder / "ground_truth.json", truth)
+            (run.weights / "last.pt").write_text("unfinished")
+        (run.weights / "best.pt").write_bytes(b"best \x00 of " + name.encode())
+        info = {"format": 1, "info": {"split": "val", "image_folder": "../images"}}
+        write_json(plan.folder / "ground_truth.json", {**info, "images": [], "annotations": [], "categories": []})
         write_json(run.record, empty_record(plan, run))
     return 0
 

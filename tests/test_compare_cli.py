@@ -61,6 +61,10 @@ def test_command_line_values_take_precedence_over_an_experiment_file(planned, tm
 GOOD = ("base=yolo11n.yaml", "models=yolo11n-ema.yaml", "data=digits.yaml")
 
 
+def test_three_seeds_unless_others_are_asked_for(planned):
+    assert planned(*GOOD)[0].seeds == (0, 1, 2)
+
+
 @pytest.mark.parametrize(
     ("words", "match"),
     [

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from unittest import mock
 
 import pytest
 import torch
@@ -81,14 +82,10 @@ def test_a_batch_that_takes_too_long_is_halved():
     assert {shape[0] for _, shape, _ in order} == {16, 4, 1}
 
 
-@pytest.mark.parametrize(
-    "error",
-    [
-        torch.OutOfMemoryError("CUDA out of memory."),
-        RuntimeError("[enforce fail] can't allocate memory"),
-        MemoryError(),
-    ],
-)
+FULL = torch.OutOfMemoryError("CUDA out of memory.")
+
+
+@pytest.mark.parametrize("error", [FULL, RuntimeError("[enforce fail] can't allocate memory"), MemoryError()])
 def test_a_batch_that_does_not_fit_is_halved_for_all_models(error):
     def full(batch):
         if batch > 3:
@@ -102,29 +99,25 @@ def test_a_batch_that_does_not_fit_is_halved_for_all_models(error):
     assert len(found["a"]) == len(found["b"])
 
 
-def test_what_is_no_lack_of_memory_is_not_hidden():
-    def broken(batch):
-        raise RuntimeError("shapes do not match")
+@pytest.mark.parametrize(
+    ("error", "kind", "values"),
+    [
+        (RuntimeError("shapes do not match"), RuntimeError, "shapes"),
+        (FULL, UserError, "one image of 32 px with 1 models"),
+    ],
+)
+def test_what_is_no_lack_of_memory_is_not_hidden(error, kind, values):
+    def fail(batch):
+        raise error
 
-    with pytest.raises(RuntimeError, match="shapes do not match"):
-        latency_measurement.batch_times({"a": Spy("a", [], broken)}, 32, 4, slowest=1.0)
-
-    def full(batch):
-        raise torch.OutOfMemoryError("CUDA out of memory.")
-
-    with pytest.raises(UserError, match="one image of 32 px with 1 models does not fit into memory"):
-        latency_measurement.batch_times({"a": Spy("a", [], full)}, 32, 4, slowest=1.0)
+    with pytest.raises(kind, match=values):
+        latency_measurement.batch_times({"a": Spy("a", [], fail)}, 32, 4, slowest=1.0)
 
 
 @pytest.mark.fast
 def test_device_and_size_as_ultralytics_reads_them():
     assert cost_measurement.torch_device("cpu") == "cpu"
-    assert (
-        cost_measurement.torch_device(0)
-        == cost_measurement.torch_device("0,1")
-        == cost_measurement.torch_device("cuda:0")
-        == "cuda:0"
-    )
+    assert {cost_measurement.torch_device(given) for given in (0, "0,1", "cuda:0")} == {"cuda:0"}
     assert cost_measurement.torch_device([1, 2]) == "cuda:1"
     assert cost_measurement.largest_side([320, 640]) == cost_measurement.largest_side(640) == 640
 
@@ -156,9 +149,8 @@ def test_each_model_is_measured_once(comparison, monkeypatch):
     monkeypatch.setattr(latency_measurement, "WARMUP_SECONDS", 0.0)
     monkeypatch.setattr(gflops_count, "IMGSZ", 64)
     monkeypatch.setattr(cost_measurement, "MAX_THREADS", 1)  # several on a busy core wait for each other
-    built = []
-    original = validation.build
-    monkeypatch.setattr(validation, "build", lambda content: built.append(content["yaml_file"]) or original(content))
+    build = mock.Mock(wraps=validation.build)
+    monkeypatch.setattr(validation, "build", build)
 
     assert not cost_measurement.is_measured(comparison)
     threads = torch.get_num_threads()
@@ -166,7 +158,7 @@ def test_each_model_is_measured_once(comparison, monkeypatch):
         assert cost_measurement.main([str(comparison.folder)]) == 0
     finally:
         torch.set_num_threads(threads)
-    assert len(built) == 2  # there are no checkpoints here
+    assert build.call_count == 2  # there are no checkpoints here
     assert cost_measurement.is_measured(comparison)
     found = json.loads((comparison.folder / "cost.json").read_text())
     assert {name: model["run"] for name, model in found["models"].items()} == {
@@ -184,8 +176,8 @@ def test_each_model_is_measured_once(comparison, monkeypatch):
         assert 0.95 < values["gflops"] / get_flops(model, 64) < 1
         assert values["latency_ms"]["p10"] <= values["latency_ms"]["median"] <= values["latency_ms"]["p90"]
         assert values["images_per_s"]["median"] > 0
-    assert found["models"]["yolov8n"]["latency_ratio"] == {"median": 1, "p10": 1, "p90": 1}
-    assert found["models"]["yolov8n"]["throughput_ratio"] == {"median": 1, "p10": 1, "p90": 1}
+    for ratio in ("latency_ratio", "throughput_ratio"):
+        assert found["models"]["yolov8n"][ratio] == {"median": 1, "p10": 1, "p90": 1}
     assert found["models"]["yolo11n"]["throughput_ratio"]["median"] > 0
 
     write_json(comparison.run("yolo11n-seed0").record, {})

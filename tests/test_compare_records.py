@@ -11,6 +11,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 from comparison import make
 from msgspec.structs import replace
 
@@ -19,23 +20,9 @@ from yolo_attn.errors import DataError, UserError
 from yolo_attn.experiment import epochs, storage
 from yolo_attn.experiment.ground_truth_file import GroundTruth, TruthInfo, keep
 from yolo_attn.experiment.records import PeakMemory, RunError
+from yolo_attn.integration.queries.validation import Stopped, read_stop
 
 pytestmark = pytest.mark.fast
-
-
-def test_a_file_is_written_whole_or_not_at_all(tmp_path):
-    path = tmp_path / "error.json"
-    storage.write(path, RunError("one"))
-
-    class Broken:
-        def __str__(self):
-            raise RuntimeError("half way")
-
-    with pytest.raises(RuntimeError, match="half way"):
-        storage.write(path, RunError(Broken()))
-    assert storage.read(path, RunError) == RunError("one")
-    assert [entry.name for entry in tmp_path.iterdir()] == ["error.json"]
-    assert storage.read(tmp_path / "none.json", RunError) is None
 
 
 def test_values_that_json_does_not_know(tmp_path):
@@ -86,96 +73,85 @@ def test_epochs_after_the_checkpoint_are_cut(tmp_path):
     assert not (tmp_path / "none.csv").exists()
 
 
-def test_a_checkpoint_torn_while_written_is_not_the_end(tmp_path):
-    import torch
+@pytest.fixture
+def run(tmp_path):
+    found = make(tmp_path).runs[0]
+    found.weights.mkdir(parents=True)
+    return found
 
-    from yolo_attn.integration.queries.validation import Stopped
 
-    run = make(tmp_path).runs[0]
-    weights = run.folder / "weights"
-    weights.mkdir(parents=True)
-    assert training.find_checkpoint(run)[1] is None
-    arguments = {"epochs": 9, "save_dir": "x"}
-    torch.save({"epoch": 4, "optimizer": {}, "train_args": arguments}, weights / "best.pt")
-    torch.save({"epoch": 6, "optimizer": {}, "train_args": arguments}, weights / "last.pt")
-    assert training.find_checkpoint(run) == (weights / "last.pt", Stopped(7, 9, False, "x"))
-    whole = (weights / "last.pt").read_bytes()
-    (weights / "last.pt").write_bytes(whole[: len(whole) // 2])
-    assert training.find_checkpoint(run) == (weights / "best.pt", Stopped(5, 9, False, "x"))
-    (weights / "best.pt").write_bytes(b"")
-    assert training.find_checkpoint(run)[1] is None
+def save(run, name, epoch, fitness=None, optimizer=True):
+    """Write a checkpoint as Ultralytics does, or half of one if ``epoch`` is None."""
+    path, words = run.weights / name, {"epochs": 9, "save_dir": "x"}
+    if epoch is None:
+        path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+        return
+    content = {"epoch": epoch, "best_fitness": fitness, "optimizer": {} if optimizer else None, "train_args": words}
+    torch.save(content, path)
+
+
+def found(run):
+    """Name and epochs of the checkpoint to resume from."""
+    path, stopped = training.find_checkpoint(run)
+    return stopped and (path.name, stopped.epoch)
+
+
+def test_a_checkpoint_torn_while_written_is_not_the_end(run):
+    assert found(run) is None
+    save(run, "best.pt", 4)
+    save(run, "last.pt", 6)
+    assert training.find_checkpoint(run) == (run.weights / "last.pt", Stopped(7, 9, False, "x"))
+    save(run, "last.pt", None)
+    assert found(run) == ("best.pt", 5)
+    save(run, "best.pt", None)
+    assert found(run) is None
 
 
 @pytest.mark.parametrize(
-    "checkpoint",
-    [
-        {"epoch": -1, "optimizer": None},  # stripped: the training has ended
-        {"epoch": 8, "optimizer": {}},  # killed during the final validation; resumed, it would train a tenth epoch
-    ],
+    ("epoch", "optimizer"),
+    [(-1, False), (8, True)],  # stripped; killed during the final validation: resumed, it would train a tenth epoch
 )
-def test_a_training_that_has_ended_is_not_resumed(tmp_path, checkpoint):
-    import torch
-
-    from yolo_attn.integration.queries.validation import Stopped, read_stop
-
-    torch.save({**checkpoint, "train_args": {"epochs": 9, "save_dir": "x"}}, tmp_path / "last.pt")
-    assert read_stop(tmp_path / "last.pt") == Stopped(9, 9, True, "x")
+def test_a_training_that_has_ended_is_not_resumed(run, epoch, optimizer):
+    save(run, "last.pt", epoch, optimizer=optimizer)
+    assert read_stop(run.weights / "last.pt") == Stopped(9, 9, True, "x")
 
 
-def test_the_previous_checkpoint_is_there_while_the_next_is_written(tmp_path):
-    import torch
-
-    run = make(tmp_path).runs[0]
-    weights = run.folder / "weights"
-    weights.mkdir(parents=True)
+def test_the_previous_checkpoint_is_there_while_the_next_is_written(run):
     training.keep_previous(run)  # the first epoch: there is none
-    torch.save({"epoch": 0, "optimizer": {}, "train_args": {"epochs": 9}}, weights / "best.pt")
-    torch.save({"epoch": 3, "optimizer": {}, "train_args": {"epochs": 9}}, weights / "last.pt")
+    save(run, "best.pt", 0)
+    save(run, "last.pt", 3)
     training.keep_previous(run)
-    assert training.find_checkpoint(run)[1].epoch == 4  # killed before the next was begun
-    (weights / "last.pt").write_bytes(b"half")
-    path, stopped = training.find_checkpoint(run)
-    assert (path.name, stopped.epoch) == ("previous.pt", 4)  # not best.pt, which is three epochs back
-    torch.save({"epoch": 4, "optimizer": {}, "train_args": {"epochs": 9}}, weights / "last.pt")
-    assert training.find_checkpoint(run)[0].name == "last.pt"
+    assert found(run) == ("previous.pt", 4)  # killed before the next was begun
+    (run.weights / "last.pt").write_bytes(b"half")
+    assert found(run) == ("previous.pt", 4)  # not best.pt, which is three epochs back
+    save(run, "last.pt", 4)
+    assert found(run) == ("last.pt", 5)
 
 
-def test_the_best_checkpoint_is_mended(tmp_path):
-    import torch
-
-    run = make(tmp_path).runs[0]
-    weights = run.folder / "weights"
-    weights.mkdir(parents=True)
-
-    def save(name, epoch, fitness, optimizer=True):
-        words = {"epochs": 9, "save_dir": "x"}
-        content = {"epoch": epoch, "best_fitness": fitness, "optimizer": {} if optimizer else None, "train_args": words}
-        torch.save(content, weights / name)
-
+def test_the_best_checkpoint_is_repaired(run):
     def best():
         training.repair_best(run, *training.find_checkpoint(run))
-        return torch.load(weights / "best.pt", weights_only=False)["epoch"]
+        return torch.load(run.weights / "best.pt", weights_only=False)["epoch"]
 
-    save("last.pt", 0, 0.1)
+    save(run, "last.pt", 0, 0.1)
     assert best() == 0  # killed before it was written for the first time
-    save("last.pt", 3, 0.1)
+    save(run, "last.pt", 3, 0.1)
     assert best() == 0  # epoch 1 is still the best
-    save("last.pt", 4, 0.3)
+    save(run, "last.pt", 4, 0.3)
     assert best() == 4  # killed between the two
-    (weights / "best.pt").write_bytes(b"half")
+    save(run, "best.pt", None)
     assert best() == 4  # or in the middle of it
-    (weights / "last.pt").write_bytes(b"half")
+    save(run, "last.pt", None)
     assert best() == 4  # is all there is
-    save("last.pt", 8, 0.3)
-    trainer = SimpleNamespace(stop=False, epoch=7, epochs=9)
-    training.keep_best(run, trainer)
-    assert not (weights / "best_copy.pt").exists()
+    save(run, "last.pt", 8, 0.3)
+    training.keep_best(run, SimpleNamespace(stop=False, epoch=7, epochs=9))
+    assert not (run.weights / "best_copy.pt").exists()
     training.keep_best(run, SimpleNamespace(stop=True, epoch=7, epochs=9))
-    save("last.pt", -1, None, optimizer=False)  # the training has ended
-    (weights / "best.pt").write_bytes(b"half")
+    save(run, "last.pt", -1, optimizer=False)  # the training has ended
+    save(run, "best.pt", None)
     assert best() == 4
     training._remove_copies(run)
-    assert sorted(path.name for path in weights.iterdir()) == ["best.pt", "last.pt"]
+    assert sorted(path.name for path in run.weights.iterdir()) == ["best.pt", "last.pt"]
 
 
 def test_the_best_epoch_is_the_last_of_equal_ones_as_in_best_pt():
@@ -196,8 +172,7 @@ def test_another_runs_ground_truth_must_be_the_same(tmp_path):
         keep(plan, "b-seed0", replace(truth, images=[]))
 
 
-def test_sessions_keep_time_and_memory_up_to_the_last_epoch_of_a_killed_process(tmp_path):
-    run = make(tmp_path).runs[0]
+def test_sessions_keep_time_and_memory_up_to_the_last_epoch_of_a_killed_process(run):
     training._open_session(run)
     (session,) = training.read_sessions(run)
     assert session.ended is None
@@ -221,14 +196,9 @@ def test_time_of_an_epoch_is_not_confused_by_a_resumption():
     assert training.epoch_seconds([{"epoch": 1}, {"epoch": 2}]) is None
 
 
-def test_a_run_is_trained_by_one_process_at_a_time(tmp_path, monkeypatch):
+def test_a_run_is_trained_by_one_process_at_a_time(run, monkeypatch):
     monkeypatch.setattr(worker, "PATIENCE", 0.3)
-    run = make(tmp_path).runs[0]
-    with (
-        worker.alone(run),
-        pytest.raises(UserError, match=str(os.getpid())),
-        worker.alone(run),
-    ):
+    with worker.alone(run), pytest.raises(UserError, match=str(os.getpid())), worker.alone(run):
         pass
     with worker.alone(run):
         pass

@@ -223,7 +223,6 @@ def test_a_worker_on_a_full_disk_says_so(tmp_path, monkeypatch, capsys):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(worker, "check", full)
-    monkeypatch.setattr(worker, "limit_threads", lambda: None)
     assert worker.main([str(plan.folder)]) == 2
     assert read_json(plan.folder / "error.json")["error"] == "DiskFullError"
     monkeypatch.setattr(atomic_files.os, "fsync", full)  # not even the error can be written

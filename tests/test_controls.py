@@ -1,6 +1,5 @@
 """The models that show what a difference is worth: made for every YAML of the project, and trained."""
 
-import csv
 from pathlib import Path
 
 import hand_made
@@ -10,9 +9,10 @@ import yaml
 from ultralytics import YOLO
 
 import yolo_attn
-from yolo_attn.comparison import controls
+from yolo_attn.comparison import controls, worker
 from yolo_attn.errors import ArgumentError
 from yolo_attn.experiment.plan import Plan
+from yolo_attn.experiment.records import read_record
 from yolo_attn.integration.queries import model_graph, model_sizes
 from yolo_attn.model_yaml import capacity_control, identity_control, yaml_text
 
@@ -50,6 +50,14 @@ def written(folder, control):
     file = folder / f"{control.name}.yaml"
     file.write_text(control.model_yaml, encoding="utf-8")
     return str(file), model_graph.load(file)
+
+
+def identities_for(file):
+    """yolo11n with identities where the model YAML ``file`` has additional layers."""
+    base = model_graph.load("yolo11n.yaml")
+    found = identity_control.with_identities(base, model_graph.load(file))
+    assert contracted(found.content) == contracted(base)
+    return found
 
 
 @pytest.mark.parametrize("stem", YAMLS)
@@ -91,24 +99,13 @@ def test_variants_with_the_same_places_share_a_control():
 def test_a_layer_of_the_base_that_the_variant_replaced_comes_back(tmp_path):
     model = hand_made.inserted(hand_made.shipped(), 10, [-1, 1, "GSoP", []], {22: [-1, 11]})
     model["backbone"][8] = [-1, 1, "Conv", [1024, 1, 1]]  # in place of a C3k2
-    base = model_graph.load("yolo11n.yaml")
-    found = identity_control.with_identities(
-        base, model_graph.load(hand_made.write(tmp_path, "yolo11n-mine.yaml", model))
-    )
+    found = identities_for(hand_made.write(tmp_path, "yolo11n-mine.yaml", model))
     assert (found.names, found.rows) == (("GSoP",), (11,))
-    assert contracted(found.content) == contracted(base)
     assert found.content["head"][10][0] == [-1, 11]
-
-
-def test_a_new_layer_right_behind_a_replaced_one(tmp_path):
-    base = model_graph.load("yolo11n.yaml")
     model = hand_made.inserted(hand_made.shipped(), 8, [-1, 1, "EMA", []])
     model["backbone"][8] = [-1, 1, "GSoP", []]  # where a C3k2 was, which reads and puts out the same map
-    found = identity_control.with_identities(
-        base, model_graph.load(hand_made.write(tmp_path, "yolo11n-more.yaml", model))
-    )
+    found = identities_for(hand_made.write(tmp_path, "yolo11n-more.yaml", model))  # a new layer right after it
     assert (found.names, found.rows) == (("EMA",), (9,))
-    assert contracted(found.content) == contracted(base)
 
 
 def test_names_without_a_scales_letter(tmp_path, monkeypatch):
@@ -119,13 +116,11 @@ def test_names_without_a_scales_letter(tmp_path, monkeypatch):
     (control,) = controls.make_controls(["identity"], "small.yaml", ["mine.yaml"], {})
     assert control.name == "mine-identity"
     assert model_graph.build(written(tmp_path, control)[1]).scale == "n"
-    (control,) = controls.make_controls(
-        ["identity"], "small.yaml", ["yolo11n-ema.yaml"], {}
-    )  # 'small' has no letter, this has
+    # 'small' has no letter, its variant has
+    (control,) = controls.make_controls(["identity"], "small.yaml", ["yolo11n-ema.yaml"], {})
     assert control.name == "small-identity"
-    (control,) = controls.make_controls(
-        ["identity"], "yolo11s.yaml", ["mine.yaml"], {}
-    )  # built at n, but its places count
+    # the variant is built at n, but its places count
+    (control,) = controls.make_controls(["identity"], "yolo11s.yaml", ["mine.yaml"], {})
     assert control.name == "yolo11s-mine-identity"
     assert written(tmp_path, control)[1]["scale"] == "s"
 
@@ -184,15 +179,11 @@ def test_a_narrower_base_for_a_smaller_variant(tmp_path, monkeypatch):
 
 
 def test_a_base_that_has_the_size_already_gets_no_control(capsys):
-    said = []
-    assert controls.make_controls(["capacity"], "yolo11n.yaml", ["yolo11n-ema.yaml"], {}, said.append) == []
-    assert said == [
+    assert controls.make_controls(["capacity"], "yolo11n.yaml", ["yolo11n-ema.yaml"], {}) == []
+    assert capsys.readouterr().err == (
         "control=capacity: none for yolo11n-ema: yolo11n itself is as large, 2,624,080 parameters where yolo11n-ema "
-        "has 2,624,976 parameters, within 0.04 %"
-    ]
-    assert capsys.readouterr().err == ""
-    controls.make_controls(["capacity"], "yolo11n.yaml", ["yolo11n-ema.yaml"], {})
-    assert capsys.readouterr().err == said[0] + "\n"
+        "has 2,624,976 parameters, within 0.04 %\n"
+    )
 
 
 def test_sizes_are_those_of_the_built_model():
@@ -235,17 +226,24 @@ def test_items_that_cannot_be_read(item, text):
         controls.make_controls(["repeat", item], "yolo11n.yaml", ["yolo11n-ema.yaml"], {})
 
 
-def test_no_variant_to_make_it_for():
-    with pytest.raises(
-        ArgumentError, match="control=capacity: there is no variant to make it for; name one with models="
-    ):
-        controls.make_controls(["capacity"], "yolo11n.yaml", [], {})
-
-
-@pytest.mark.parametrize(("base", "model"), [("yolo11n.pt", "yolo11n-ema.yaml"), ("yolo11n.yaml", "best.pt")])
-def test_a_checkpoint_has_no_rows(base, model):
-    with pytest.raises(ArgumentError, match=r"control=identity: \w+\.pt .* pretrained="):
-        controls.make_controls(["identity"], base, [model], {})
+@pytest.mark.parametrize(
+    ("item", "base", "models", "values"),
+    [
+        ("capacity", "yolo11n.yaml", [], "control=capacity: .* models="),
+        # a checkpoint has no rows
+        ("identity", "yolo11n.pt", ["yolo11n-ema.yaml"], r"control=identity: yolo11n\.pt .* pretrained="),
+        ("identity", "yolo11n.yaml", ["best.pt"], r"control=identity: best\.pt .* pretrained="),
+        (
+            "identity",
+            "yolov3.yaml",
+            ["yolov8n-gsop.yaml"],
+            r"yolov8n-gsop\.yaml .* of the \d+ layers of yolov3",
+        ),
+    ],
+)
+def test_controls_that_cannot_be_made(item, base, models, values):
+    with pytest.raises(ArgumentError, match=values):
+        controls.make_controls([item], base, models, {})
 
 
 @pytest.mark.parametrize("weights", ["yolo11n.pt", Path("w.pt")])
@@ -255,13 +253,9 @@ def test_a_wider_model_cannot_take_weights(weights):
     assert controls.make_controls(["repeat"], "yolo11n.yaml", [], {"pretrained": weights})[0].name == "yolo11n-repeat"
 
 
-def test_a_variant_of_another_model():
-    with pytest.raises(
-        ArgumentError, match=r"yolov8n-gsop.yaml has only \d+ of the \d+ layers of yolov3.yaml; an identity"
-    ):
-        controls.make_controls(["identity"], "yolov3.yaml", ["yolov8n-gsop.yaml"], {})
+def test_a_variant_without_additional_layers():
     with pytest.raises(ArgumentError, match=r"yolo11n.yaml has no additional layer"):
-        identity_control.with_identities(model_graph.load("yolo11n.yaml"), model_graph.load("yolo11n.yaml"))
+        identities_for("yolo11n.yaml")
 
 
 def test_no_width_comes_near():
@@ -280,26 +274,27 @@ def test_the_plan_takes_them(tmp_path):
     assert next(e for e in plan.planned_models if e.control == "repeat").file == "yolo11n.yaml"
 
 
-def epochs_of(model, data, folder, **words):
-    """Train two epochs; return the rows of results.csv without the time."""
-    words = {"epochs": 2, "imgsz": 64, "batch": 4, "workers": 0, "device": "cpu", "plots": False, **words}
-    YOLO(model).train(data=str(data), project=str(folder), name="run", exist_ok=True, **words)
-    with (folder / "run" / "results.csv").open(newline="") as file:
-        rows = [{k.strip(): v.strip() for k, v in row.items() if k.strip() != "time"} for row in csv.DictReader(file)]
-    assert [len(row) > 8 for row in rows] == [True, True]
-    return rows
-
-
 @pytest.mark.slow
-@pytest.mark.parametrize(("variant", "start"), [("afpn", "scratch"), ("ema", "checkpoint")])
-def test_an_identity_control_trains_to_the_bases_numbers(variant, start, tmp_path):
-    data = support.tiny_data(tmp_path / "data", images=8)
-    words = {"seed": 3}
-    if start == "checkpoint":
+@pytest.mark.parametrize(("variant", "pretrained"), [("afpn", False), ("ema", True)])
+def test_an_identity_control_gives_the_metrics_of_the_base_to_the_last_digit(variant, pretrained, tmp_path):
+    """In the process of a run: only there are pretrained weights aligned with stock models, whose layers move here."""
+    arguments = {"epochs": 2, "imgsz": 64, "batch": 4, "workers": 0, "device": "cpu"}
+    if pretrained:
         YOLO("yolo11n.yaml").save(tmp_path / "weights.pt")
-        words["pretrained"] = str(tmp_path / "weights.pt")
-    (control,) = controls.make_controls(["identity"], "yolo11n.yaml", [f"yolo11n-{variant}.yaml"], {})
-    file, _ = written(tmp_path, control)
-    base = epochs_of("yolo11n.yaml", data, tmp_path / "base", **words)
-    assert epochs_of(file, data, tmp_path / "control", **words) == base
-    assert base[0] != base[1]  # the numbers do differ between trainings
+        arguments["pretrained"] = str(tmp_path / "weights.pt")
+    data, model = support.tiny_data(tmp_path / "data", images=8), f"yolo11n-{variant}.yaml"
+    made = controls.make_controls(["identity"], "yolo11n.yaml", [model], arguments)
+    plan = Plan.make(
+        "yolo11n.yaml", [model], str(data), seeds=3, arguments=arguments, folder=tmp_path / "c", controls=made
+    )
+    plan.claim()
+    records = []
+    for run in (run for run in plan.runs if run.role != "variant"):
+        assert worker.main([str(plan.folder), run.name]) == 0
+        records.append(read_record(run.record, plan.id))
+    base, control = records
+    assert (control.control, control.transfer is not None) == ("identity", pretrained)
+    first, second = [{**row, "time": 0} for row in base.epochs]
+    assert [{**row, "time": 0} for row in control.epochs] == [first, second]
+    assert (control.metrics, control.predictions) == (base.metrics, base.predictions)
+    assert first["train/box_loss"] != second["train/box_loss"]  # the numbers do differ between epochs

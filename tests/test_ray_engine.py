@@ -284,7 +284,12 @@ def test_what_no_node_has_is_refused(tmp_path, cluster, nodes):
 
 
 def test_the_record_is_that_of_the_sequential_engine(tmp_path, rectangles, monkeypatch):
-    """Two real trainings at once by Ray on this machine, and one of them again without Ray."""
+    """Two real trainings at once by Ray on this machine, and one of them again without Ray, in a repository."""
+    (tmp_path / "repository").mkdir()
+    monkeypatch.chdir(tmp_path / "repository")
+    commit = ["-c", "user.name=me", "-c", "user.email=me@example.org", "commit", "-q", "--allow-empty", "-m", "first"]
+    for arguments in (["init", "-q"], commit):
+        subprocess.run(["git", *arguments], check=True)
     monkeypatch.setattr(cluster_engine, "WORKER", "yolo_attn.comparison.worker")
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     train = {"epochs": 1, "imgsz": 64, "batch": 8, "workers": 0, "device": "cpu", "plots": False}
@@ -305,6 +310,7 @@ def test_the_record_is_that_of_the_sequential_engine(tmp_path, rectangles, monke
     same = ("experiment", "run", "metrics", "predictions", "arguments", "data", "best_epoch", "git", "transfer")
     for part in same:
         assert ours[part] == theirs[part], part
+    assert len(ours["git"]["commit"]) == 40
     assert len(ours["epochs"]) == 1
     assert [row | {"time": 0} for row in ours["epochs"]] == [row | {"time": 0} for row in theirs["epochs"]]
     assert ours["epochs"][0]["train/box_loss"] != other["epochs"][0]["train/box_loss"]  # another seed

@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-
-SCRIPT = """
-import os
+import pytest
 import torch
-from yolo_attn.integration.queries import thread_limit
+from ultralytics import utils
 from ultralytics.utils import torch_utils
-for given in ("", "many", "3", "1"):
-    torch_utils.NUM_THREADS = 7  # as on a machine with eight cores
-    os.environ["YOLO_ATTN_THREADS"] = given
-    thread_limit.limit()
-    torch_utils.select_device("cpu", verbose=False)
-    print(torch.get_num_threads())
-"""
+
+from yolo_attn.integration.queries import thread_limit
 
 
-def test_the_threads_of_a_training():
-    done = subprocess.run([sys.executable, "-c", SCRIPT], capture_output=True, text=True, check=True, timeout=120)
-    assert done.stdout.split() == ["7", "7", "3", "1"]
+@pytest.mark.parametrize(("given", "threads"), [("", 7), ("many", 7), ("3", 3), ("1", 1)])
+def test_the_threads_of_a_training(monkeypatch, given, threads):
+    for module in (utils, torch_utils):
+        monkeypatch.setattr(module, "NUM_THREADS", 7)  # as on a machine with eight cores
+    monkeypatch.setenv("YOLO_ATTN_THREADS", given)
+    before = torch.get_num_threads()
+    try:
+        thread_limit.limit()
+        torch_utils.select_device("cpu", verbose=False)
+        assert torch.get_num_threads() == threads
+    finally:
+        torch.set_num_threads(before)

@@ -10,10 +10,10 @@
 from __future__ import annotations
 
 import json
-import math
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from decimal import ROUND_CEILING, Context, Decimal
 from pathlib import Path
 from typing import Any, get_args
 
@@ -23,8 +23,8 @@ from ..experiment.storage import ControlKind
 from ..messages import joined, nearest
 
 KINDS: tuple[ControlKind, ...] = get_args(ControlKind)
-MEASURES = ("parameters", "gflops")
-Say = Callable[[str], object]
+MEASURES = ("parameters", "gflops")  # functions of model_sizes
+UPWARDS = Context(prec=1, rounding=ROUND_CEILING)  # to one digit: 0.034 to 0.04, 3.66 to 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,21 +85,29 @@ class _Made:
 
     wanted: Wanted
     content: dict[str, Any]
-    variants: tuple[str, ...]
+    variant: str
     note: str
+
+    @property
+    def key(self) -> str:
+        """The same text for the same control: rows may be in either list, and the name of the file does not matter."""
+        rest = {name: value for name, value in self.content.items() if name not in ("backbone", "head", "yaml_file")}
+        rows = [*self.content["backbone"], *self.content["head"]]
+        return json.dumps([self.wanted.kind, rest, rows], sort_keys=True, default=str)
 
 
 def make_controls(
-    items: Iterable[str], base: str, models: Sequence[str], arguments: Mapping[str, Any], say: Say | None = None
+    items: Iterable[str], base: str, models: Sequence[str], arguments: Mapping[str, Any]
 ) -> list[Control]:
     """Make the controls of an experiment. Variants for which they are the same model share one.
+
+    A line on stderr names each variant for which there is no capacity control, because the base has its size already.
 
     Args:
         items: Items that :func:`parse` reads.
         base: Model YAML of the baseline.
         models: Model YAMLs of the variants.
         arguments: Arguments of the training.
-        say: Receives a line about each control that is left out; stderr by default.
 
     Raises:
         ArgumentError: If an item cannot be read, or its control cannot be made; the message says why.
@@ -113,8 +121,8 @@ def make_controls(
         if wanted.kind == "identity":
             made += _identity(base, wanted)
         elif wanted.kind == "capacity":
-            made += _capacity(base, wanted, say or _to_stderr)
-    controls = _named(_merged(made), base)
+            made += _capacity(base, wanted)
+    controls = _named(made, base)
     if any(wanted.kind == "repeat" for wanted in every):
         note = f"{stem(base)} again with other seeds: its difference is noise"
         controls.append(Control("repeat", f"{stem(base)}-repeat", note=note))
@@ -153,16 +161,16 @@ def _identity(base: str, wanted: Wanted) -> list[_Made]:
             f"{stem(base)} with nn.Identity as row{'s'[: len(found.rows) > 1]} {joined(found.rows)}, where "
             f"{stem(model)} has {joined(sorted(set(found.names)), ' and ')}: must give the metrics of {stem(base)}"
         )
-        made.append(_Made(wanted, found.content, (model,), note))
+        made.append(_Made(wanted, found.content, model, note))
     return made
 
 
-def _capacity(base: str, wanted: Wanted, say: Say) -> list[_Made]:
+def _capacity(base: str, wanted: Wanted) -> list[_Made]:
     from ..integration.queries import model_graph, model_sizes  # start-up time
     from ..model_yaml.capacity_control import widened  # start-up time
 
     content = model_graph.load(base)
-    measured = model_sizes.parameters if wanted.measure == "parameters" else model_sizes.gflops
+    measured = getattr(model_sizes, wanted.measure)
     made = []
     for model in wanted.models:
         goal = measured(model_graph.load(model))
@@ -170,9 +178,9 @@ def _capacity(base: str, wanted: Wanted, say: Say) -> list[_Made]:
         compared = f"{_amount(found.size, wanted.measure)} where {stem(model)} has {_amount(goal, wanted.measure)}"
         off = found.size / goal - 1
         if found.width == found.before and not found.rows:
-            say(
+            sys.stderr.write(
                 f"control=capacity: none for {stem(model)}: {stem(base)} itself is as large, {compared}, within "
-                f"{_upwards(100 * abs(off))} %"
+                f"{Decimal(100 * abs(off)).normalize(UPWARDS):f} %\n"
             )
             continue
         rows = ""
@@ -182,7 +190,7 @@ def _capacity(base: str, wanted: Wanted, say: Say) -> list[_Made]:
         note = (
             f"{stem(base)} at width {found.width:g} instead of {found.before:g}{rows}: {compared} ({100 * off:+.1f} %)"
         )
-        made.append(_Made(wanted, found.content, (model,), note))
+        made.append(_Made(wanted, found.content, model, note))
     return made
 
 
@@ -190,55 +198,25 @@ def _amount(size: float, measure: str) -> str:
     return f"{size:,} parameters" if measure == "parameters" else f"{size:.2f} GFLOPs"
 
 
-def _upwards(percent: float) -> str:
-    """Return a percentage rounded up to one significant digit: 0.034 to 0.04, 3.66 to 4."""
-    if percent == 0:
-        return "0"
-    digits = max(-math.floor(math.log10(percent)), 0)
-    return f"{math.ceil(percent * 10**digits) / 10**digits:.{digits}f}"
-
-
-def _merged(made: Iterable[_Made]) -> list[_Made]:
-    """Return each model once, with all the variants that it belongs to."""
-    found: dict[tuple[str, str], _Made] = {}
-    for one in made:
-        key = one.wanted.kind, _key(one.content)
-        first = found.setdefault(key, one)
-        found[key] = replace(first, variants=tuple(dict.fromkeys([*first.variants, *one.variants])))
-    return list(found.values())
-
-
-def _key(content: dict[str, Any]) -> str:
-    """Return the same text for equal models: rows may be in either list, and the name of the file does not matter."""
-    rest = {k: v for k, v in content.items() if k not in ("backbone", "head", "yaml_file")}
-    return json.dumps([rest, [*content["backbone"], *content["head"]]], sort_keys=True, default=str)
-
-
 def _named(made: Sequence[_Made], base: str) -> list[Control]:
-    """Give each model its YAML text, and a name in which Ultralytics finds the baseline's scale."""
+    """Return each model once, with its YAML text, and a name in which Ultralytics finds the baseline's scale."""
+    from ..integration.queries.model_graph import scale_of  # start-up time
     from ..model_yaml import yaml_text  # start-up time
 
-    out: list[Control] = []
+    groups: dict[str, list[_Made]] = {}
     for one in made:
-        kind = one.wanted.kind
-        end = kind if one.wanted.measure == "parameters" else f"{kind}-{one.wanted.measure}"
-        variant = stem(one.variants[0])
-        wishes = [f"{variant}-{end}", f"{stem(base)}-{variant}-{end}"]
+        groups.setdefault(one.key, []).append(one)
+    found: dict[str, Control] = {}
+    for group in groups.values():
+        kind, measure = group[0].wanted.kind, group[0].wanted.measure
+        end = kind if measure == "parameters" else f"{kind}-{measure}"
+        variants = tuple(dict.fromkeys(one.variant for one in group))
+        first, *others = map(stem, variants)
+        wishes = [f"{first}-{end}", f"{stem(base)}-{first}-{end}"]
         wishes += [f"{stem(base)}-{end}{k or ''}" for k in range(len(made))]
-        taken = [control.name for control in out]
-        name = next(w for w in wishes if w not in taken and _scale(w) == _scale(stem(base)))
-        others = [stem(variant) for variant in one.variants[1:]]
-        note = f"{one.note}; the same for {joined(others)}" if others else one.note
+        scale = scale_of(f"{stem(base)}.yaml")
+        name = next(wish for wish in wishes if wish not in found and scale_of(f"{wish}.yaml") == scale)
+        note = group[0].note + (f"; the same for {joined(others)}" if others else "")
         comment = f"{name}: {note}. Made by yolo-attn compare control={kind}."
-        out.append(Control(kind, name, one.variants, yaml_text.to_text(one.content, comment), note))
-    return out
-
-
-def _scale(name: str) -> str:
-    from ..integration.queries import model_graph  # start-up time
-
-    return model_graph.scale_of(f"{name}.yaml")
-
-
-def _to_stderr(line: str) -> None:
-    sys.stderr.write(f"{line}\n")
+        found[name] = Control(kind, name, variants, yaml_text.to_text(group[0].content, comment), note)
+    return list(found.values())

@@ -12,15 +12,14 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import UserError, user_error_in
+from ..errors import UserError
 from ..experiment.costs import Costs, ModelCost, ThroughputTiming, Timing
 from ..experiment.plan import Plan, Run
 from ..experiment.records import read_record
 from ..experiment.storage import read, write
-from ..integration import install
 from . import environment, latency_measurement
 from .latency_measurement import rates, ratios, spread
-from .worker import write_user_error
+from .worker import exit_status
 
 if TYPE_CHECKING:
     from torch import nn
@@ -141,19 +140,7 @@ def torch_device(device: Any) -> str:
 def main(argv: list[str] | None = None) -> int:
     """Measure the experiment in the folder ``argv[0]``; return the exit status."""
     folder = Path((sys.argv[1:] if argv is None else argv)[0])
-    (folder / "error.json").unlink(missing_ok=True)
-    try:
-        install()
-        write(folder / "cost.json", measure(Plan.load(folder)))
-    except KeyboardInterrupt:
-        return 130
-    except Exception as error:
-        mistake = user_error_in(error, folder)
-        if mistake is None:
-            raise
-        write_user_error(folder / "error.json", mistake)
-        return 2
-    return 0
+    return exit_status(lambda: write(folder / "cost.json", measure(Plan.load(folder))), folder)
 
 
 if __name__ == "__main__":

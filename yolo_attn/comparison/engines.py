@@ -107,7 +107,7 @@ def perform(plan: Plan, run: Run, watch: Watch) -> str | None:
     run.folder.mkdir(parents=True, exist_ok=True)
     run.progress.unlink(missing_ok=True)
     with run.log.open("ab") as log:
-        extra = tracker_names.variables(plan.folder.name, run, plan.id)
+        extra = tracker_names.variables(plan, run)
         process = child_processes.start("yolo_attn.comparison.worker", plan.folder, run.name, log=log, extra=extra)
         while (status := child_processes.wait(process, POLL)) is None:
             watch.progressed(run, read_progress(plan, run))

@@ -8,7 +8,7 @@ non-maximum suppression.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -55,19 +55,20 @@ def times(
             synchronize()
         return 1e3 * (time.perf_counter() - begin)
 
+    def several(least: int, most: int, seconds: float) -> Iterator[None]:
+        end = time.perf_counter() + seconds * len(models)
+        for done in range(most):
+            if done >= least and time.perf_counter() > end:
+                return
+            yield
+
     found: dict[str, list[float]] = {name: [] for name in models}
     order = list(models)
     with torch.no_grad():
-        end = time.perf_counter() + WARMUP_SECONDS * len(models)
-        for done in range(WARMUP):
-            if done and time.perf_counter() > end:
-                break
-            for name in order:
-                once(models[name])
-        end = time.perf_counter() + seconds * len(models)
-        for done in range(rounds[1]):
-            if done >= rounds[0] and time.perf_counter() > end:
-                break
+        for _ in several(1, WARMUP, WARMUP_SECONDS):
+            for model in models.values():
+                once(model)
+        for _ in several(*rounds, seconds):
             for name in order:
                 found[name].append(once(models[name]))
             order.reverse()

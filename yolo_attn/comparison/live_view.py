@@ -43,35 +43,25 @@ class Live:
         self.console = console
         self.reasons: dict[str, str] = {}
         self.runs = plan.runs
-        self.number = {run.name: index for index, run in enumerate(self.runs, 1)}
         self.states = {run.name: "done" if run.record.is_file() else "waiting" for run in self.runs}
         self.epochs: dict[str, float] = {
-            run.name: plan.epochs if run.record.is_file() else len(_values(run)) for run in self.runs
+            run.name: plan.epochs if self.states[run.name] == "done" else len(_values(run)) for run in self.runs
         }
         self.printed: dict[str, tuple[float, int]] = {}  # when a line about a run was printed, and its epochs then
         self.clock = clock
+        self.signs = ASCII_SIGNS if console.options.ascii_only else SIGNS
+        elapsed = TimeElapsedColumn()
         self.total = Progress(
-            BarColumn(40),
-            TimeElapsedColumn(),
-            TimeRemainingColumn(),
-            TextColumn("left"),
-            get_time=clock,
-            speed_estimate_period=math.inf,
-        )
-        done = int(sum(self.epochs.values()))
-        self.all_runs = self.total.add_task("", total=plan.epochs * len(self.runs), completed=done)
+            BarColumn(40), elapsed, TimeRemainingColumn(), TextColumn("left"),
+            get_time=clock, speed_estimate_period=math.inf,
+        )  # fmt: skip
+        self.all_runs = self.total.add_task("", total=plan.epochs * len(self.runs))
+        name = Column(no_wrap=True, overflow="ellipsis", max_width=32)
+        status = Column(no_wrap=True, overflow="ellipsis", ratio=1)
         self.bars = Progress(
-            TextColumn(
-                "{task.description}", markup=False, table_column=Column(no_wrap=True, overflow="ellipsis", max_width=32)
-            ),
-            BarColumn(12),
-            TimeElapsedColumn(),
-            TextColumn(
-                "{task.fields[status]}", markup=False, table_column=Column(ratio=1, no_wrap=True, overflow="ellipsis")
-            ),
-            get_time=clock,
-            expand=True,
-        )
+            TextColumn("{task.description}", markup=False, table_column=name), BarColumn(12), elapsed,
+            TextColumn("{task.fields[status]}", markup=False, table_column=status), get_time=clock, expand=True,
+        )  # fmt: skip
         self.tasks = {
             run.name: self.bars.add_task(run.name, visible=False, start=False, status="") for run in self.runs
         }
@@ -107,15 +97,13 @@ class Live:
         self._show(run)
         done = progress.epoch + (progress.batch / progress.batches if progress.batches else 0.0)
         self._count(run, done)
-        latest = next(reversed(_values(run)), None)
+        latest = _points(next(reversed(_values(run)), None))
         task = self.bars.tasks[self.tasks[run.name]]
-        status = ", ".join(fact for fact in (_phase(progress), _points(latest)) if fact)
-        self.bars.update(task.id, completed=done, status=status + task.fields["place"])
+        self.bars.update(task.id, completed=done, status=_facts(_phase(progress), latest) + task.fields["place"])
         when, epochs = self.printed[run.name]
         if progress.epoch > epochs and self.clock() - when >= QUIET:
             self.printed[run.name] = (self.clock(), progress.epoch)
-            facts = [f"epoch {progress.epoch} of {progress.epochs} done", _points(latest), self._left()]
-            self._line(run, ", ".join(fact for fact in facts if fact))
+            self._line(run, _facts(f"epoch {progress.epoch} of {progress.epochs} done", latest, self._left()))
 
     def finished(self, run: Run) -> None:
         """``run`` has written its record."""
@@ -124,8 +112,8 @@ class Live:
         self._end(run, "done")
         best = max((value for value in _values(run) if value is not None), default=None)
         elapsed = self.bars.tasks[self.tasks[run.name]].elapsed or 0.0
-        facts = [f"finished in {_duration(elapsed)}", f"best {_points(best)}" if best is not None else "", self._left()]
-        self._line(run, ", ".join(fact for fact in facts if fact))
+        points = "" if best is None else f"best {_points(best)}"
+        self._line(run, _facts(f"finished in {_duration(elapsed)}", points, self._left()))
 
     def failed(self, run: Run, reason: str) -> None:
         """``run`` has ended without a record."""
@@ -139,13 +127,11 @@ class Live:
         shown = ", ".join(count for count in counts if not count.startswith("0 "))
         done = list(self.states.values()).count("done")
         headline = Text(f"{done} of {len(self.runs)} runs done{', ' if shown else ''}{shown}", style="bold")
-        signs = ASCII_SIGNS if self.console.options.ascii_only else SIGNS
-        legend = Text("  ".join(f"{sign} {state}" for state, sign in signs.items()), style="dim")
+        legend = Text("  ".join(f"{sign} {state}" for state, sign in self.signs.items()), style="dim")
         return Group(headline, self.total, self.grid(), legend, self.bars)
 
     def grid(self) -> Table:
         """Return the table of models and seeds, one sign for each run."""
-        signs = ASCII_SIGNS if self.console.options.ascii_only else SIGNS
         first, last = self.plan.seeds[0], self.plan.seeds[-1]
         table = Table(box=None, pad_edge=False)
         table.add_column("model", no_wrap=True, overflow="ellipsis", max_width=32)
@@ -156,7 +142,7 @@ class Live:
             strip = Text()
             for number, state in enumerate(states):
                 strip.append(" " if number and number % GROUP == 0 else "")
-                strip.append(signs[state], style=STYLES[state])
+                strip.append(self.signs[state], style=STYLES[state])
             table.add_row(Text(model.name), strip, f"{states.count('done')} of {len(states)}")
         return table
 
@@ -183,7 +169,7 @@ class Live:
     def _line(self, run: Run, text: str, *, always: bool = False) -> None:
         """Print a line if there is no live view, or ``always``: then above the view."""
         if self.view is None or always:
-            line = f"[{self.number[run.name]}/{len(self.runs)}] {run.name}: {text}"
+            line = f"[{self.runs.index(run) + 1}/{len(self.runs)}] {run.name}: {text}"
             self.console.print(Text(line), soft_wrap=True, highlight=False)
             self.console.file.flush()
 
@@ -204,6 +190,10 @@ def _values(run: Run) -> list[float | None]:
 
 def _points(value: float | None) -> str:
     return "" if value is None else f"val mAP50-95 {100 * value:.1f}"
+
+
+def _facts(*facts: str) -> str:
+    return ", ".join(filter(None, facts))
 
 
 def _duration(seconds: float) -> str:

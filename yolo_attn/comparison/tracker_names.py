@@ -11,16 +11,18 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Mapping
 
-from ..experiment.plan import Run
+from ..experiment.plan import Plan, Run
 
 PROJECT_LENGTH = 128  # characters of a W&B project or group
 TAG_LENGTH = 64  # of a W&B tag
 
 
-def variables(plan_name: str, run: Run, experiment: str, *, present: Mapping[str, str] | None = None) -> dict[str, str]:
+def variables(plan: Plan, run: Run) -> dict[str, str]:
     """Return the environment variables for the process of a run, without those that the user has set.
+
+    The experiment's folder names the group. The first 8 characters of the plan's id are a tag, because folders may
+    share a name.
 
     ==========  ============================  =====================  ===================================
     tracker     group                         run                    tags
@@ -29,17 +31,11 @@ def variables(plan_name: str, run: Run, experiment: str, *, present: Mapping[str
     MLflow      ``MLFLOW_EXPERIMENT_NAME``    ``MLFLOW_RUN``         ``MLFLOW_RUN_CONTEXT``
     Comet       ``COMET_PROJECT_NAME``        ``COMET_..._NAME``     ``COMET_START_EXPERIMENT_TAGS``
     ==========  ============================  =====================  ===================================
-
-    Args:
-        plan_name: Name of the experiment, which groups its runs.
-        run: The run.
-        experiment: The plan's id; its first 8 characters become a tag, because folders may share a name.
-        present: The environment of the process; this process's by default.
     """
-    here = os.environ if present is None else present
-    group = project_name(plan_name)
-    facts = {"model": run.model, "seed": str(run.seed), "role": run.control or run.role, "experiment": experiment[:8]}
-    tags = ",".join(_tag(text) for text in (run.model, f"seed {run.seed}", facts["role"], facts["experiment"]))
+    group = project_name(plan)
+    facts = {"model": run.model, "seed": str(run.seed), "role": run.control or run.role, "experiment": plan.id[:8]}
+    texts = (run.model, f"seed {run.seed}", facts["role"], facts["experiment"])
+    tags = ",".join(text.replace(",", " ")[:TAG_LENGTH] for text in texts)
     names = {
         "WANDB_RUN_GROUP": group,
         "WANDB_JOB_TYPE": facts["role"],
@@ -52,13 +48,9 @@ def variables(plan_name: str, run: Run, experiment: str, *, present: Mapping[str
         "COMET_START_EXPERIMENT_NAME": run.name,
         "COMET_START_EXPERIMENT_TAGS": tags,
     }
-    return {name: value for name, value in names.items() if name not in here}
+    return {name: value for name, value in names.items() if name not in os.environ}
 
 
-def project_name(plan_name: str) -> str:
-    """Return the experiment's name as a project name of W&B, which refuses some characters and over 128 of them."""
-    return re.sub(r"[/\\#?%:,]+", "-", plan_name).strip("-")[:PROJECT_LENGTH] or "comparison"
-
-
-def _tag(text: str) -> str:
-    return text.replace(",", " ")[:TAG_LENGTH]
+def project_name(plan: Plan) -> str:
+    """Return the folder's name as a project name of W&B, which refuses some characters and over 128 of them."""
+    return re.sub(r"[/\\#?%:,]+", "-", plan.folder.name).strip("-")[:PROJECT_LENGTH] or "comparison"

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from ..integration.queries.validation import Stopped
 
 NOTE_SECONDS = 1.0  # between two notes on the progress within an epoch
+# Beside Ultralytics' last.pt and best.pt: the last.pt before, and best.pt before it is stripped.
+PREVIOUS, BEST_COPY = "previous.pt", "best_copy.pt"
 
 
 def train(plan: Plan, run: Run) -> None:
@@ -54,9 +56,9 @@ def train(plan: Plan, run: Run) -> None:
         cut_epochs(run.folder / "results.csv", stopped.epoch)
         model, arguments = validation.open_model(str(checkpoint)), {"resume": True}
     else:
-        if (run.folder / "weights").exists():
+        if run.weights.exists():
             sys.stderr.write(f"{run.folder}: no checkpoint can be read, so the training starts again\n")
-        shutil.rmtree(run.folder / "weights", ignore_errors=True)
+        shutil.rmtree(run.weights, ignore_errors=True)
         for leftover in ("results.csv", "sessions.json", "transfer.json"):
             (run.folder / leftover).unlink(missing_ok=True)
         model, arguments = validation.open_model(run.model_file), {"plots": False, **plan.arguments}
@@ -69,7 +71,7 @@ def train(plan: Plan, run: Run) -> None:
             path = run.folder / "transfer.json"
             model.add_callback("on_train_start", lambda _: write(path, Transfer(loaded())))
         model.add_callback("on_pretrain_routine_start", seed_pairing.reseed)
-        group = tracker_names.project_name(plan.folder.name)
+        group = tracker_names.project_name(plan)
         model.add_callback("on_pretrain_routine_start", lambda trainer: tracker_project.name_project(trainer, group))
         model.add_callback("on_train_start", progress.begin)
         model.add_callback("on_train_batch_end", progress.batch)
@@ -88,11 +90,10 @@ def best_checkpoint(run: Run) -> Path:
     Raises:
         UserError: If the training left none.
     """
-    weights = run.folder / "weights"
     for name in ("best.pt", "last.pt"):
-        if (weights / name).is_file():
-            return weights / name
-    raise UserError(f"{run.model_file}: the training left no checkpoint in {weights}")
+        if (run.weights / name).is_file():
+            return run.weights / name
+    raise UserError(f"{run.model_file}: the training left no checkpoint in {run.weights}")
 
 
 def find_checkpoint(run: Run) -> tuple[Path, Stopped | None]:
@@ -103,27 +104,23 @@ def find_checkpoint(run: Run) -> tuple[Path, Stopped | None]:
     """
     from ..integration.queries import validation  # start-up time
 
-    last = run.folder / "weights" / "last.pt"
-    found: tuple[Path, Stopped | None] = (last, validation.read_stop(last))
-    for path in (_previous(run), last.with_name("best.pt")) if found[1] is None else ():
-        stopped = validation.read_stop(path)
-        if stopped is not None and (found[1] is None or stopped.epoch > found[1].epoch):
-            found = (path, stopped)
-    return found
+    paths = [run.weights / name for name in ("last.pt", PREVIOUS, "best.pt")]
+    found = [(path, validation.read_stop(path)) for path in paths]
+    return max(found, key=lambda each: each[1].epoch if each[1] else -1)
 
 
 def keep_previous(run: Run) -> None:
     """Move ``last.pt`` aside before Ultralytics writes the next one in its place."""
-    last = run.folder / "weights" / "last.pt"
+    last = run.weights / "last.pt"
     if last.is_file():
-        last.replace(_previous(run))
+        last.replace(run.weights / PREVIOUS)
 
 
 def keep_best(run: Run, trainer: Any) -> None:
     """Copy ``best.pt`` after the last epoch: Ultralytics then strips it in place."""
-    best = run.folder / "weights" / "best.pt"
-    if (trainer.stop or trainer.epoch + 1 >= trainer.epochs) and best.is_file() and not _copy(run).is_file():
-        write_bytes(_copy(run), best.read_bytes())
+    best, copy = run.weights / "best.pt", run.weights / BEST_COPY
+    if (trainer.stop or trainer.epoch + 1 >= trainer.epochs) and best.is_file() and not copy.is_file():
+        write_bytes(copy, best.read_bytes())
 
 
 def repair_best(run: Run, checkpoint: Path, stopped: Stopped) -> None:
@@ -140,28 +137,16 @@ def repair_best(run: Run, checkpoint: Path, stopped: Stopped) -> None:
     """
     from ..integration.queries import validation  # start-up time
 
-    best = run.folder / "weights" / "best.pt"
-    if best == checkpoint:
-        return
+    best, copy = run.weights / "best.pt", run.weights / BEST_COPY
     found = validation.read_stop(best)
-    comparable = found is not None and not stopped.finished and None not in (found.fitness, stopped.fitness)
-    if found is not None and not (comparable and (found.fitness or 0.0) < (stopped.fitness or 0.0)):
-        return
-    source = _copy(run) if stopped.finished and _copy(run).is_file() else checkpoint
-    write_bytes(best, source.read_bytes())
-
-
-def _previous(run: Run) -> Path:
-    return run.folder / "weights" / "previous.pt"
-
-
-def _copy(run: Run) -> Path:
-    return run.folder / "weights" / "best_copy.pt"
+    if found is None or (not stopped.finished and (found.fitness or 0.0) < (stopped.fitness or 0.0)):
+        source = copy if stopped.finished and copy.is_file() else checkpoint
+        write_bytes(best, source.read_bytes())
 
 
 def _remove_copies(run: Run) -> None:
-    for path in (_previous(run), _copy(run)):
-        path.unlink(missing_ok=True)
+    for name in (PREVIOUS, BEST_COPY):
+        (run.weights / name).unlink(missing_ok=True)
 
 
 class _ProgressNotes:

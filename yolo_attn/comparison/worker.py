@@ -15,7 +15,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -41,31 +41,51 @@ PLACES = ("project", "name", "save_dir", "exist_ok", "resume")
 
 def main(argv: list[str] | None = None) -> int:
     """Run the worker with ``[folder, run]`` or ``[folder]``; return the exit status."""
-    given = sys.argv[1:] if argv is None else argv
+    folder, *names = sys.argv[1:] if argv is None else argv
     end_with_parent()
-    plan = Plan.load(given[0])
-    run = plan.run(given[1]) if len(given) > 1 else None
-    report = run.error if run else plan.folder / "error.json"
-    report.unlink(missing_ok=True)
-    try:
-        install()
-        limit_threads()
+    plan = Plan.load(folder)
+    run = plan.run(names[0]) if names else None
+
+    def work() -> None:
+        from ..integration.queries import thread_limit  # start-up time
+
+        thread_limit.limit()  # to this run's share, if several runs share the machine
         with strict():
             if run is None:
                 check(plan)
             else:
                 with alone(run):
                     perform(plan, run)
+
+    return exit_status(work, run.folder if run else plan.folder)
+
+
+def exit_status(work: Callable[[], None], folder: Path) -> int:
+    """Do the work of a child process and return its exit status.
+
+    Args:
+        work: What to do, with this package installed.
+        folder: Where ``error.json`` is written if it fails.
+    """
+    report = folder / "error.json"
+    report.unlink(missing_ok=True)
+    try:
+        install()
+        work()
     except KeyboardInterrupt:
         return 130
     except Exception as error:
-        mistake = user_error_in(error, plan.folder)
-        if mistake is not None:
-            write_user_error(report, mistake)
-            return 2
-        first = (str(error).strip().splitlines() or [""])[0]
-        write(report, RunError(f"{type(error).__name__}: {first}".rstrip(": ")))
-        raise
+        mistake = user_error_in(error, folder)
+        if mistake is None:
+            first = (str(error).strip().splitlines() or [""])[0]
+            write(report, RunError(f"{type(error).__name__}: {first}".rstrip(": ")))
+            raise
+        kind = next(cls.__name__ for cls in type(mistake).__mro__ if cls.__module__ == UserError.__module__)
+        try:
+            write(report, RunError(" ".join(str(mistake).split()), kind))
+        except DiskFullError:
+            sys.stderr.write(f"{mistake}\n")
+        return 2
     return 0
 
 
@@ -81,22 +101,6 @@ def end_with_parent() -> None:
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()
-
-
-def write_user_error(path: Path, error: UserError) -> None:
-    """Write the message and class of ``error`` for the parent process; on a full disk, print the message instead."""
-    kind = next(cls.__name__ for cls in type(error).__mro__ if cls.__module__ == UserError.__module__)
-    try:
-        write(path, RunError(" ".join(str(error).split()), kind))
-    except DiskFullError:
-        sys.stderr.write(f"{error}\n")
-
-
-def limit_threads() -> None:
-    """Compute with at most this run's share of the threads, if several runs share the machine."""
-    from ..integration.queries import thread_limit  # start-up time
-
-    thread_limit.limit()
 
 
 def check(plan: Plan) -> None:

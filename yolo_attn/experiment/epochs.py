@@ -45,11 +45,6 @@ def cut_epochs(path: Path, last: int) -> None:
     if not path.is_file():
         return
     head, *rows = path.read_text(encoding="utf-8").splitlines()
-    kept = []
-    for row in rows:
-        try:
-            if float(row.split(",")[0]) <= last and row.count(",") == head.count(","):
-                kept.append(row)
-        except ValueError:
-            continue
+    complete = [row for row in rows if row.count(",") == head.count(",")]
+    kept = [row for row in complete if float(row.split(",")[0]) <= last]
     write_bytes(path, ("\n".join([head, *kept]) + "\n").encode())

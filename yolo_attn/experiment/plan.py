@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -152,6 +153,11 @@ class Run:
     def log(self) -> Path:
         """The output of the run's processes."""
         return self.folder / "log.txt"
+
+    @property
+    def weights(self) -> Path:
+        """The folder of its checkpoints."""
+        return self.folder / "weights"
 
     @property
     def progress(self) -> Path:
@@ -440,10 +446,8 @@ def _kept(folder: Path) -> PlanFile | None:
 
 def _unique(name: str, taken: list[str]) -> str:
     """Return ``name``, with a number if it is taken: two folders may hold models of one name."""
-    found, number = name, 2
-    while found in taken:
-        found, number = f"{name}-{number}", number + 1
-    return found
+    choices = itertools.chain([name], (f"{name}-{number}" for number in itertools.count(2)))
+    return next(choice for choice in choices if choice not in taken)
 
 
 def _listed(items: Iterable[Any]) -> str:

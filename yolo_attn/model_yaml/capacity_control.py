@@ -56,7 +56,7 @@ def widened(base: dict[str, Any], goal: float, measure: str = "parameters") -> W
     """
     from ..integration.queries import model_graph, model_sizes  # start-up time
 
-    measured = model_sizes.parameters if measure == "parameters" else model_sizes.gflops
+    measured: Callable[[dict[str, Any]], float] = getattr(model_sizes, measure)
 
     def size_of(model: dict[str, Any]) -> float | None:
         try:
@@ -71,7 +71,6 @@ def widened(base: dict[str, Any], goal: float, measure: str = "parameters") -> W
         return size_of(with_width(base, width))
 
     before = width_of(base)
-    own = measured(base)
     widths = candidates(base)
     low, high = 0, len(widths)
     while low < high:  # find the first width that reaches the goal
@@ -82,8 +81,8 @@ def widened(base: dict[str, Any], goal: float, measure: str = "parameters") -> W
             high -= 1
         else:
             low, high = (middle + 1, high) if found < goal else (low, middle)
-    near = [w for w in widths[max(low - NEIGHBOURS, 0) : low + NEIGHBOURS] if size(w) is not None]
-    sizes = {w: size(w) or own for w in near} | {before: own}
+    near = widths[max(low - NEIGHBOURS, 0) : low + NEIGHBOURS]
+    sizes = {w: found for w in near if (found := size(w)) is not None} | {before: measured(base)}
     best = min(sizes, key=lambda w: (abs(sizes[w] - goal), abs(w - before)))
     if abs(sizes[best] / goal - 1) > FAR:
         raise ArgumentError(

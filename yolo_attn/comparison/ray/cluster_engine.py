@@ -12,14 +12,13 @@ import os
 import secrets
 import socket
 import time
-from collections import deque
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from ...atomic_files import write_bytes, write_text
 from ...errors import ArgumentError, UserError
-from ...experiment import ground_truth_file
+from ...experiment.ground_truth_file import GroundTruth, keep
 from ...experiment.plan import Plan, Run
 from ...experiment.records import read_record
 from ...experiment.storage import decode
@@ -211,10 +210,9 @@ class _Grid:
     def perform(self, runs: Sequence[Run]) -> None:
         """Perform ``runs``. The first one starts ahead: it downloads and caches what the others read."""
         self.runs = {run.name: run for run in runs}
-        queue = deque(runs)
-        ahead = queue.popleft()
+        ahead, *others = runs
         self.submit(ahead)
-        while self.tasks or queue:
+        while self.tasks or others:
             self.notes = self.notes or self.board.take.remote()
             done, _ = self.ray.wait(list(self.tasks), timeout=POLL)
             self.read_notes()
@@ -222,9 +220,11 @@ class _Grid:
                 self.settle(reference, self.tasks.pop(reference))
             for name in self.latest:
                 self.watch.progressed(self.runs[name], read_progress(self.plan, self.runs[name]))
-            if queue and (ahead not in self.tasks.values() or self.is_training(ahead)):
-                while queue:
-                    self.submit(queue.popleft())
+            begun = ahead.name in self.latest and read_progress(self.plan, ahead).phase != "starting"
+            if begun or ahead not in self.tasks.values():
+                for run in others:
+                    self.submit(run)
+                others = []
             self.check_nodes()
 
     def submit(self, run: Run) -> None:
@@ -232,11 +232,8 @@ class _Grid:
         attempt = self.attempts[run.name] = self.attempts.get(run.name, 0) + 1
         threads = str(max(1, int(self.cpus)))
         extra = {"OMP_NUM_THREADS": threads, "YOLO_ATTN_THREADS": threads}
-        extra |= tracker_names.variables(self.plan.folder.name, run, self.plan.id)
+        extra |= tracker_names.variables(self.plan, run)
         self.tasks[self.task.remote(self.parcel, run.name, attempt, extra, self.gpus, self.board)] = run
-
-    def is_training(self, run: Run) -> bool:
-        return run.name in self.latest and read_progress(self.plan, run).phase != "starting"
 
     def read_notes(self) -> None:
         """Read the notes: announce started runs, and store the progress files of runs in other folders."""
@@ -257,17 +254,16 @@ class _Grid:
             self.latest[name] = note
             for file in node_run.MIRRORED:
                 # the rows of a half-trained run in this folder belong to its checkpoint
-                if file in note and not (file != run.progress.name and (run.folder / "weights").exists()):
+                if file in note and not (file != run.progress.name and run.weights.exists()):
                     write_text(run.folder / file, note[file])
 
     def announce(self, run: Run, host: str, gpus: str = "") -> None:
         """Tell the watch that ``run`` has started, and where: the node if there are several, and the GPU."""
-        if self.announced.get(run.name) == self.attempts[run.name]:
-            return
-        self.announced[run.name] = self.attempts[run.name]
-        gpu = f"GPU {gpus}" if gpus else ""
-        host = host if len(resources.nodes(self.ray)) > 1 else ""
-        self.watch.started(run, f"{host} ({gpu})" if host and gpu else host or gpu)
+        if self.announced.get(run.name) != self.attempts[run.name]:
+            self.announced[run.name] = self.attempts[run.name]
+            gpu = f"GPU {gpus}" if gpus else ""
+            host = host if len(resources.nodes(self.ray)) > 1 else ""
+            self.watch.started(run, f"{host} ({gpu})" if host and gpu else host or gpu)
 
     def settle(self, reference: Any, run: Run) -> None:
         """Process the outcome of a task."""
@@ -289,10 +285,10 @@ class _Grid:
         if outcome.status == 0 and self.has_record(run):
             self.watch.finished(run)
             return
-        error_found = child_processes.error_of(run.error, outcome.status, run.log)
-        if child_processes.concerns_every_run(error_found):
-            raise type(error_found)(f"on {outcome.host}: {error_found}")
-        self.watch.failed(run, str(error_found))
+        failure = child_processes.error_of(run.error, outcome.status, run.log)
+        if child_processes.concerns_every_run(failure):
+            raise type(failure)(f"on {outcome.host}: {failure}")
+        self.watch.failed(run, str(failure))
 
     def lost(self, run: Run, reason: str) -> None:
         """Start ``run`` again, unless it was lost too often."""
@@ -317,14 +313,10 @@ class _Grid:
             return
         for name in ("last.pt", "previous.pt", "best_copy.pt"):  # of a training that was started here
             if f"weights/{name}" not in files:
-                (run.folder / "weights" / name).unlink(missing_ok=True)
+                (run.weights / name).unlink(missing_ok=True)
         if outcome.truth is not None:
-            ground_truth_file.keep(
-                self.plan,
-                run.name,
-                decode(outcome.truth, ground_truth_file.GroundTruth, Path(outcome.host)),
-                outcome.host,
-            )
+            truth = decode(outcome.truth, GroundTruth, Path(outcome.host))
+            keep(self.plan, run.name, truth, outcome.host)
         write_bytes(run.record, record)
 
     def has_record(self, run: Run, *, wait: bool = True) -> bool:

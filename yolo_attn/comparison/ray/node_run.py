@@ -13,7 +13,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-import shutil
 import socket
 import subprocess
 import tempfile
@@ -129,13 +128,21 @@ def survey(parcel: Parcel) -> bool:
     """
     host, mine = socket.gethostname(), versions_to_match()
     for name in sorted({*parcel.versions, *mine}):
-        there, here = parcel.versions.get(name, "none"), mine.get(name, "none")
-        if there != here:
+        wanted, here = parcel.versions.get(name, "none"), mine.get(name, "none")
+        if wanted != here:
             raise ArgumentError(
-                f"engine=ray: node {host} has {name} {here}, not {there}; install {name}=={there} there"
+                f"engine=ray: node {host} has {name} {here}, not {wanted}; install {name}=={wanted} there"
             )
     shared = _is_shared(parcel)
-    _directory(parcel, None if shared else Path())
+    there, missing = Path(parcel.directory), _missing(parcel)
+    for path, file in parcel.inputs.items() if missing or not there.is_dir() else ():
+        fixed = Path(path).is_absolute()
+        sent = not shared and not fixed and file.content is not None
+        if (path in missing and not sent) or (not fixed and ".." in Path(path).parts):
+            although = ", although the experiment's folder is there" if shared else ""
+            raise ArgumentError(
+                f"engine=ray: {there / path} is missing on node {host}, or differs there{although}; copy it to the node"
+            )
     return shared
 
 
@@ -170,12 +177,11 @@ def perform(
     tell(about)
     if shared:
         folder = Path(parcel.folder)
-        with _at(_directory(parcel, None)):
+        with _at(_working_directory(parcel, folder)):
             status = _child(parcel.module, folder, name, extra, lambda run: tell(about), poll)
         return Outcome(status, host)
-    scratch = Path(tempfile.mkdtemp(prefix="yolo-attn-")).resolve()
-    try:
-        folder = scratch / Path(parcel.folder).name
+    with tempfile.TemporaryDirectory(prefix="yolo-attn-", ignore_cleanup_errors=True) as scratch:
+        folder = Path(scratch).resolve() / Path(parcel.folder).name
         for path, content in parcel.files.items():
             write_bytes(folder / path, content)
         sent: dict[str, str] = {}
@@ -185,12 +191,10 @@ def perform(
             sent.update(new)
             tell({**about, **new})
 
-        with _at(_directory(parcel, scratch / "files")):
+        with _at(_working_directory(parcel, folder.with_name("files"))):
             status = _child(parcel.module, folder, name, extra, mirror, poll)
         run = Plan.load(folder).run(name)
         return Outcome(status, host, left_behind(run, checkpoint=status == 0), _truth(folder))
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
 
 
 def left_behind(run: Run, *, checkpoint: bool) -> dict[str, bytes]:
@@ -200,14 +204,12 @@ def left_behind(run: Run, *, checkpoint: bool) -> dict[str, bytes]:
         run: The run.
         checkpoint: Include the checkpoint of the chosen epoch.
     """
-    weights = run.folder / "weights"
-    found = [path for path in run.folder.rglob("*") if path.is_file() and weights not in path.parents]
-    found = [
-        path for path in found if path != run.progress and "/." not in f"/{path.relative_to(run.folder).as_posix()}"
-    ]
+    files = {path.relative_to(run.folder).as_posix(): path for path in run.folder.rglob("*") if path.is_file()}
+    sent = [name for name in files if name != run.progress.name and not name.startswith("weights/")]
+    sent = [name for name in sent if not name.startswith(".") and "/." not in name]
     if checkpoint:
-        found += [path for path in (weights / "best.pt", weights / "last.pt") if path.is_file()][:1]
-    return {path.relative_to(run.folder).as_posix(): path.read_bytes() for path in found}
+        sent += [name for name in ("weights/best.pt", "weights/last.pt") if name in files][:1]
+    return {name: files[name].read_bytes() for name in sent}
 
 
 def _child(
@@ -237,39 +239,25 @@ def _is_shared(parcel: Parcel) -> bool:
         return False
 
 
-def _directory(parcel: Parcel, spare: Path | None) -> Path:
+def _working_directory(parcel: Parcel, spare: Path) -> Path:
     """Return a working directory in which every path of the plan names the same file as on the head.
 
-    Args:
-        parcel: What the head sent.
-        spare: A folder for files that are missing here; ``Path()`` only checks that it would work; None requires that
-            none is missing.
-
-    Raises:
-        ArgumentError: If there is no such directory.
+    It is the head's if that has all of them here, else ``spare``, which gets those that are not absolute.
     """
     there = Path(parcel.directory)
-    missing = [path for path, file in parcel.inputs.items() if not _is_same(there / path, file)]
-    if not missing and there.is_dir():
+    if there.is_dir() and not _missing(parcel):
         return there
-    host = socket.gethostname()
-    if spare is None and missing:
-        raise ArgumentError(
-            f"engine=ray: {there / missing[0]} is missing on node {host}, or differs there, although the "
-            "experiment's folder is there; copy it to the node"
-        )
-    for path, file in parcel.inputs.items():
-        fixed = Path(path).is_absolute()
-        if (path in missing and (fixed or file.content is None)) or (not fixed and ".." in Path(path).parts):
-            raise ArgumentError(
-                f"engine=ray: {there / path} is missing on node {host}, or differs there; copy it to the node"
-            )
-        if spare and spare != Path() and not fixed:
-            write_bytes(spare / path, file.content if file.content is not None else (there / path).read_bytes())
-    if spare is None or spare == Path():
-        return Path(parcel.folder)
     spare.mkdir(parents=True, exist_ok=True)
+    for path, file in parcel.inputs.items():
+        if not Path(path).is_absolute():
+            write_bytes(spare / path, file.content if file.content is not None else (there / path).read_bytes())
     return spare
+
+
+def _missing(parcel: Parcel) -> list[str]:
+    """Return the paths of the plan that do not name the same file here as on the head."""
+    there = Path(parcel.directory)
+    return [path for path, file in parcel.inputs.items() if not _is_same(there / path, file)]
 
 
 def _is_same(path: Path, file: Input) -> bool:

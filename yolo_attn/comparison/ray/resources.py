@@ -31,10 +31,12 @@ class Node:
 
 def nodes(ray: Any) -> list[Node]:
     """Return the nodes that are alive."""
-    found = [(node, node.get("Resources", {})) for node in ray.nodes() if node.get("Alive")]
     return [
-        Node(node["NodeID"], node["NodeManagerHostname"], has.get("CPU", 0.0), has.get("GPU", 0.0))
-        for node, has in found
+        Node(
+            node["NodeID"], node["NodeManagerHostname"], *(node["Resources"].get(kind, 0.0) for kind in ("CPU", "GPU"))
+        )
+        for node in ray.nodes()
+        if node["Alive"]
     ]
 
 
@@ -44,10 +46,8 @@ def read_gpus(given: str | float | None) -> float | None:
     Raises:
         ArgumentError: If it is not above 0 and at most 1.
     """
-    if given is None:
-        return None
     gpus = _number("gpus_per_run", given, "e.g. 0.5: two runs share a GPU")
-    if gpus > 1:
+    if gpus is not None and gpus > 1:
         raise ArgumentError(
             f"gpus_per_run={given} must be at most 1; to train one run on several GPUs, use device=0,1 "
             "without engine=ray"
@@ -61,10 +61,8 @@ def read_cpus(given: str | float | None) -> float | None:
     Raises:
         ArgumentError: If it is not above 0, or above 1 and not a whole number, which Ray refuses.
     """
-    if given is None:
-        return None
     cpus = _number("cpus_per_run", given, "e.g. 4")
-    if cpus > 1 and cpus != int(cpus):
+    if cpus is not None and cpus > 1 and cpus != int(cpus):
         raise ArgumentError(f"cpus_per_run={given} must be a whole number, e.g. {int(cpus)}")
     return cpus
 
@@ -122,7 +120,9 @@ def _cpus(nodes: Sequence[Node], runs: int, gpus: float) -> float:
     return float(min(smallest, max(FEWEST, sum(node.cpus for node in nodes) // max(1, runs))))
 
 
-def _number(name: str, given: str | float, example: str) -> float:
+def _number(name: str, given: str | float | None, example: str) -> float | None:
+    if given is None:
+        return None
     try:
         value = float(given)
     except ValueError:
