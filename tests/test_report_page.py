@@ -203,7 +203,8 @@ def test_images_are_those_with_the_largest_difference_in_errors(hostile):
 
 def test_absent_images_are_named(tmp_path):
     _, _, text = report(made_up_experiment.write(tmp_path / "e", seeds=(0,), controls=()))
-    assert "so not shown" in text
+    assert "image folder images, so not shown" in text
+    assert str(tmp_path) not in text
     assert "001.png" in text or "002.png" in text
     assert "data:image/jpeg" not in text
     assert 'id="errors"' in text

@@ -154,7 +154,8 @@ def _pictures(experiment: Experiment, results: Results) -> tuple[list[Picture], 
     found = largest_differences(experiment, results)
     if not found:
         return [], f"There are none: no variant differs in its errors at a score of {MIN_SCORE} or more."
-    root = Path(os.path.normpath(experiment.plan.folder / experiment.truth.info.image_folder))
+    image_folder = experiment.truth.info.image_folder  # the page names it, and no path of this machine
+    root = Path(os.path.normpath(experiment.plan.folder / image_folder))
     shown, absent = [], []
     for number, item in enumerate(found, start=1):
         name = item.image["file_name"]
@@ -173,5 +174,5 @@ def _pictures(experiment: Experiment, results: Results) -> tuple[list[Picture], 
         f"match an object of its class (IoU {MIN_IOU}), or matches one that already has a box."
     )
     if absent:
-        text += f" Not found in {root}, so not shown: {joined(absent, most=3)}."
+        text += f" Not found in the image folder {image_folder}, so not shown: {joined(absent, most=3)}."
     return shown, text

@@ -20,7 +20,7 @@ SIGNS = {"wrong": "✕", "missed": "?"}
 
 @dataclass(frozen=True)
 class Panel:
-    """One picture: its heading, its contents in words, and the SVG."""
+    """One picture: its heading, a line of text about its boxes, and the SVG."""
 
     heading: str
     text: str

@@ -25,7 +25,7 @@ class Verdict:
 
     Attributes:
         word: ``better``, ``worse``, ``no evidence``, ``identical``, ``one seed`` or ``not measured``.
-        text: The answer in one to three sentences, with the numbers behind it.
+        text: The answer in one to three sentences, with its numbers.
         p: Probability of a difference this large without an effect, over seeds and, with predictions, test images.
         p_holm: The same after Holm's correction for the number of variants.
         detectable: True difference, in points, that this design detects in 8 of 10 experiments; None: not even 100.

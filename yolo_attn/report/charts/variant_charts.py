@@ -28,7 +28,7 @@ def curve_chart(
     Args:
         models: The baseline, and a variant or none.
         column: Column of the curves; without it in a model, there is no drawing.
-        what: Its name in words.
+        what: What it is called in the chart.
         name: Id of the drawing.
         factor: Multiplies the values.
     """
