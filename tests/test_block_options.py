@@ -6,12 +6,11 @@ import re
 
 import pytest
 import torch
-from oracles import randomised
+from oracles import C, an_input, make, randomised
 
 import yolo_attn.blocks  # noqa: F401  fills the registry
 from yolo_attn.registry import BLOCKS
 
-C = 64
 SPECS = [s for s in BLOCKS.values() if s.cls.__module__.startswith("yolo_attn.blocks.")]
 every_option = pytest.mark.parametrize(
     ("spec", "option"), [pytest.param(s, o, id=f"{s.name}-{o}") for s in SPECS for o in s.options()]
@@ -19,22 +18,8 @@ every_option = pytest.mark.parametrize(
 every_block = pytest.mark.parametrize("spec", SPECS, ids=lambda s: s.name)
 
 
-def channels_of(spec):
-    return C if spec.inputs == "one" else [C // 2, C // 4, C]
-
-
 def build(spec, **options):
-    torch.manual_seed(0)
-    more = [C] if spec.output == "argument" else []
-    return spec.build(channels_of(spec), *more, **options).eval()
-
-
-def an_input(spec):
-    generator = torch.Generator().manual_seed(1)
-    sizes = [(9, 8)] if spec.inputs == "one" else [(18, 16), (5, 4), (9, 8)]
-    channels = [C] if spec.inputs == "one" else channels_of(spec)
-    maps = [torch.randn(2, c, *size, generator=generator) for c, size in zip(channels, sizes, strict=True)]
-    return maps[0] if spec.inputs == "one" else maps
+    return make(spec, **options).eval()
 
 
 def wrong_values(spec, option):
@@ -99,7 +84,7 @@ def differ(spec, base, other):
     if not all(torch.equal(v, b[k]) for k, v in a.items()):
         return True
     other.load_state_dict(randomised(base).state_dict())
-    x = an_input(spec)
+    x = an_input(spec, size=(9, 8))
     with torch.no_grad():
         ys = [block(x) for block in (base, other)]
     pairs = zip(*ys, strict=True) if isinstance(ys[0], list) else [ys]

@@ -10,7 +10,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from oracles import LargestTensor, randomised
+from oracles import C, LargestTensor, an_input, make, randomised
 
 import yolo_attn.blocks
 from yolo_attn import docstrings
@@ -32,7 +32,6 @@ every_block = pytest.mark.parametrize("spec", OURS.values(), ids=OURS)
 every_form = pytest.mark.parametrize("spec", SPECS.values(), ids=SPECS)
 RESERVED_ATTRIBUTES = {"i", "f", "type", "np"}  # Ultralytics sets these on every layer
 DTYPES = (torch.float16, torch.bfloat16)
-C = 64
 # Time grows with the square of the map.
 QUADRATIC = ("AttentionAugmentedConv", "GlobalLocalAttention", "MultiHeadGlobalAttention")
 # Every number of channels that a layer of YOLOv8, YOLO11 or YOLO26 returns, scales n to x.
@@ -52,26 +51,6 @@ INERT = {
     "SoftAttn": {r"(\w+_attn\.conv[12]|conv)\.conv\.bias": "the batch norms after them subtract them"},
     "HarmAttn": {r"soft_attn\.(\w+_attn\.conv[12]|conv)\.conv\.bias": "the batch norms after them subtract them"},
 }
-
-
-def make(spec, channels=C, **options):
-    """Build the layer as a model has it."""
-    torch.manual_seed(0)
-    more = [channels] if spec.output == "argument" else []
-    return spec.build(channels if spec.inputs == "one" else [channels // 2, channels // 4, channels], *more, **options)
-
-
-def an_input(spec, batch=2, size=(8, 8), channels=C, dtype=torch.float32):
-    """One map, or a larger, a smaller and a last one of ``size``."""
-    generator = torch.Generator().manual_seed(1)
-
-    def one(c, h, w):
-        return torch.randn(batch, c, h, w, generator=generator, dtype=torch.float64).to(dtype)
-
-    h, w = size
-    if spec.inputs == "one":
-        return one(channels, h, w)
-    return [one(channels // 2, 2 * h, 2 * w), one(channels // 4, -(-h // 2), -(-w // 2)), one(channels, h, w)]
 
 
 def each(x, f):

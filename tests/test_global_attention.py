@@ -14,13 +14,8 @@ from oracles import arrays, assert_same, randomised
 
 from yolo_attn.blocks import MultiHeadGlobalAttention
 from yolo_attn.blocks.global_attention import EXTENTS, KERNELS, POSITIONS
-from yolo_attn.blocks.nn.attention_kernels import (
-    LinearAttention,
-    LinformerAttention,
-    PerformerAttention,
-    SoftmaxAttention,
-)
-from yolo_attn.blocks.nn.positions import RelativePositionBias, RotaryPositionEmbedding
+from yolo_attn.blocks.nn.attention_kernels import LinearAttention, PerformerAttention, SoftmaxAttention
+from yolo_attn.blocks.nn.positions import RotaryPositionEmbedding
 from yolo_attn.blocks.nn.reformer import ReformerAttention
 
 FORMS = [
@@ -32,16 +27,20 @@ FORMS = [
     {"position": "rope", "theta": 7.5},
     {"position": "rope_mixed"},
     {"extent": "window", "window": 3},
+    {"extent": "window", "window": 7},  # one window
     {"extent": "window", "window": "dynamic", "divisions": 2, "position_size": 2},
     {"extent": "shifted", "window": 3},
     {"extent": "shifted", "window": 4, "shift": 1, "position": "rope"},
     {"extent": "shifted", "window": "dynamic", "divisions": 2},
     {"extent": "overlap", "window": 2, "overlap": 1},
+    {"extent": "overlap", "window": 2, "overlap": 0},  # the same as window
     {"extent": "overlap", "window": "dynamic", "divisions": 3, "overlap": 2, "position_size": 2},
     {"extent": "multiscale", "windows": [2, 3, 5], "heads": 4},
+    {"extent": "multiscale", "windows": [3, 3]},
     {"kernel": "performer", "position": "none", "features": 5},
     {"kernel": "performer", "position": "rope", "extent": "window", "window": 3, "features": 9},
     {"kernel": "performer", "position": "none", "extent": "shifted", "window": 3, "features": 9},
+    {"kernel": "performer", "position": "none", "extent": "overlap", "window": 3, "overlap": 0, "features": 9},
     {"kernel": "linear", "position": "none"},
     {"kernel": "linear", "position": "absolute", "extent": "window", "window": 3},
     {"kernel": "linear", "position": "none", "extent": "overlap", "window": 3, "overlap": 1, "feature_map": "softmax"},
@@ -120,57 +119,6 @@ def test_the_table_names_every_kernel():
 # Identities
 
 
-def test_a_window_as_large_as_the_map_is_global():
-    want = randomised(MultiHeadGlobalAttention(8, 2, position_size=6).double())
-    for options in ({"window": 6}, {"window": "dynamic", "divisions": 1, "position_size": 6}):
-        for extent in ("window", "shifted"):
-            block = MultiHeadGlobalAttention(8, 2, extent=extent, **options).double()
-            block.load_state_dict(want.state_dict())
-            for size in ((6, 6), (5, 6), (1, 3)):
-                x = drawn(2, 8, *size)
-                torch.testing.assert_close(block(x), want(x), rtol=1e-12, atol=1e-12)
-    x = drawn(2, 8, 6, 7)  # larger than the window
-    assert (MultiHeadGlobalAttention(8, 2, extent="window", window=6).double()(x) - want(x)).abs().max() > 1e-3
-
-
-@pytest.mark.parametrize("kernel", ["softmax", "performer", "linear"])
-def test_overlap_of_nothing_is_window(kernel):
-    options = {"kernel": kernel, "position": "none" if kernel != "softmax" else "relative", "window": 4}
-    window = randomised(MultiHeadGlobalAttention(8, 2, extent="window", **options).double())
-    overlap = MultiHeadGlobalAttention(8, 2, extent="overlap", overlap=0, **options).double()
-    overlap.load_state_dict(window.state_dict())
-    x = drawn(2, 8, 9, 6)
-    torch.testing.assert_close(overlap(x), window(x), rtol=1e-12, atol=1e-12)
-
-
-def test_multiscale_with_equal_windows_is_window():
-    window = randomised(MultiHeadGlobalAttention(8, 4, extent="window", window=4).double())
-    multi = MultiHeadGlobalAttention(8, 4, extent="multiscale", windows=[4, 4, 4]).double()
-    state = window.state_dict()
-    table = state.pop("biases.0.relative_position_bias_table")
-    tables = {f"biases.{n}.relative_position_bias_table": t for n, t in enumerate(table.split([2 * 49, 49, 49]))}
-    multi.load_state_dict(state | tables)
-    x = drawn(2, 8, 9, 6)
-    torch.testing.assert_close(multi(x), window(x), rtol=1e-12, atol=1e-12)
-
-
-@pytest.mark.parametrize("kernel", ["softmax", "performer", "linear"])
-@pytest.mark.parametrize("size", [(9, 6), (5, 11)], ids=str)
-def test_what_fills_up_a_window_is_never_attended(kernel, size):
-    """Each window by itself, as a map of its own that is no larger than it, gives the same."""
-    position = "none" if kernel != "softmax" else "relative"
-    for extent, first in (("window", 4), ("shifted", 2)):
-        block = MultiHeadGlobalAttention(8, 2, kernel=kernel, extent=extent, position=position, window=4)
-        block = randomised(block.double())
-        x = drawn(2, 8, *size)
-        want = torch.empty_like(x)
-        cuts = [[0, *range(first, n, 4), n] for n in size]
-        for top, bottom in itertools.pairwise(cuts[0]):
-            for left, right in itertools.pairwise(cuts[1]):
-                want[:, :, top:bottom, left:right] = block(x[:, :, top:bottom, left:right])
-        torch.testing.assert_close(block(x), want, rtol=1e-12, atol=1e-12)
-
-
 SHIFTED = [
     p for p in sorted((Path(__file__).parent / "authors_outputs").glob("*.npz")) if "shifted" in str(np.load(p)["meta"])
 ]
@@ -185,18 +133,6 @@ def test_shifted_windows_let_see_what_swins_mask_does(path):
     got = cyclic_mask(H, W, meta["window"], meta["shift"])
     assert torch.equal(got, want)
     assert (want < 0).any()
-
-
-def test_linformer_with_identity_projections_is_full_attention():
-    full = randomised(MultiHeadGlobalAttention(8, 2, position="none").double())
-    options = {"linformer_size": 20, "linformer_grid": [4, 5]}
-    block = MultiHeadGlobalAttention(8, 2, kernel="linformer", position="none", **options).double()
-    identity = {f"kernel.proj_{n}": torch.eye(20) for n in "kv"}
-    block.load_state_dict(full.state_dict() | identity)
-    x = drawn(2, 8, 4, 5)
-    torch.testing.assert_close(block(x), full(x), rtol=1e-12, atol=1e-12)
-    block.load_state_dict(full.state_dict() | identity | {"kernel.proj_k": torch.eye(20).roll(1, 0)})
-    assert (block(x) - full(x)).abs().max() > 1e-3
 
 
 @pytest.mark.parametrize("hashes", [1, 3])
@@ -236,17 +172,6 @@ def test_rope_scores_depend_on_the_offset_only(mixed):
     assert torch.stack([same[0] for same in by_offset.values()]).std(0).min() > 0.01
 
 
-def test_rope_mixed_with_axial_frequencies_is_rope():
-    axial, mixed = RotaryPositionEmbedding(2, 8, 10.0, False), RotaryPositionEmbedding(2, 8, 10.0, True).double()
-    zero = torch.zeros(2)
-    f = axial.axial_frequencies(8, drawn(1))
-    with torch.no_grad():
-        frequencies = torch.stack([torch.cat([f, zero]), torch.cat([zero, f])])  # 2 d/2
-        mixed.rope_frequencies_bias.copy_(frequencies.unsqueeze(1).expand(2, 2, 4).flatten())
-    q = drawn(1, 2, 3, 4, 8)
-    torch.testing.assert_close(mixed(q)[0], axial(q)[0], rtol=1e-12, atol=1e-12)
-
-
 def test_rope_mixed_starts_with_the_axial_frequencies_in_a_direction_of_each_head():
     rotation = RotaryPositionEmbedding(4, 16, 10.0, True)
     frequencies = rotation.rope_frequencies_bias.reshape(2, 4, 8)
@@ -258,10 +183,8 @@ def test_rope_mixed_starts_with_the_axial_frequencies_in_a_direction_of_each_hea
 def error_of_performer(features, scale, draws=3):
     q, k, v = drawn(2, 2, 6, 6, 8) * scale, drawn(2, 2, 6, 6, 8) * scale, drawn(2, 2, 6, 6, 8)
     want = SoftmaxAttention()(q, k, v)
-    return (
-        float(sum((PerformerAttention(8, features)(q, k, v) - want).square().mean() for _ in range(draws)) / draws)
-        ** 0.5
-    )
+    errors = [PerformerAttention(8, features)(q, k, v) - want for _ in range(draws)]
+    return torch.stack(errors).square().mean().sqrt().item()
 
 
 def test_performers_error_falls_with_the_number_of_features():
@@ -298,41 +221,6 @@ def test_performers_features_are_orthogonal_and_as_long_as_normal_ones():
         assert (products - products.diag().diag()).abs().max() < 0.02
     assert abs(rows.square().sum(1).mean() - 8) < 0.5
     assert rows.square().sum(1).std() > 2
-
-
-def test_linear_attention_is_its_feature_map_written_out():
-    q, k, v = drawn(1, 1, 2, 3, 4), drawn(1, 1, 2, 3, 4), drawn(1, 1, 2, 3, 4)
-    phi = [torch.nn.functional.elu(t.reshape(6, 4)) + 1 for t in (q, k)]
-    weights = phi[0] @ phi[1].t()
-    want = weights @ v.reshape(6, 4) / (weights.sum(1, keepdim=True) + 1e-6)
-    torch.testing.assert_close(LinearAttention("elu")(q, k, v).reshape(6, 4), want)
-    want = q.reshape(6, 4).softmax(1) @ (k.reshape(6, 4).softmax(0).t() @ v.reshape(6, 4))
-    torch.testing.assert_close(LinearAttention("softmax")(q, k, v).reshape(6, 4), want)
-
-
-# Relative tables
-
-
-def test_the_relative_table_gives_its_middle_to_smaller_maps_and_keeps_its_ends_on_larger():
-    bias = randomised(RelativePositionBias(2, 9).double())
-    table = bias.relative_position_bias_table.reshape(2, 9, 9)
-    assert torch.equal(bias(9, 9), table)
-    assert torch.equal(bias(3, 7), table[:, 3:6, 1:8])
-    larger = bias(9, 17)
-    torch.testing.assert_close(larger[:, :, ::2], table)
-    torch.testing.assert_close(larger[:, :, 1::2], (table[:, :, 1:] + table[:, :, :-1]) / 2)
-    assert bias(5, 21).shape == (2, 5, 21)
-    torch.testing.assert_close(bias(5, 21)[:, 2, 10], table[:, 4, 4])
-
-
-def test_linformer_averages_any_map_to_its_grid():
-    block = randomised(LinformerAttention((2, 3), 4).double())
-    for size in ((2, 3), (1, 1), (7, 5), (40, 60)):
-        t = drawn(2, 3, *size, 8)
-        keys = block.mix(t, block.proj_k)
-        assert keys.shape == (2, 3, 4, 8)
-        mean = torch.nn.functional.adaptive_avg_pool2d(t.permute(0, 1, 4, 2, 3).flatten(0, 1), (2, 3)).flatten(2)
-        torch.testing.assert_close(keys, (mean @ block.proj_k).reshape(2, 3, 8, 4).transpose(2, 3))
 
 
 # Errors

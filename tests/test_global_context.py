@@ -5,7 +5,7 @@ import re
 import pytest
 import torch
 from loop_oracles.global_context import global_context
-from oracles import LargestTensor, arrays, assert_same, randomised
+from oracles import arrays, assert_same, randomised
 
 from yolo_attn.blocks import ContextBlock, GlobalContext
 
@@ -53,7 +53,6 @@ def test_behind_gamma_nothing_else_starts_at_zero(fusion):
 def test_multiplied_it_starts_by_halving(fusion):
     x = torch.randn(2, 32, 5, 7)
     assert torch.equal(GlobalContext(32, fusion=fusion)(x), x / 2)
-    assert torch.equal(GlobalContext(32, fusion=fusion, residual=True)(x), x)
 
 
 @pytest.mark.parametrize(("channels", "ratio", "hidden"), [(64, 1 / 16, 4), (80, 0.25, 20), (30, 0.25, 7), (9, 0.1, 1)])
@@ -103,13 +102,6 @@ def test_the_context_is_float32_under_autocast_and_in_half(dtype):
     assert torch.equal(half(x.to(dtype)), x.to(dtype) + (rounded(x) - x)[:, :, :1, :1].to(dtype))
 
 
-def test_makes_nothing_larger_than_the_map():
-    x = torch.randn(1, 32, 80, 80, requires_grad=True)
-    with LargestTensor() as largest:
-        GlobalContext(32)(x).mean().backward()
-    assert largest.elements == x.numel()
-
-
 def test_context_block_is_the_same():
     torch.manual_seed(0)
     theirs = ContextBlock(inplanes=32, ratio=0.25, pooling_type="avg", fusion_types=("channel_mul", "channel_add"))
@@ -125,14 +117,14 @@ def test_context_block_is_the_same():
         ContextBlock(32, 0.25, fusion_types=())
 
 
-@pytest.mark.parametrize("bad", [0, 1.01, 16])
-def test_wants_a_ratio(bad):
-    with pytest.raises(ValueError, match=rf"^GlobalContext: ratio={bad} "):
-        GlobalContext(32, bad)
-
-
 @pytest.mark.parametrize("bad", ["add", [], None, ["channel_add", "mul"], ["channel_add", "channel_add"], 3], ids=str)
 def test_wants_known_fusions(bad):
     got = re.escape(repr(bad))
     with pytest.raises(ValueError, match=rf"fusion={got} .*'channel_add', 'channel_mul'"):
         GlobalContext(32, fusion=bad)
+
+
+@pytest.mark.parametrize("bad", [0, 1.01])
+def test_wants_a_ratio_up_to_1(bad):
+    with pytest.raises(ValueError, match=rf"^GlobalContext: ratio={bad} .* 1; .*0\.0625$"):
+        GlobalContext(32, bad)

@@ -1,6 +1,7 @@
 """PMFS against a slow float64 loop over the paper's formulas, and each line of Deviations and Limits."""
 
 import copy
+from functools import partial
 
 import pytest
 import torch
@@ -9,9 +10,9 @@ from oracles import arrays, assert_same, randomised
 
 from yolo_attn.blocks import PMFS, GlobalPMFSBlock_AP, GlobalPMFSBlock_AP_Separate, PMFSChannel, PMFSSpatial
 from yolo_attn.blocks.functional import in_float32, resize_by_max
-from yolo_attn.blocks.nn.conv_norm import ConvNormReLU, SeparableConv
-from yolo_attn.blocks.nn.polarized import mean_and_variance
 
+FORMS = ("separable", "conv")
+STATISTICS = ("softmax", "mean_var")
 SIZES = {
     "multiples": [(8, 4), (4, 2), (4, 2)],
     "upsampled": [(2, 3), (6, 6)],
@@ -21,6 +22,10 @@ SIZES = {
     "one": [(3, 5)],
     "one position": [(3, 2), (1, 1)],
 }
+several = partial(PMFS, [4, 6], 3, 2, 5)
+every_class = pytest.mark.parametrize(
+    "make", [several, partial(PMFSChannel, 6), partial(PMFSSpatial, 6, 2)], ids=["PMFS", "PMFSChannel", "PMFSSpatial"]
+)
 
 
 @pytest.mark.parametrize("sizes", SIZES.values(), ids=SIZES.keys())
@@ -34,12 +39,9 @@ def test_pmfs(sizes, options):
     assert_same(y, pmfs([m.numpy() for m in maps], options.get("br", len(sizes)), arrays(block)))
 
 
-FORMS = ("separable", "conv")
-
-
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("fusion", ["concat", "weighted"])
-@pytest.mark.parametrize("statistics", ["softmax", "mean_var"])
+@pytest.mark.parametrize("statistics", STATISTICS)
 @pytest.mark.parametrize("sizes", [SIZES["odd"], SIZES["one"], SIZES["one position"]], ids=str)
 def test_pmfs_options(form, fusion, statistics, sizes):
     channels = [4, 3, 5][: len(sizes)]
@@ -54,7 +56,7 @@ def test_pmfs_options(form, fusion, statistics, sizes):
 
 
 @pytest.mark.parametrize("form", FORMS)
-@pytest.mark.parametrize("statistics", ["softmax", "mean_var"])
+@pytest.mark.parametrize("statistics", STATISTICS)
 @pytest.mark.parametrize("size", [(1, 1), (5, 3), (2, 6)], ids=str)
 def test_pmfs_channel(form, statistics, size):
     block = randomised(PMFSChannel(5, form, statistics).double()).eval()
@@ -88,20 +90,15 @@ def test_pmfs_is_its_branches_the_two_layers_and_its_last_convolution(form):
     assert left == {"branches", "out"}
 
 
+@every_class
 @pytest.mark.parametrize("form", FORMS)
-@pytest.mark.parametrize("name", ["PMFS", "PMFSChannel", "PMFSSpatial"])
-def test_pmfs_of_depth_one_is_flat(form, name):
+def test_pmfs_of_depth_one_is_flat(form, make):
     """A volume of depth 1 sees the middle of the kernels."""
-    make = {
-        "PMFS": lambda dim: PMFS([4, 6], 3, 2, 5, dim=dim, form=form),
-        "PMFSChannel": lambda dim: PMFSChannel(6, form, dim=dim),
-        "PMFSSpatial": lambda dim: PMFSSpatial(6, 2, form=form, dim=dim),
-    }[name]
-    deep, flat = randomised(make("3d").double()).eval(), make("2d").double().eval()
+    deep, flat = randomised(make(form=form, dim="3d").double()).eval(), make(form=form).double().eval()
     flat.load_state_dict({k: v[:, :, v.shape[2] // 2] if v.ndim == 5 else v for k, v in deep.state_dict().items()})
     maps = [torch.randn(2, c, *s, dtype=torch.float64) for c, s in ((4, (8, 6)), (6, (4, 3)))]
     volumes = [m.unsqueeze(2) for m in maps]
-    x, volume = (maps, volumes) if name == "PMFS" else (maps[1], volumes[1])
+    x, volume = (maps, volumes) if make is several else (maps[1], volumes[1])
     torch.testing.assert_close(deep(volume).squeeze(2), flat(x))
 
 
@@ -116,44 +113,25 @@ def test_pmfs_in_3d_treats_depth_as_it_treats_width(form):
     torch.testing.assert_close(turned([m.transpose(2, 4) for m in maps]).transpose(2, 4), y)
 
 
-def test_pmfs_short_form():
-    block = GlobalPMFSBlock_AP_Separate(in_channels=[64, 32], out_ch_base=32, ch_aggr=16, br=4)
-    maps = [torch.randn(1, 64, 8, 8), torch.randn(1, 32, 16, 16)]
-    assert block(maps).shape == (1, 32, 16, 16)
-    torch.manual_seed(0)
-    short = GlobalPMFSBlock_AP_Separate([6, 4], ch_aggr=3, br=2).eval()
-    torch.manual_seed(0)
-    house = PMFS([6, 4], ch=3).eval()
-    torch.manual_seed(0)
-    theirs = GlobalPMFSBlock_AP_Separate([6, 4], [2, 1], 3, 3, 3, 2, "2d").eval()
-    maps = [torch.randn(1, 6, 8, 6), torch.randn(1, 4, 4, 3)]
-    assert torch.equal(short(maps), house(maps))
-    assert torch.equal(short(maps), theirs(maps))
+AUTHORS_BLOCKS = {"separable": GlobalPMFSBlock_AP_Separate, "conv": GlobalPMFSBlock_AP}
 
 
-def test_pmfs_authors_form_is_3d_by_default():
-    block = GlobalPMFSBlock_AP_Separate([4, 6], [2, 1], 3, 3, 3, 2).eval()
-    assert block([torch.randn(1, 4, 4, 6, 8), torch.randn(1, 6, 2, 3, 4)]).shape == (1, 6, 2, 3, 4)
-    no_kernels = GlobalPMFSBlock_AP_Separate([4, 6], ch=3, dim="3d").eval()
-    assert no_kernels([torch.randn(1, 4, 5, 2, 8), torch.randn(1, 6, 2, 3, 4)]).shape == (1, 6, 2, 3, 4)
-
-
-def test_pmfs_authors_plain_form():
-    torch.manual_seed(0)
-    theirs = GlobalPMFSBlock_AP([6, 4], [2, 1], 3, 3, 3, 2, "2d").eval()
-    torch.manual_seed(0)
-    house = PMFS([6, 4], ch=3, form="conv").eval()
-    maps = [torch.randn(1, 6, 8, 6), torch.randn(1, 4, 4, 3)]
-    assert torch.equal(theirs(maps), house(maps))
-    deep = GlobalPMFSBlock_AP([4, 6], [2, 1], 3, 2, 5, 2).eval()  # 3d by default, ch_k and ch_v differ
-    assert deep([torch.randn(1, 4, 4, 6, 8), torch.randn(1, 6, 2, 3, 4)]).shape == (1, 6, 2, 3, 4)
-    kinds = {"separable": SeparableConv, "conv": ConvNormReLU}
-    for form, other in (("separable", "conv"), ("conv", "separable")):
-        modules = [type(m) for m in PMFS([6, 4], ch=3, form=form).modules()]
-        assert modules.count(kinds[form]) == 10
-        assert kinds[other] not in modules
-    with pytest.raises(ValueError, match=r"^GlobalPMFSBlock_AP: ch=None, ch_aggr=None "):
-        GlobalPMFSBlock_AP([6, 4])
+@pytest.mark.parametrize("form", FORMS)
+def test_pmfs_authors_and_short_form(form):
+    authors_block = AUTHORS_BLOCKS[form]
+    outputs = []
+    for make in (
+        lambda: PMFS([6, 4], ch=3, form=form),
+        lambda: authors_block([6, 4], [2, 1], 3, 3, 3, 2, "2d"),
+        lambda: authors_block(in_channels=[6, 4], out_ch_base=4, ch_aggr=3, br=2),
+    ):
+        torch.manual_seed(0)
+        outputs.append(make().eval()([torch.randn(1, 6, 8, 6), torch.randn(1, 4, 4, 3)]))
+    assert torch.equal(outputs[0], outputs[1])
+    assert torch.equal(outputs[0], outputs[2])
+    by_default = authors_block([4, 6], [2, 1], 3, 2, 5, 2).eval()  # ch_k and ch_v differ
+    for block, depth in ((by_default, 4), (authors_block([4, 6], ch=3, dim="3d").eval(), 5)):
+        assert block([torch.randn(1, 4, depth, 6, 8), torch.randn(1, 6, 2, 3, 4)]).shape == (1, 6, 2, 3, 4)
 
 
 def test_pmfs_kernels_are_applied_as_given_and_what_still_differs_is_brought_to_size():
@@ -182,18 +160,15 @@ def test_pmfs_short_form_refuses(options, message):
         GlobalPMFSBlock_AP_Separate(**options)
 
 
-@pytest.mark.parametrize(("cls", "channels"), [(PMFS, [4, 6]), (PMFSChannel, 6), (PMFSSpatial, 6)])
-def test_pmfs_wants_two_or_three_dimensions(cls, channels):
-    with pytest.raises(ValueError, match=rf"^{cls.__name__}: dim='4d' .*'2d', '3d'"):
-        cls(channels, dim="4d")
+@every_class
+def test_pmfs_wants_two_or_three_dimensions(make):
+    with pytest.raises(ValueError, match=r"^\w+: dim='4d' .*'2d', '3d'"):
+        make(dim="4d")
 
 
-def test_pmfs_wants_a_kernel_for_each_input():
+def test_pmfs_wants_a_kernel_and_a_map_for_each_input():
     with pytest.raises(ValueError, match=r"^PMFS: max_pool_kernels=\[2\] .* 2 "):
         PMFS([4, 6], max_pool_kernels=[2])
-
-
-def test_pmfs_wants_as_many_maps_as_it_was_built_for():
     block = PMFS([4, 6], ch=3).eval()
     x = torch.randn(2, 6, 4, 4)
     with pytest.raises(ValueError, match=r"^PMFS: input=one tensor .* 2"):
@@ -211,21 +186,13 @@ def test_resize_pools_with_kernel_equal_to_stride_at_whole_multiples():
     assert resize_by_max(x, (12, 8)) is x
 
 
-def test_pmfs_groups_do_not_depend_on_the_number_of_inputs():
-    block = PMFS([4, 6], ch=3, br=5, ch_k=2, ch_v=7)
-    assert block.channel_q.pointwise.out_channels == 6
-    assert block.spatial_q.pointwise.out_channels == block.spatial_k.pointwise.out_channels == 10
-    assert block.spatial_v.pointwise.out_channels == 35
-
-
+@every_class
 @pytest.mark.parametrize("form", FORMS)
-@pytest.mark.parametrize("name", ["PMFS", "PMFSChannel", "PMFSSpatial"])
-def test_pmfs_on_one_position_trains_one_sample_by_the_running_statistics(form, name):
-    make = {"PMFS": lambda: PMFS([4, 6], 3, form=form), "PMFSChannel": lambda: PMFSChannel(6, form)}
-    block = randomised(make.get(name, lambda: PMFSSpatial(6, form=form))().double()).train()
+def test_pmfs_on_one_position_trains_one_sample_by_the_running_statistics(form, make):
+    block = randomised(make(form=form).double()).train()
     before = copy.deepcopy(block.state_dict())
     x = torch.randn(1, 6, 1, 1, dtype=torch.float64)
-    given = [torch.randn(1, 4, 1, 1, dtype=torch.float64), x] if name == "PMFS" else x
+    given = [torch.randn(1, 4, 1, 1, dtype=torch.float64), x] if make is several else x
     y = block(given)
     y.sum().backward()
     assert all(torch.equal(v, before[k]) for k, v in block.state_dict().items())
@@ -261,23 +228,6 @@ def test_pmfs_weights_start_equal_stay_positive_and_sum_to_one():
     assert PMFS([4, 6, 5], ch=3).fusion_logit_scale is None
 
 
-def test_pmfs_weights_of_a_concatenation_would_be_taken_away_by_the_batch_norm_behind_it():
-    norm = torch.nn.BatchNorm2d(6, eps=1e-30).double().train()
-    a, b = torch.randn(2, 2, 3, 5, 5, dtype=torch.float64)
-    torch.testing.assert_close(norm(torch.cat([0.9 * a, 0.1 * b], 1)), norm(torch.cat([a, b], 1)))
-    norm = torch.nn.BatchNorm2d(3, eps=1e-30).double().train()
-    assert (norm(0.9 * a + 0.1 * b) - norm(a + b)).abs().max() > 0.1
-
-
-def test_pmfs_statistics_do_without_the_key():
-    names = {s: {n.split(".")[0] for n, _ in PMFSChannel(6, statistics=s).named_parameters()} for s in STATISTICS}
-    assert names["softmax"] - names["mean_var"] == {"channel_k"}
-    assert names["mean_var"] - names["softmax"] == {"channel_variance"}
-
-
-STATISTICS = ("softmax", "mean_var")
-
-
 def test_pmfs_channel_on_one_position_has_nothing_to_weigh():
     block = randomised(PMFSChannel(6).double()).eval()
     x = torch.randn(2, 6, 1, 1, dtype=torch.float64)
@@ -305,22 +255,6 @@ def test_pmfs_spatial_defaults():
         assert block.spatial_out.pointwise.out_channels == 10
     block = PMFSSpatial(10, 2, ch_k=3)
     assert (block.spatial_q.pointwise.out_channels, block.spatial_v.pointwise.out_channels) == (6, 10)
-
-
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
-def test_mean_and_variance_are_float32_under_autocast_and_in_half(dtype):
-    x = 1000 + torch.randn(2, 3, 50)
-    with torch.autocast("cpu", dtype=dtype):
-        mean, variance = mean_and_variance(x)
-    torch.testing.assert_close(mean, x.mean(2))
-    torch.testing.assert_close(variance, x.var(2, correction=0))
-    mean, variance = mean_and_variance((1000 * x).to(torch.float64))
-    assert mean.dtype == variance.dtype == torch.float64
-    large = (300 * torch.randn(2, 3, 50)).to(dtype)
-    mean, variance = mean_and_variance(large)
-    assert mean.dtype == variance.dtype == torch.float32
-    assert (variance > 65504).any()
-    torch.testing.assert_close(variance, large.float().var(2, correction=0))
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
@@ -370,13 +304,6 @@ def test_pmfs_residual_is_that_of_the_last_map_behind_its_kernel(form):
     block = PMFS([4, 6], 3, max_pool_kernels=[4, 2], form=form, residual=True).train()
     maps = [torch.randn(2, 4, 16, 16), torch.randn(2, 6, 8, 8)]
     assert torch.equal(block(maps), torch.nn.functional.max_pool2d(maps[1], 2))
-
-
-def test_pmfs_keeps_the_names_of_its_parameters():
-    names = {n.split(".")[0] for n, _ in PMFS([4, 6], ch=3).named_parameters()}
-    attention = {"channel_q", "channel_k", "channel_v", "channel_score", "channel_norm"}
-    assert names == attention | {"branches", "spatial_q", "spatial_k", "spatial_v", "spatial_out", "out"}
-    assert "branches.0.norm.weight" in PMFS([4, 6], ch=3).state_dict()
 
 
 @pytest.mark.export

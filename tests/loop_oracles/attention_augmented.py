@@ -2,8 +2,7 @@
 
 import numpy as np
 
-from .ema import softmax
-from .improved_local import convolve
+from .common import convolve, softmax
 
 
 def offset_vector(table, offset, length):
@@ -22,7 +21,7 @@ def attention_augmented(x, w, heads, dk, dv, stride=1, relative=True):
     """``w`` holds the arrays ``convolution.weight``, ``qkv.weight``, ``relative_rows`` and so on."""
     outputs = []
     for sample in x:
-        maps = convolve(sample, w["qkv.weight"], w["qkv.bias"], stride)
+        maps = convolve(sample, w, "qkv", stride)
         _, H, W = maps.shape
         places = [(i, j) for i in range(H) for j in range(W)]
         q, k, v = maps[:dk], maps[dk : 2 * dk], maps[2 * dk :]
@@ -40,8 +39,8 @@ def attention_augmented(x, w, heads, dk, dv, stride=1, relative=True):
                     scores.append(q[a, i, j] @ key / np.sqrt(d))
                 for share, (m, n) in zip(softmax(np.array(scores)), places, strict=True):
                     attended[b, i, j] += share * v[b, m, n]
-        mixed = convolve(attended, w["project.weight"], w["project.bias"])
+        mixed = convolve(attended, w, "project")
         if "convolution.weight" in w:
-            mixed = np.concatenate([convolve(sample, w["convolution.weight"], w["convolution.bias"], stride), mixed])
+            mixed = np.concatenate([convolve(sample, w, "convolution", stride), mixed])
         outputs.append(mixed)
     return np.array(outputs)

@@ -2,29 +2,23 @@
 
 import numpy as np
 
-from .improved_local import convolve
+from .common import convolve
 
 
 def nearest(x, size):
     """Resize ``x``, ``(C, H, W)``, to ``size``: each position takes the value of its cell."""
-    y = np.empty((x.shape[0], *size))
-    for i in range(size[0]):
-        for j in range(size[1]):
-            y[:, i, j] = x[:, i * x.shape[1] // size[0], j * x.shape[2] // size[1]]
-    return y
+    rows, columns = (np.arange(n) * given // n for n, given in zip(size, x.shape[1:], strict=True))
+    return x[:, rows][:, :, columns]
 
 
 def pyramid(x, w, attentions):
     """The maps of one image, ``(C, H, W)`` each; ``w`` holds ``laterals.0.weight``; ``attentions`` are functions."""
-    by_size = sorted(
-        range(len(x)), key=lambda i: (x[i].shape[1] * x[i].shape[2], -i)
-    )  # of equal ones, the later is smaller
+    by_size = sorted(range(len(x)), key=lambda i: (x[i][0].size, -i))  # of equal ones, the later is smaller
     above, y = None, [None] * len(x)
     for i in by_size:
-        merged = convolve(x[i], w[f"laterals.{i}.weight"], w[f"laterals.{i}.bias"])
+        merged = convolve(x[i], w, f"laterals.{i}")
         if above is not None:
             merged = merged + nearest(above, merged.shape[1:])
         above = merged
-        smooth = convolve(merged, w[f"smooth.{i}.weight"], w[f"smooth.{i}.bias"])
-        y[i] = convolve(attentions[i](smooth), w[f"outs.{i}.weight"], w[f"outs.{i}.bias"])
+        y[i] = convolve(attentions[i](convolve(merged, w, f"smooth.{i}")), w, f"outs.{i}")
     return y

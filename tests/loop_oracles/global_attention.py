@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from .ema import softmax
+from .common import averaged, between, convolve, softmax
 
 
 def attention(x, w, heads, theta=None, position_size=20, **options):
@@ -18,9 +18,7 @@ def one_sample(x, w, heads, theta, position_size, options):
     if "absolute.absolute_position_bias" in w:
         side = math.isqrt(len(w["absolute.absolute_position_bias"]) // C)
         x = x + resized(w["absolute.absolute_position_bias"].reshape(C, side, side), H, W)
-    t = np.array([[w["qkv.weight"][:, :, 0, 0] @ x[:, i, j] for j in range(W)] for i in range(H)])  # H W 3C
-    if "qkv.bias" in w:
-        t = t + w["qkv.bias"]
+    t = convolve(x, w, "qkv").transpose(1, 2, 0)  # H W 3C
     y = np.empty((H, W, C))
     for h in range(heads):
         part = slice(h * d, (h + 1) * d)
@@ -29,8 +27,7 @@ def one_sample(x, w, heads, theta, position_size, options):
         if theta is not None or "rotation.rope_frequencies_bias" in w:
             q, k = (rotated(a, w, h, theta) for a in (q, k))
         y[:, :, part] = one_head(q, k, v, h, w, heads=heads, position_size=position_size, **options)
-    out = w["out.weight"][:, :, 0, 0]
-    return np.array([[out @ y[i, j] + w["out.bias"] for j in range(W)] for i in range(H)]).transpose(2, 0, 1)
+    return convolve(y.transpose(2, 0, 1), w, "out")
 
 
 def rotated(a, w, h, theta):
@@ -56,20 +53,11 @@ def resized(table, height, width):
     """Resize bilinearly: the value at the center of each new cell."""
     C, h, w = table.shape
     out = np.empty((C, height, width))
-    for i in range(height):
-        for j in range(width):
-            y = min(max((i + 0.5) * h / height - 0.5, 0), h - 1)
-            x = min(max((j + 0.5) * w / width - 0.5, 0), w - 1)
-            out[:, i, j] = between(table, y, x)
+    for i, j in np.ndindex(height, width):
+        y = min(max((i + 0.5) * h / height - 0.5, 0), h - 1)
+        x = min(max((j + 0.5) * w / width - 0.5, 0), w - 1)
+        out[:, i, j] = between(table, y, x)
     return out
-
-
-def between(table, y, x):
-    y0, x0 = math.floor(y), math.floor(x)
-    y1, x1 = min(y0 + 1, table.shape[1] - 1), min(x0 + 1, table.shape[2] - 1)
-    a, b = y - y0, x - x0
-    top = table[:, y0, x0] * (1 - b) + table[:, y0, x1] * b
-    return top * (1 - a) + (table[:, y1, x0] * (1 - b) + table[:, y1, x1] * b) * a
 
 
 def bias(table, dy, dx, furthest_y, furthest_x):
@@ -102,7 +90,7 @@ def one_head(
     if kernel == "reformer":
         return lsh(q.reshape(-1, d), v.reshape(-1, d), w["kernel.rotations"], bucket_size).reshape(H, W, d)
     if kernel == "linformer":
-        e, f = ([sum(m * p for m, p in zip(pooled(a, *linformer_grid), column, strict=True)) for column in projection.T]
+        e, f = ([averaged(a.transpose(2, 0, 1), *linformer_grid).reshape(d, -1) @ column for column in projection.T]
                 for a, projection in ((k, w["kernel.proj_k"]), (v, w["kernel.proj_v"])))  # fmt: skip
         return np.array([[softmax(np.array([q[i, j] @ a for a in e]) / math.sqrt(d)) @ np.array(f)
                           for j in range(W)] for i in range(H)])  # fmt: skip
@@ -154,18 +142,6 @@ def favor(q, keys, values, projection, eps=1e-4):
         for row, key in zip(exponents, keys, strict=True)
     ]
     return sum(a * v for a, v in zip(weights, values, strict=True)) / sum(weights)
-
-
-def pooled(a, height, width):
-    """Adaptive average pooling to a grid, its cells in reading order."""
-    H, W, _ = a.shape
-    cells = []
-    for i in range(height):
-        for j in range(width):
-            rows = range(i * H // height, -(-(i + 1) * H // height))
-            columns = range(j * W // width, -(-(j + 1) * W // width))
-            cells.append(np.mean([a[r, c] for r in rows for c in columns], axis=0))
-    return cells
 
 
 def lsh(q, v, rotations, m, most_buckets=128):

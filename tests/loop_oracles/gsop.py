@@ -1,14 +1,12 @@
 """GSoP by loops over the paper's formulas, and the authors' where they differ, in float64 numpy."""
 
-import math
-
 import numpy as np
 
-from .ema import sigmoid
+from .common import averaged, batch_norm, convolve, relu, sigmoid
 
 ACTIVATIONS = {
     "none": lambda v: v,
-    "relu": lambda v: np.maximum(v, 0.0),
+    "relu": relu,
     "leaky_relu": lambda v: np.where(v < 0, 0.1 * v, v),
 }
 
@@ -34,25 +32,6 @@ def authors_covariance(z):
     )
 
 
-def batch_norm(z, w, name, eps=1e-5):
-    """Normalise channel (first axis) by channel with the running statistics."""
-    out = np.empty_like(z)
-    for d in range(z.shape[0]):
-        scale = w[f"{name}.weight"][d] / np.sqrt(w[f"{name}.running_var"][d] + eps)
-        out[d] = (z[d] - w[f"{name}.running_mean"][d]) * scale + w[f"{name}.bias"][d]
-    return out
-
-
-def reduced(x, w, name):
-    """``BN(W relu(x))``, position by position."""
-    kept = np.maximum(x, 0.0)
-    weight = w[f"{name}.weight"][:, :, 0, 0]
-    z = np.empty((weight.shape[0], *x.shape[1:]))
-    for i, j in np.ndindex(x.shape[1:]):
-        z[:, i, j] = weight @ kept[:, i, j] + w[f"{name}.bias"]
-    return batch_norm(z, w, f"{name}_bn")
-
-
 def gate_of(s, w, prefix, activation):
     """From a covariance matrix to its gate."""
     s = batch_norm(s, w, f"{prefix}row_bn")
@@ -64,13 +43,8 @@ def gate_of(s, w, prefix, activation):
 
 
 def channel_gate(x, w, stride=1, activation="none"):
-    z = np.maximum(reduced(x[:, ::stride, ::stride], w, "reduce"), 0.0)
+    z = relu(batch_norm(convolve(relu(x), w, "reduce", stride), w, "reduce_bn"))
     return gate_of(covariance(z.reshape(len(z), -1)), w, "", activation)
-
-
-def covered(k, size, wanted):
-    """The indices among ``size`` that cell k of ``wanted`` touches."""
-    return range(k * size // wanted, math.ceil((k + 1) * size / wanted))
 
 
 def nearest(k, size, wanted):
@@ -78,37 +52,11 @@ def nearest(k, size, wanted):
     return range(k * size // wanted, (k + 1) * size // wanted) if size > wanted else [k * size // wanted]
 
 
-def averaged(x, height, width, which):
-    y = np.empty((len(x), height, width))
-    for i in range(height):
-        for j in range(width):
-            cells = [x[:, a, b] for a in which(i, x.shape[1], height) for b in which(j, x.shape[2], width)]
-            y[:, i, j] = sum(cells) / len(cells)
-    return y
-
-
 def position_gate(x, w, grid, activation="relu", exact=True, unpool=nearest):
-    cells = averaged(reduced(x, w, "position_reduce"), grid, grid, covered)
+    cells = averaged(batch_norm(convolve(relu(x), w, "position_reduce"), w, "position_reduce_bn"), grid, grid)
     cells = cells.reshape(len(cells), -1).T  # a row for each cell
     gate = gate_of((covariance if exact else authors_covariance)(cells), w, "position_", activation)
     return averaged(gate.reshape(1, grid, grid), *x.shape[1:], unpool)[0]
-
-
-def column_convolution(x, w, name):
-    """A convolution along the height, padded with zeros to keep it."""
-    weight, bias = w[f"{name}.weight"][:, :, :, 0], w[f"{name}.bias"]
-    C, H, W = x.shape
-    inputs, height = weight.shape[1:]
-    y = np.empty_like(x)
-    for c in range(C):
-        first = c // inputs * inputs  # the group's channels
-        for i in range(H):
-            for j in range(W):
-                y[c, i, j] = bias[c]
-                for k in range(height):
-                    if 0 <= i + k - height // 2 < H:
-                        y[c, i, j] += weight[c, :, k] @ x[first : first + inputs, i + k - height // 2, j]
-    return y
 
 
 def gsop(x, w, mode="channel", stride=1, channel=None, position=None):
@@ -119,10 +67,10 @@ def gsop(x, w, mode="channel", stride=1, channel=None, position=None):
         if mode != "position":
             by_channel = x[b] * channel_gate(x[b], w, stride, **channel or {})[:, None, None]
         if mode != "channel":
-            by_position = np.maximum(x[b] * position_gate(x[b], w, **position or {}), 0.0)
+            by_position = relu(x[b] * position_gate(x[b], w, **position or {}))
         if mode == "concat":
-            joined = column_convolution(by_channel, w, "join_channel")
-            y[b] = batch_norm(joined + column_convolution(by_position, w, "join_position"), w, "join_bn")
+            joined = convolve(by_channel, w, "join_channel") + convolve(by_position, w, "join_position")
+            y[b] = batch_norm(joined, w, "join_bn")
         elif mode == "sum":
             y[b] = by_channel + by_position
         elif mode == "max":

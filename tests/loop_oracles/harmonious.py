@@ -7,58 +7,19 @@ import math
 
 import numpy as np
 
-from .ema import sigmoid
-from .gsop import batch_norm
-
-
-def relu(a):
-    return np.maximum(a, 0.0)
-
-
-def means(x):
-    """Mean of each channel of ``(C, H, W)``."""
-    C, H, W = x.shape
-    return np.array([sum(x[c, i, j] for i in range(H) for j in range(W)) / (H * W) for c in range(C)])
-
-
-def convolution(x, weight, bias, stride=1):
-    """``x`` is ``(C, H, W)``, zeros around it."""
-    _, H, W = x.shape
-    r = weight.shape[2] // 2
-    y = np.empty((len(weight), math.ceil(H / stride), math.ceil(W / stride)))
-    for o in range(len(weight)):
-        for i in range(y.shape[1]):
-            for j in range(y.shape[2]):
-                y[o, i, j] = bias[o]
-                for di in range(-r, r + 1):
-                    for dj in range(-r, r + 1):
-                        k, m = i * stride + di, j * stride + dj
-                        if 0 <= k < H and 0 <= m < W:
-                            y[o, i, j] += weight[o, :, di + r, dj + r] @ x[:, k, m]
-    return y
+from .common import batch_norm, between, convolve, means, relu, sigmoid
 
 
 def conv_norm(x, w, name, stride=1):
-    return batch_norm(convolution(x, w[f"{name}.conv.weight"], w[f"{name}.conv.bias"], stride), w, f"{name}.bn")
+    return batch_norm(convolve(x, w, f"{name}.conv", stride), w, f"{name}.bn")
 
 
 def resize(x, size):
     """Resize bilinearly with aligned corners."""
-
-    def between(i, given, wanted):
-        at = i * (given - 1) / (wanted - 1) if wanted > 1 else 0.0
-        low = min(int(at), given - 1)
-        return low, min(low + 1, given - 1), at - low
-
-    H, W = size
-    y = np.empty((len(x), H, W))
-    for i in range(H):
-        for j in range(W):
-            top, bottom, down = between(i, x.shape[1], H)
-            left, right, across = between(j, x.shape[2], W)
-            above = x[:, top, left] * (1 - across) + x[:, top, right] * across
-            below = x[:, bottom, left] * (1 - across) + x[:, bottom, right] * across
-            y[:, i, j] = above * (1 - down) + below * down
+    steps = [(given - 1) / max(wanted - 1, 1) for given, wanted in zip(x.shape[1:], size, strict=True)]
+    y = np.empty((len(x), *size))
+    for i, j in np.ndindex(*size):
+        y[:, i, j] = between(x, i * steps[0], j * steps[1])
     return y
 
 
@@ -79,10 +40,7 @@ def channel(x, w, prefix=""):
 def soft(x, w, prefix="", rectify=False):
     """The gate map of one sample, ``(C, H, W)``."""
     s, k = relu(spatial(x, w, f"{prefix}spatial_attn.")), relu(channel(x, w, f"{prefix}channel_attn."))
-    product = np.array(
-        [[[s[0, i, j] * k[c, 0, 0] for j in range(x.shape[2])] for i in range(x.shape[1])] for c in range(len(x))]
-    )
-    a = conv_norm(product, w, f"{prefix}conv")
+    a = conv_norm(s * k, w, f"{prefix}conv")
     return sigmoid(relu(a) if rectify else a)
 
 
@@ -100,9 +58,8 @@ def value(x, at_x, at_y):
     C, H, W = x.shape
     column, row = ((at_x + 1) * W - 1) / 2, ((at_y + 1) * H - 1) / 2
     y = np.zeros(C)
-    for i in range(H):
-        for j in range(W):
-            y += x[:, i, j] * max(0.0, 1 - abs(row - i)) * max(0.0, 1 - abs(column - j))
+    for i, j in np.ndindex(H, W):
+        y += x[:, i, j] * max(0.0, 1 - abs(row - i)) * max(0.0, 1 - abs(column - j))
     return y
 
 
@@ -112,27 +69,24 @@ def middle(k, cells):
 
 def cut(x, t, s, h, w):
     y = np.empty((len(x), h, w))
-    for i in range(h):
-        for j in range(w):
-            y[:, i, j] = value(x, s[0] * middle(j, w) + t[0], s[1] * middle(i, h) + t[1])
+    for i, j in np.ndindex(h, w):
+        y[:, i, j] = value(x, s[0] * middle(j, w) + t[0], s[1] * middle(i, h) + t[1])
     return y
 
 
 def written_back(region, t, s, size):
     H, W = size
     y = np.empty((len(region), H, W))
-    for i in range(H):
-        for j in range(W):
-            y[:, i, j] = value(region, (middle(j, W) - t[0]) / s[0], (middle(i, H) - t[1]) / s[1])
+    for i, j in np.ndindex(H, W):
+        y[:, i, j] = value(region, (middle(j, W) - t[0]) / s[0], (middle(i, H) - t[1]) / s[1])
     return y
 
 
 def local(crop, w, prefix):
     """The bottleneck on one crop."""
-    none = np.zeros(len(w[f"{prefix}reduce.weight"]))
-    z = relu(batch_norm(convolution(crop, w[f"{prefix}reduce.weight"], none), w, f"{prefix}reduce_bn"))
-    z = relu(batch_norm(convolution(z, w[f"{prefix}conv.weight"], none), w, f"{prefix}conv_bn"))
-    return convolution(z, w[f"{prefix}expand.weight"], np.zeros(len(crop)))
+    z = relu(batch_norm(convolve(crop, w, f"{prefix}reduce"), w, f"{prefix}reduce_bn"))
+    z = relu(batch_norm(convolve(z, w, f"{prefix}conv"), w, f"{prefix}conv_bn"))
+    return convolve(z, w, f"{prefix}expand")
 
 
 def hard(x, n, w, prefix=""):

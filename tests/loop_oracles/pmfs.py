@@ -4,17 +4,15 @@ import math
 
 import numpy as np
 
-from .ema import sigmoid, softmax
-from .gsop import batch_norm
+from .common import batch_norm, convolve, layer_norm, means, relu, sigmoid, softmax
 
 
 def resize(x, size):
     """Max over the window of each position where ``x`` is larger, the nearest value where it is smaller."""
     H, W = size
     y = np.empty((x.shape[0], H, W))
-    for i in range(H):
-        for j in range(W):
-            y[:, i, j] = x[(slice(None), window(i, x.shape[1], H), window(j, x.shape[2], W))].max((1, 2))
+    for i, j in np.ndindex(H, W):
+        y[:, i, j] = x[:, window(i, x.shape[1], H), window(j, x.shape[2], W)].max((1, 2))
     return y
 
 
@@ -25,42 +23,16 @@ def window(i, given, wanted):
 
 def separable(x, w, name):
     """Batch norm, ReLU, depthwise and pointwise convolution."""
-    x = np.maximum(batch_norm(x, w, f"{name}.norm"), 0.0)
-    depthwise, pointwise = w[f"{name}.depthwise.weight"], w[f"{name}.pointwise.weight"]
-    C, H, W = x.shape
-    r = depthwise.shape[2] // 2
-    y = np.empty((pointwise.shape[0], H, W))
-    for i in range(H):
-        for j in range(W):
-            middle = np.zeros(C)
-            for di in range(-r, r + 1):
-                for dj in range(-r, r + 1):
-                    if 0 <= i + di < H and 0 <= j + dj < W:
-                        middle += depthwise[:, 0, di + r, dj + r] * x[:, i + di, j + dj]
-            y[:, i, j] = pointwise[:, :, 0, 0] @ middle + w[f"{name}.pointwise.bias"]
-    return y
+    x = relu(batch_norm(x, w, f"{name}.norm"))
+    return convolve(convolve(x, w, f"{name}.depthwise"), w, f"{name}.pointwise")
 
 
 def plain(x, w, name):
     """Convolution, batch norm, ReLU."""
-    weight = w[f"{name}.conv.weight"]
-    H, W = x.shape[1:]
-    r = weight.shape[2] // 2
-    y = np.zeros((weight.shape[0], H, W))
-    for i in range(H):
-        for j in range(W):
-            for di in range(-r, r + 1):
-                for dj in range(-r, r + 1):
-                    if 0 <= i + di < H and 0 <= j + dj < W:
-                        y[:, i, j] += weight[:, :, di + r, dj + r] @ x[:, i + di, j + dj]
-    return np.maximum(batch_norm(y, w, f"{name}.norm"), 0.0)
+    return relu(batch_norm(convolve(x, w, f"{name}.conv"), w, f"{name}.norm"))
 
 
 CONVOLUTIONS = {"separable": separable, "conv": plain}
-
-
-def layer_norm(a, w, name, eps=1e-5):
-    return (a - a.mean()) / np.sqrt(((a - a.mean()) ** 2).mean() + eps) * w[f"{name}.weight"] + w[f"{name}.bias"]
 
 
 def pmfs(maps, br, w, form="separable", fusion="concat", statistics="softmax"):
@@ -94,14 +66,10 @@ def channels(x, w, f, statistics):
     q, v = f(x, w, "channel_q"), f(x, w, "channel_v")
     if statistics == "softmax":
         share = softmax(f(x, w, "channel_k")[0].reshape(-1)).reshape(H, W)
-        pooled = np.array([sum(q[c, i, j] * share[i, j] for i in range(H) for j in range(W)) for c in range(len(q))])
-        score = w["channel_score.weight"] @ pooled
+        score = w["channel_score.weight"] @ (means(q * share) * H * W)
     else:
-        mean = np.array([sum(q[c, i, j] for i in range(H) for j in range(W)) / (H * W) for c in range(len(q))])
-        variance = np.array(
-            [sum((q[c, i, j] - mean[c]) ** 2 for i in range(H) for j in range(W)) / (H * W) for c in range(len(q))]
-        )
-        score = w["channel_score.weight"] @ mean + w["channel_variance.weight"] @ variance
+        variance = means((q - means(q)[:, None, None]) ** 2)
+        score = w["channel_score.weight"] @ means(q) + w["channel_variance.weight"] @ variance
     score = sigmoid(layer_norm(score + w["channel_score.bias"], w, "channel_norm"))
     return np.array([v[c] * score[c] for c in range(len(v))])
 

@@ -2,31 +2,27 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 
 from ..registry import register
-from .functional import at_least_float32, building_graph, check_bool, check_divides, check_positive, check_used
+from .functional import (
+    RecomputedParts,
+    at_least_float32,
+    check_bool,
+    check_divides,
+    check_number,
+    check_positive,
+    check_used,
+    recomputes,
+)
 from .nn.residual import apply_residual, make_residual
 
 NAME = "AttentionAugmentedConv"
 MIN_KEY_CHANNELS = 20  # per head, unless dk is given; from the paper
 MAX_SCORES = {"cpu": 2**22, "cuda": 2**26}  # scores held at a time, over images, heads, queries and keys
 NEEDS = {"kappa": ("dk", (None,)), "upsilon": ("dv", (None,)), "position_size": ("relative", (True,))}
-
-
-def key_channels(out_channels: int, kappa: float, heads: int) -> int:
-    """Return the channels of the queries: a fraction of the output's, a multiple of ``heads``, at least 20 per head."""
-    return heads * max(MIN_KEY_CHANNELS, round(out_channels * kappa / heads))
-
-
-def value_channels(out_channels: int, upsilon: float, heads: int) -> int:
-    """Return the channels of the values: a fraction of the output's, a multiple of ``heads``, at least ``heads``."""
-    return heads * min(max(1, round(out_channels * upsilon / heads)), max(1, out_channels // heads))
 
 
 def offset_vectors(table: Tensor, length: int) -> Tensor:
@@ -49,20 +45,12 @@ def axis_scores(q: Tensor, table: Tensor, index: Tensor, length: int) -> Tensor:
     return scores.gather(3, offsets.expand(B, h, Q, length))  # B h Q L
 
 
-def attend_relative(q: Tensor, k: Tensor, v: Tensor, rows: Tensor, columns: Tensor, first: int, width: int) -> Tensor:
-    """Attend from some queries to all keys, with relative scores along both axes.
+def attend_relative(first: int, width: int, q: Tensor, k: Tensor, v: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+    """Attend from the queries at position ``first`` and after to all keys, with relative scores along both axes.
 
-    Args:
-        q: ``(B, h, Q, D)``, scaled: the queries from position ``first``.
-        k: ``(B, h, N, D)``.
-        v: ``(B, h, N, D)``, padded to D because the fused kernels need it.
-        rows: ``(D, 2 * H - 1)``, a vector for each offset in height.
-        columns: ``(D, 2 * W - 1)``, a vector for each offset in width.
-        first: Position of the first query.
-        width: W.
-
-    Returns:
-        ``(B, h, Q, D)``.
+    The queries, ``(B, h, Q, D)``, are scaled; k and v are ``(B, h, N, D)``, v padded to D for the fused kernels. Rows
+    and columns, ``(D, 2 * H - 1)`` and ``(D, 2 * W - 1)``, hold a vector for each offset; ``width`` is W. The result
+    has the shape of q.
     """
     B, h, Q, D = q.shape
     N = k.shape[2]
@@ -72,43 +60,6 @@ def attend_relative(q: Tensor, k: Tensor, v: Tensor, rows: Tensor, columns: Tens
     horizontal = axis_scores(q, columns, position - i * width, width)  # B h Q W
     scores = (vertical.unsqueeze(4) + horizontal.unsqueeze(3)).reshape(B, h, Q, N)
     return F.scaled_dot_product_attention(q * D**0.5, k, v, attn_mask=scores)
-
-
-def attend_in_parts(q: Tensor, k: Tensor, v: Tensor, rows: Tensor, columns: Tensor, width: int, step: int) -> Tensor:
-    """Attend from all queries, ``step`` of them at a time; see :func:`attend_relative`."""
-    queries = torch.split(q, step, 2)
-    return torch.cat([attend_relative(part, k, v, rows, columns, n * step, width) for n, part in enumerate(queries)], 2)
-
-
-class AttendInParts(torch.autograd.Function):
-    """Run :func:`attend_in_parts`, and compute the scores again, part by part, in the backward pass.
-
-    With ``torch.utils.checkpoint`` the forward pass could not use the fused kernels: they take no bias with a gradient.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, *args: Any) -> Tensor:
-        """Run :func:`attend_in_parts`; save its five tensors."""
-        ctx.save_for_backward(*args[:5])
-        ctx.width, ctx.step = args[5:]
-        return attend_in_parts(*args)
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        """Return the gradients of the five tensors."""
-        q, *others = ctx.saved_tensors
-        k, v, rows, columns = others = [t.detach().requires_grad_() for t in others]
-        sums, parts = [torch.zeros_like(t) for t in others], []
-        for n, (part, one) in enumerate(zip(torch.split(q, ctx.step, 2), torch.split(grad, ctx.step, 2), strict=True)):
-            with torch.enable_grad(), torch.autocast(q.device.type, enabled=False):
-                part = part.detach().requires_grad_()
-                y = attend_relative(part, k, v, rows, columns, n * ctx.step, ctx.width)
-                first, *rest = torch.autograd.grad(y, [part, *others], one)
-            parts.append(first)
-            for total, more in zip(sums, rest, strict=True):
-                total += more
-        return torch.cat(parts, 2), *sums, None, None
 
 
 @register(
@@ -197,13 +148,15 @@ class AttentionAugmentedConv(nn.Module):
             raise ValueError(
                 f"{NAME}: kernel_size={kernel_size} must be odd; e.g. {kernel_size - 1} or {kernel_size + 1}"
             )
-        check_ratio("kappa", kappa, None)
-        check_ratio("upsilon", upsilon, 1)
+        check_number(NAME, "kappa", kappa, 0.2)
+        check_number(NAME, "upsilon", upsilon, 0.1, most=1)
         check_bool(NAME, relative=relative)
         options = {"dk": dk, "kappa": kappa, "dv": dv, "upsilon": upsilon}
         check_used(type(self), NEEDS, **options, relative=relative, position_size=position_size)
-        dk = key_channels(out_channels, kappa, heads) if dk is None else dk
-        dv = value_channels(out_channels, upsilon, heads) if dv is None else dv
+        if dk is None:
+            dk = heads * max(MIN_KEY_CHANNELS, round(out_channels * kappa / heads))
+        if dv is None:
+            dv = heads * min(max(1, round(out_channels * upsilon / heads)), max(1, out_channels // heads))
         for name, value in (("dk", dk), ("dv", dv)):
             check_positive(NAME, **{name: value})
             check_divides(NAME, "heads", heads, name, value)
@@ -244,7 +197,6 @@ class AttentionAugmentedConv(nn.Module):
                 nn.init.normal_(table, std=(self.widths[0] // self.heads) ** -0.5)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return the channels of the convolution of ``x``, then those of its attention."""
         attended = self._attention(x)  # B dv H/s W/s
         if self.convolution is None:
             return apply_residual(self.residual, x, attended)
@@ -260,8 +212,7 @@ class AttentionAugmentedConv(nn.Module):
             q, k, v = (m.reshape(B, self.heads, -1, H * W).transpose(2, 3) for m in (q, k, v))  # B h N d
             o = self._scored(q * q.shape[3] ** -0.5, k, v, H, W)  # B h N dv/h
         o = o.transpose(2, 3).reshape(B, -1, H, W)  # B dv H W
-        y: Tensor = self.project(o.to(dtype))
-        return y
+        return self.project(o.to(dtype))
 
     def _scored(self, q: Tensor, k: Tensor, v: Tensor, height: int, width: int) -> Tensor:
         B, h, N, d = q.shape
@@ -277,18 +228,14 @@ class AttentionAugmentedConv(nn.Module):
         )
         step = max(1, MAX_SCORES.get(q.device.type, MAX_SCORES["cuda"]) // (B * h * N))
         if step >= N:
-            return attend_relative(q, k, v, rows, columns, 0, width)[..., :values]
+            return attend_relative(0, width, q, k, v, rows, columns)[..., :values]
         tensors = (q, k, v, rows, columns)
-        needed = torch.is_grad_enabled() and any(t.requires_grad for t in tensors)
-        if needed and not building_graph():
-            o: Tensor = AttendInParts.apply(*tensors, width, step)
+        starts = range(0, N, step)
+        if recomputes(*tensors):
+            indices = [((slice(None), slice(None), slice(n, n + step)), (), (), (), ()) for n in starts]
+            o: Tensor = RecomputedParts.apply(
+                lambda index, *pieces: attend_relative(index[0][2].start, width, *pieces), indices, *tensors
+            )
             return o[..., :values]
-        return attend_in_parts(*tensors, width, step)[..., :values]
-
-
-def check_ratio(name: str, value: object, most: float | None) -> None:
-    """Raise ValueError unless ``value`` is a number above 0, and at most ``most`` if given."""
-    number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if not number or not 0 < value < float("inf") or (most is not None and value > most):  # type: ignore[operator]
-        limit = "" if most is None else f", at most {most}"
-        raise ValueError(f"{NAME}: {name}={value!r} must be a number above 0{limit}; 0.2 works")
+        parts = zip(starts, torch.split(q, step, 2), strict=True)
+        return torch.cat([attend_relative(n, width, part, k, v, rows, columns) for n, part in parts], 2)[..., :values]

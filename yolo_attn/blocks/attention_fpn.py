@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..registry import register
-from .functional import check_choice, check_divides, check_positive, check_positives, check_used
+from .functional import check_choice, check_divides, check_positive, check_positives, check_used, is_int
 from .global_context import GlobalContext
 from .global_local import GlobalLocalAttention
 from .nn.residual import make_residual
@@ -36,7 +36,7 @@ def level_channels(channels: list[int], options: dict[str, Any]) -> int:
 
 def check_level(channels: Sequence[int], level: object) -> None:
     """Raise ValueError unless ``level`` is an index of ``channels``."""
-    if isinstance(level, bool) or not isinstance(level, int) or not 0 <= level < len(channels):
+    if not is_int(level, least=0) or level >= len(channels):
         levels = f"levels: {list(range(len(channels)))}"
         raise ValueError(f"PyramidLevel: level={level!r} must be one of its {len(channels)} input maps; {levels}")
 
@@ -158,7 +158,6 @@ class AttentionFPN(nn.Module):
         self.residual = nn.ModuleList(s for s in scales if s is not None) if residual else None
 
     def forward(self, x: Sequence[Tensor]) -> list[Tensor]:
-        """Return the maps of ``x``, each with features of the smaller ones and its attention."""
         check_maps("AttentionFPN", x, self.channels)
         merged = self._merged([lateral(m) for lateral, m in zip(self.laterals, x, strict=True)])
         layers = zip(self.smooth, self.attentions, self.outs, merged, strict=True)
@@ -223,6 +222,5 @@ class PyramidLevel(nn.Module):
         self.level = level
 
     def forward(self, x: Sequence[Tensor]) -> Tensor:
-        """Return the selected map."""
         check_maps("PyramidLevel", x, self.channels)
         return x[self.level]

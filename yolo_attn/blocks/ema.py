@@ -67,7 +67,6 @@ class EMA(nn.Module):
         self.residual = make_residual(channels, residual, "EMA")
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return ``x`` with each position of each group gated."""
         B, C, H, W = x.shape
         g = x.reshape(B * self.groups, C // self.groups, H, W)  # BG C/G H W
         rows = g.mean(3, keepdim=True)  # BG C/G H 1

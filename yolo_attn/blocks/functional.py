@@ -7,32 +7,43 @@ recomputation in the backward pass, which saves memory.
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeGuard
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 
 from ..messages import joined, nearest
 
 
-def is_positive(value: object) -> bool:
-    """Return whether ``value`` is an int of at least 1; a bool is not."""
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
+def is_int(value: object, least: int = 1) -> TypeGuard[int]:
+    """Return whether ``value`` is an int of at least ``least``; a bool is not."""
+    return isinstance(value, int) and not isinstance(value, bool) and value >= least
 
 
 def check_positive(block: str, **numbers: object) -> None:
     """Raise ValueError unless every number is a positive int."""
     for name, value in numbers.items():
-        if not is_positive(value):
+        if not is_int(value):
             raise ValueError(f"{block}: {name}={value!r} must be a positive integer; the smallest is {name}=1")
+
+
+def check_number(block: str, name: str, value: object, default: float, most: float | None = None) -> None:
+    """Raise ValueError unless ``value`` is a finite number above 0, and at most ``most`` if given."""
+    number = value if isinstance(value, (int, float)) and not isinstance(value, bool) else math.nan
+    if not (0 < number < math.inf and (most is None or number <= most)):
+        limit = "" if most is None else f", at most {most}"
+        raise ValueError(f"{block}: {name}={value!r} must be a number above 0{limit}; the default is {default}")
 
 
 def check_positives(block: str, name: str, values: object, example: str = "one for each input map") -> None:
     """Raise ValueError unless ``values`` is a non-empty list of positive ints."""
-    if not isinstance(values, Sequence) or isinstance(values, str) or not values or not all(map(is_positive, values)):
+    if not isinstance(values, Sequence) or isinstance(values, str) or not values or not all(map(is_int, values)):
         raise ValueError(f"{block}: {name}={values!r} must be a list of positive integers; {example}")
 
 
@@ -114,8 +125,7 @@ def batch_norm(norm: nn.Module, x: Tensor) -> Tensor:
     """
     if norm.training and isinstance(norm, _BatchNorm) and x.shape[0] * x[0, 0].numel() == 1:
         return F.batch_norm(x, norm.running_mean, norm.running_var, norm.weight, norm.bias, False, 0.0, norm.eps)
-    y: Tensor = norm(x)
-    return y
+    return norm(x)
 
 
 def mean_in_float32(x: Tensor, dims: int | tuple[int, int]) -> Tensor:
@@ -166,13 +176,45 @@ def max_pool(x: Tensor, kernel: Sequence[int]) -> Tensor:
 
 def building_graph() -> bool:
     """Return whether torch is tracing or compiling. Exporters do not support recomputation, so graphs do without it."""
-    tracing: bool = torch.jit.is_tracing()  # type: ignore[attr-defined,no-untyped-call]
-    return tracing or torch.compiler.is_compiling()
+    return torch.jit.is_tracing() or torch.compiler.is_compiling()  # type: ignore[attr-defined,no-untyped-call]
+
+
+def recomputes(*tensors: Tensor) -> bool:
+    """Return whether a function of ``tensors`` is to be computed again in the backward pass."""
+    return torch.is_grad_enabled() and any(t.requires_grad for t in tensors) and not building_graph()
 
 
 def recompute_in_backward(part: Callable[..., tuple[Tensor, ...]], *args: Tensor) -> tuple[Tensor, ...]:
     """Return ``part(*args)``; if gradients are needed, keep only ``args`` and compute it again in the backward pass."""
-    if torch.is_grad_enabled() and any(a.requires_grad for a in args) and not building_graph():
-        out: tuple[Tensor, ...] = checkpoint(part, *args, use_reentrant=False, preserve_rng_state=False)
-        return out
-    return part(*args)
+    return checkpoint(part, *args, use_reentrant=False, preserve_rng_state=False) if recomputes(*args) else part(*args)
+
+
+class RecomputedParts(torch.autograd.Function):
+    """Compute a tensor of the first input's shape part by part, and each part again in the backward pass.
+
+    Call it as ``apply(part, indices, *tensors)``. For each ``index`` of ``indices``, ``part(index, *pieces)`` returns
+    ``y[index[0]]``; piece k is ``tensors[k][index[k]]``. With ``torch.utils.checkpoint`` the forward pass of attention
+    could not use the fused kernels: they take no bias with a gradient.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, part: Callable[..., Tensor], indices: Sequence[Any], *tensors: Tensor) -> Tensor:
+        ctx.part, ctx.indices = part, indices
+        ctx.save_for_backward(*tensors)
+        y = torch.empty_like(tensors[0])
+        for index in indices:
+            y[index[0]] = part(index, *(t[i] for t, i in zip(tensors, index, strict=True)))
+        return y
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        tensors = ctx.saved_tensors
+        sums = [torch.zeros_like(t, dtype=at_least_float32(t[:0]).dtype) for t in tensors]
+        with torch.enable_grad(), torch.autocast(grad.device.type, enabled=False):
+            for index in ctx.indices:
+                pieces = [t[i].detach().requires_grad_() for t, i in zip(tensors, index, strict=True)]
+                grads = torch.autograd.grad(ctx.part(index, *pieces), pieces, grad[index[0]])
+                for total, i, g in zip(sums, index, grads, strict=True):
+                    total[i] += g
+        return None, None, *(total.to(t.dtype) for total, t in zip(sums, tensors, strict=True))

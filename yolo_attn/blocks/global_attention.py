@@ -13,10 +13,11 @@ from .functional import (
     check_bool,
     check_choice,
     check_divides,
+    check_number,
     check_positive,
     check_positives,
     check_used,
-    is_positive,
+    is_int,
 )
 from .nn.attention_kernels import LinearAttention, LinformerAttention, PerformerAttention, SoftmaxAttention
 from .nn.positions import AbsolutePositionEmbedding, RelativePositionBias, RotaryPositionEmbedding
@@ -206,7 +207,9 @@ class MultiHeadGlobalAttention(nn.Module):
         if extent == "shifted" and window == 1:
             raise ValueError(f"{NAME}: extent='shifted' has no effect with window=1; it works with window=2 or more")
         if position in THETA:
-            check_rotation(heads, channels, position, theta)
+            check_rotation(heads, channels, position)
+            theta = THETA[position] if theta is None else theta
+            check_number(NAME, "theta", theta, THETA[position])
         d = channels // heads
         self.heads, self.extent, self.shift, self.divisions = heads, extent, shift, divisions
         self.windows = list(windows) if extent == "multiscale" else [window]
@@ -216,11 +219,7 @@ class MultiHeadGlobalAttention(nn.Module):
         self.shares_qk = kernel == "reformer"
         self.absolute = AbsolutePositionEmbedding(channels, position_size) if position == "absolute" else None
         self.qkv = nn.Conv2d(channels, (2 if self.shares_qk else 3) * channels, 1, bias=qkv_bias)
-        self.rotation = (
-            RotaryPositionEmbedding(heads, d, THETA[position] if theta is None else theta, position == "rope_mixed")
-            if position in THETA
-            else None
-        )
+        self.rotation = None if theta is None else RotaryPositionEmbedding(heads, d, theta, position == "rope_mixed")
         sides = [int(w) if fixed_windows else position_size for w in self.windows]
         self.biases = nn.ModuleList(
             RelativePositionBias(n, 2 * (side + self.overlap) - 1)
@@ -264,7 +263,6 @@ class MultiHeadGlobalAttention(nn.Module):
         return join_windows(self.kernel(q, k, v, valid, table), rows, columns)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return the attention of ``x``."""
         C, H, W = x.shape[1:]
         t = self.qkv(x if self.absolute is None else self.absolute(x))  # B 3C H W
         parts = t.reshape(-1, t.shape[1] // C, self.heads, C // self.heads, H, W).permute(1, 0, 2, 4, 5, 3).unbind(0)
@@ -295,35 +293,32 @@ def check_combination(kernel: str, extent: str, position: str) -> None:
 
 def check_windows(window: object, windows: object, shift: object, overlap: object) -> None:
     """Raise ValueError unless the sizes of the windows are possible."""
-    if window != "dynamic" and not is_positive(window):
+    if window != "dynamic" and not is_int(window):
         raise ValueError(f"{NAME}: window={window!r} must be a positive integer or 'dynamic'; the default is 8")
     check_positives(NAME, "windows", windows, "[4, 8, 16] works")
-    if isinstance(overlap, bool) or not isinstance(overlap, int) or overlap < 0:
+    if not is_int(overlap, least=0):
         raise ValueError(f"{NAME}: overlap={overlap!r} must be an integer of at least 0; the default is 2")
     if shift is not None and window == "dynamic":
         raise ValueError(f"{NAME}: shift={shift!r} must be omitted with window='dynamic'; it is half a window then")
-    if shift is not None and (not is_positive(shift) or shift >= window):  # type: ignore[operator]
+    if shift is not None and (not is_int(shift) or shift >= window):  # type: ignore[operator]
         raise ValueError(
             f"{NAME}: shift={shift!r} must be a positive integer below window={window}; None is half of it"
         )
 
 
-def check_rotation(heads: int, channels: int, position: str, theta: object) -> None:
-    """Raise ValueError unless each head has whole pairs for both axes, and ``theta`` is a positive number or None."""
+def check_rotation(heads: int, channels: int, position: str) -> None:
+    """Raise ValueError unless each head has whole pairs for both axes."""
     if channels // heads % 4:
         fits = [n for n in range(1, channels + 1) if channels % (4 * n) == 0]
         works = f"heads that do: {fits}" if fits else "none do, but position='relative' and 'absolute' take any"
         raise ValueError(
             f"{NAME}: heads={heads} must leave position={position!r} a multiple of 4 of channels={channels}; {works}"
         )
-    number = isinstance(theta, (int, float)) and not isinstance(theta, bool)
-    if theta is not None and not (number and theta > 0):  # type: ignore[operator]
-        raise ValueError(f"{NAME}: theta={theta!r} must be a positive number; the default is {THETA[position]}")
 
 
 def checked_grid(grid: object) -> tuple[int, int]:
     """Return height and width of Linformer's grid, given as one number or two; raise ValueError for anything else."""
     sides: Sequence[Any] = grid if isinstance(grid, Sequence) else [grid, grid]
-    if len(sides) != 2 or not all(map(is_positive, sides)):
+    if len(sides) != 2 or not all(map(is_int, sides)):
         raise ValueError(f"{NAME}: linformer_grid={grid!r} must be a positive integer or two; 16 and [12, 20] work")
     return int(sides[0]), int(sides[1])

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from ..registry import register
-from .functional import at_least_float32, check_choice, check_positive, in_float32
+from .functional import at_least_float32, check_choice, check_number, check_positive, in_float32
 from .nn.residual import apply_residual, make_residual
 
 FUSIONS = ("channel_add", "channel_mul")
@@ -98,10 +98,7 @@ class GlobalContext(nn.Module):
     ) -> None:
         super().__init__()
         check_positive("GlobalContext", channels=channels)
-        if isinstance(ratio, bool) or not isinstance(ratio, (int, float)) or not 0 < ratio <= 1:
-            raise ValueError(
-                f"GlobalContext: ratio={ratio!r} must be a number above 0, at most 1; the default is 0.0625"
-            )
+        check_number("GlobalContext", "ratio", ratio, 1 / 16, most=1)
         check_choice("GlobalContext", "pooling", pooling, ("att", "avg"))
         names = fusions_of("GlobalContext", "fusion", fusion)
         hidden = max(1, int(channels * ratio))
@@ -122,7 +119,6 @@ class GlobalContext(nn.Module):
                     nn.init.zeros_(parameter)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return ``x`` with its context added or multiplied."""
         context = self._context(x)  # B C 1 1
         y = x
         if self.channel_mul_conv is not None:

@@ -109,5 +109,4 @@ class GlobalLocalAttention(nn.Module):
         self.residual = make_residual(channels, residual, "GlobalLocalAttention")
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return the sum of both branches."""
         return apply_residual(self.residual, x, self.local(x) + self.attention(x))

@@ -191,7 +191,6 @@ class GSoP(nn.Module):
         self.residual = make_residual(channels, residual, block)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return ``x`` gated."""
         rectified = x.relu()
         by_channel = x if self.mode == "position" else x * self._channel_gate(rectified).to(x.dtype)
         if self.mode == "channel":

@@ -100,8 +100,7 @@ class SpatialAttn(nn.Module):
         """Return S, ``(B, 1, H, W)``, in float32 or float64."""
         s = self.conv1(mean_in_float32(x, 1)).relu()  # B 1 H/2 W/2, rounded up
         s = F.interpolate(s, size=x.shape[2:], mode="bilinear", align_corners=True)  # B 1 H W
-        y: Tensor = self.conv2(s)
-        return y
+        return self.conv2(s)
 
 
 @register("ChannelAttn", summary="Gate channels by their means.", paper=PAPER, fixed=LAYER, checked=("authors", "loop"))
@@ -170,8 +169,7 @@ class ChannelAttn(nn.Module):
 
     def logits(self, x: Tensor) -> Tensor:
         """Return K, ``(B, C, 1, 1)``, in float32 or float64."""
-        k: Tensor = self.conv2(self.conv1(mean_in_float32(x, (2, 3))).relu())
-        return k
+        return self.conv2(self.conv1(mean_in_float32(x, (2, 3))).relu())
 
 
 @register("SoftAttn", summary="Gate every value of the map.", paper=PAPER, fixed=LAYER, checked=("authors", "loop"))
@@ -349,8 +347,7 @@ class HardAttn(nn.Module):
     def pasted_regions(self, x: Tensor) -> Tensor:
         """Return the processed regions of ``x``, pasted and summed, ``(B, C, H, W)``, dtype of ``x``."""
         assert self.local is not None, "forward calls this only with apply"
-        y: Tensor = self.local(x, *self.placement(x))
-        return y.to(x.dtype)
+        return self.local(x, *self.placement(x)).to(x.dtype)
 
     def placement(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Return translations and scales, each ``(B, n, 2)`` as (x, y), in float32 or float64."""

@@ -76,7 +76,6 @@ class ImprovedLocalAttention(nn.Module):
         self.residual = make_residual(channels, residual, "ImprovedLocalAttention")
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return the combined convolutions of ``x``, each channel gated."""
         branches = [batch_norm(norm, k(x)) for k, norm in zip(self.convolutions, self.norms, strict=True)]  # B C H W
         y = branches[0] + branches[1] + branches[2] if self.join is None else self.join(torch.cat(branches, 1))
         pooled = at_least_float32(y).mean((2, 3), keepdim=True)  # B C 1 1

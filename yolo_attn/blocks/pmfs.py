@@ -138,7 +138,6 @@ class PMFS(PolarizedChannelAttention, PolarizedPositionAttention):
         self.residual = make_residual(channels[-1], residual, block)
 
     def forward(self, x: Sequence[Tensor]) -> Tensor:
-        """Return the last map with features of all maps."""
         maps = list(x)
         if isinstance(x, Tensor) or len(maps) != len(self.branches):
             given = "one tensor" if isinstance(x, Tensor) else f"{len(maps)} maps"
@@ -205,7 +204,6 @@ class PMFSChannel(PolarizedChannelAttention):
         self.residual = make_residual(channels, residual, "PMFSChannel")
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return the values of ``x``, each channel gated."""
         return apply_residual(self.residual, x, self.attend_channels(x))
 
 
@@ -262,7 +260,6 @@ class PMFSSpatial(PolarizedPositionAttention):
         self.residual = make_residual(channels, residual, "PMFSSpatial")
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return a map made from the values of ``x``, each position gated."""
         return apply_residual(self.residual, x, self.attend_positions(x))
 
 

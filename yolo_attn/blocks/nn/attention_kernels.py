@@ -2,7 +2,8 @@
 
 Call each as ``kernel(q, k, v, valid, table)``: q ``(M, heads, H, W, d)``; k and v ``(M, heads, h, w, d)``; ``valid``
 None or ``(M, h, w)``, which keys exist; ``table`` None or the relative bias, ``(heads, H + h - 1, W + w - 1)``. They
-return ``(M, heads, H, W, d)``. M is samples times windows. Autocast must be off. Reformer's kernel is in ``reformer``.
+return ``(M, heads, H, W, d)``. M is samples times windows. Autocast must be off. Only softmax takes a ``table``;
+Linformer, and Reformer, which is in ``reformer``, take no ``valid`` either.
 """
 
 from __future__ import annotations
@@ -14,9 +15,8 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 
-from ..functional import at_least_float32, building_graph, resize_by_mean
+from ..functional import RecomputedParts, at_least_float32, building_graph, recomputes, resize_by_mean
 
 MAX_SCORES = {"cpu": 2**21, "cuda": 2**26, "graph": 2**24}  # scores and bias entries held at a time
 MAX_BATCH = 2**15  # CUDA's kernels take a batch below 2^16
@@ -46,7 +46,6 @@ class SoftmaxAttention(nn.Module):
     def forward(
         self, q: Tensor, k: Tensor, v: Tensor, valid: Tensor | None = None, table: Tensor | None = None
     ) -> Tensor:
-        """See the module's docstring."""
         batch = int(q.shape[0])
         if batch > MAX_BATCH:
             starts = range(0, batch, MAX_BATCH)
@@ -63,64 +62,33 @@ def biased_attention(q: Tensor, k: Tensor, v: Tensor, valid: Tensor | None, tabl
     """Attend with a relative bias, tile by tile of queries, so that not all scores and biases exist at once."""
     k, v = k.flip(2, 3), v.flip(2, 3)  # with reversed keys, window number q of the table holds the biases of query q
     valid = None if valid is None else valid.flip(1, 2)
-    needs_gradient = torch.is_grad_enabled() and any(t.requires_grad for t in (q, k, v, table))
-    if needs_gradient and not building_graph() and sum(map(len, query_tiles(q, k))) > 1:
-        y: Tensor = AttendInTiles.apply(q, k, v, valid, table)
-        return y
-    return attend_in_tiles(q, k, v, valid, table)
+    rows = tile_indices(q, k)
+    if sum(map(len, rows)) > 1 and recomputes(q, k, v, table):
+        indices = list(itertools.chain(*rows))
+        return RecomputedParts.apply(lambda _, *qkvt: attend_in_tile(valid, *qkvt), indices, q, k, v, table)
+    tiles = [[attend_in_tile(valid, q[i], k, v, table[j]) for i, _, _, j in row] for row in rows]
+    return torch.cat([torch.cat(row, 3) for row in tiles], 2)
 
 
-def query_tiles(q: Tensor, k: Tensor) -> list[list[tuple[slice, slice]]]:
-    """Return the rows and columns of each tile of queries, one list per row of tiles."""
+def tile_indices(q: Tensor, k: Tensor) -> list[list[tuple[Any, ...]]]:
+    """Return the indices of q, k, v and table for each tile of queries, one list per row of tiles."""
     M, heads, H, W = (int(n) for n in q.shape[:4])
-    scores = M * heads * int(k.shape[2]) * int(k.shape[3])  # of one query
+    h, w = (int(n) for n in k.shape[2:4])
     device = "graph" if building_graph() else "cpu" if q.device.type == "cpu" else "cuda"
-    queries = max(1, MAX_SCORES[device] // scores)
+    queries = max(1, MAX_SCORES[device] // (M * heads * h * w))
     dy, dx = max(1, min(H, queries // W)), min(W, queries)
-    starts = [[(y, x) for x in range(0, W, dx)] for y in range(0, H, dy)]
-    return [[(slice(y, min(y + dy, H)), slice(x, min(x + dx, W))) for y, x in row] for row in starts]
+    rows = [slice(y, min(y + dy, H)) for y in range(0, H, dy)]
+    columns = [slice(x, min(x + dx, W)) for x in range(0, W, dx)]
+    every = slice(None)
+
+    def indices(y: slice, x: slice) -> tuple[Any, ...]:
+        offsets = slice(y.start, y.stop + h - 1), slice(x.start, x.stop + w - 1)
+        return (every, every, y, x), (), (), (every, *offsets)
+
+    return [[indices(y, x) for x in columns] for y in rows]
 
 
-def slices_of_table(tile: tuple[slice, slice], k: Tensor) -> tuple[slice, slice, slice]:
-    """Return the slices of the table that hold the biases of a tile."""
-    rows, columns = (slice(s.start, s.stop + int(n) - 1) for s, n in zip(tile, k.shape[2:4], strict=True))
-    return slice(None), rows, columns
-
-
-def attend_in_tiles(q: Tensor, k: Tensor, v: Tensor, valid: Tensor | None, table: Tensor) -> Tensor:
-    """Return the attention of all queries; keys are reversed."""
-    rows = [
-        torch.cat([attend_in_tile(q[:, :, t[0], t[1]], k, v, valid, table[slices_of_table(t, k)]) for t in row], 3)
-        for row in query_tiles(q, k)
-    ]
-    return torch.cat(rows, 2)
-
-
-class AttendInTiles(torch.autograd.Function):
-    """Run :func:`attend_in_tiles`, keep only its inputs, and compute each tile again in the backward pass."""
-
-    @staticmethod
-    def forward(ctx: Any, *tensors: Tensor) -> Tensor:
-        ctx.save_for_backward(*tensors)
-        return attend_in_tiles(*tensors)
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        q, k, v, valid, table = ctx.saved_tensors
-        sums = [torch.zeros_like(t, dtype=at_least_float32(t[:0]).dtype) for t in (q, k, v, table)]
-        with torch.enable_grad(), torch.autocast(q.device.type, enabled=False):
-            for tile in itertools.chain(*query_tiles(q, k)):
-                index = ((slice(None), slice(None), *tile), (), (), slices_of_table(tile, k))  # what the tile uses
-                parts = [t[i].detach().requires_grad_() for t, i in zip((q, k, v, table), index, strict=True)]
-                y = attend_in_tile(parts[0], parts[1], parts[2], valid, parts[3])
-                for total, i, g in zip(sums, index, torch.autograd.grad(y, parts, grad[index[0]]), strict=True):
-                    total[i] += g
-        dq, dk, dv, dtable = (total.to(t.dtype) for total, t in zip(sums, (q, k, v, table), strict=True))
-        return dq, dk, dv, None, dtable
-
-
-def attend_in_tile(q: Tensor, k: Tensor, v: Tensor, valid: Tensor | None, table: Tensor) -> Tensor:
+def attend_in_tile(valid: Tensor | None, q: Tensor, k: Tensor, v: Tensor, table: Tensor) -> Tensor:
     """Return the attention of one tile of queries; keys are reversed."""
     h, w = (int(n) for n in k.shape[2:4])
     bias = table.unfold(1, h, 1).unfold(2, w, 1)  # heads H W h w
@@ -145,9 +113,6 @@ class LinearAttention(nn.Module):
     ``elu``: phi = elu + 1, ``phi(q) (phi(k)^T v) / (phi(q) phi(k)^T 1)``, Katharopoulos et al., "Transformers are
     RNNs", ICML 2020, https://arxiv.org/abs/2006.16236, eq. 5 and 7. ``softmax``: ``softmax_d(q) (softmax_N(k)^T v)``,
     Shen et al., "Efficient Attention", WACV 2021, https://arxiv.org/abs/1812.01243.
-
-    Args:
-        feature_map: ``elu`` or ``softmax``.
     """
 
     def __init__(self, feature_map: str) -> None:
@@ -157,7 +122,6 @@ class LinearAttention(nn.Module):
     def forward(
         self, q: Tensor, k: Tensor, v: Tensor, valid: Tensor | None = None, table: Tensor | None = None
     ) -> Tensor:
-        """See the module's docstring; ``table`` must be None."""
         shape, dtype = q.shape, q.dtype
         q, k, v = (at_least_float32(t).flatten(2, 3) for t in (q, k, v))  # M heads N d
         if self.feature_map == "elu":
@@ -173,12 +137,8 @@ class PerformerAttention(nn.Module):
 
     Choromanski et al., "Rethinking Attention with Performers", ICLR 2021, https://arxiv.org/abs/2009.14794, eq. 5 and
     Sec. 2.4: ``phi(x) = exp(w . x - |x|^2 / 2 - c) / sqrt(m)`` for each row w of ``projection_matrix``, with q and k
-    divided by d^(1/4) first; c is the largest exponent, of one query or of all keys.
-
-    Args:
-        head_dim: d.
-        features: m.
-        eps: Added to each exponential, so that no key has weight 0.
+    divided by d^(1/4) first; c is the largest exponent, of one query or of all keys. ``features`` is m; ``eps`` is
+    added to each exponential, so that no key has weight 0.
     """
 
     projection_matrix: Tensor
@@ -201,7 +161,6 @@ class PerformerAttention(nn.Module):
     def forward(
         self, q: Tensor, k: Tensor, v: Tensor, valid: Tensor | None = None, table: Tensor | None = None
     ) -> Tensor:
-        """See the module's docstring; ``table`` must be None."""
         shape, dtype = q.shape, q.dtype
         q, k, v = (at_least_float32(t).flatten(2, 3) for t in (q, k, v))  # M heads N d
         y = normalized_product(self.features_of(q, None, (3,)), self.features_of(k, valid, (2, 3)), v, valid)
@@ -222,11 +181,8 @@ class LinformerAttention(nn.Module):
     """Attend to a fixed number of learned mixtures of the keys, in float32.
 
     Wang et al., "Linformer: Self-Attention with Linear Complexity", 2020, https://arxiv.org/abs/2006.04768, eq. 7:
-    ``softmax(q (E k)^T / sqrt(d)) F v``, E = ``proj_k``, F = ``proj_v``, both transposed, shared by all heads.
-
-    Args:
-        grid: Height and width to which maps are averaged first.
-        size: k of the paper, the number of mixtures.
+    ``softmax(q (E k)^T / sqrt(d)) F v``, E = ``proj_k``, F = ``proj_v``, both transposed, shared by all heads. Maps are
+    averaged to ``grid``, height and width, first; ``size`` is k of the paper, the number of mixtures.
     """
 
     def __init__(self, grid: tuple[int, int], size: int) -> None:
@@ -249,7 +205,6 @@ class LinformerAttention(nn.Module):
     def forward(
         self, q: Tensor, k: Tensor, v: Tensor, valid: Tensor | None = None, table: Tensor | None = None
     ) -> Tensor:
-        """See the module's docstring; ``valid`` and ``table`` must be None."""
         shape, dtype = q.shape, q.dtype
         q, k, v = (at_least_float32(t) for t in (q, k, v))
         y = fused_attention(q.flatten(2, 3), self.mix(k, self.proj_k), self.mix(v, self.proj_v))

@@ -10,14 +10,7 @@ CONVOLUTIONS = {"2d": (nn.BatchNorm2d, nn.Conv2d), "3d": (nn.BatchNorm3d, nn.Con
 
 
 class Float32ConvNorm(nn.Module):
-    """Apply a convolution and a batch norm in float32 or float64: the maps have one channel or one position.
-
-    Args:
-        c1: Input channels.
-        c2: Output channels.
-        kernel_size: Side of the kernel, odd.
-        stride: Stride.
-    """
+    """Apply a convolution and a batch norm in float32 or float64: the maps have one channel or one position."""
 
     def __init__(self, c1: int, c2: int, kernel_size: int = 1, stride: int = 1) -> None:
         super().__init__()
@@ -29,7 +22,7 @@ class Float32ConvNorm(nn.Module):
 
 
 class ConvNormReLU(nn.Module):
-    """Apply a convolution, batch norm and ReLU; height and width stay. The arguments are those of SeparableConv."""
+    """Apply a convolution, batch norm and ReLU; height and width stay. ``dim`` is ``"2d"`` or ``"3d"``."""
 
     def __init__(self, c1: int, c2: int, kernel_size: int, dim: str) -> None:
         super().__init__()
@@ -38,19 +31,11 @@ class ConvNormReLU(nn.Module):
         self.norm = norm(c2)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return ``x`` with ``c2`` channels."""
         return batch_norm(self.norm, self.conv(x)).relu()
 
 
 class SeparableConv(nn.Module):
-    """Apply batch norm, ReLU, a depthwise and a pointwise convolution; height and width stay.
-
-    Args:
-        c1: Input channels.
-        c2: Output channels.
-        kernel_size: Side of the depthwise kernel, odd.
-        dim: ``"2d"`` or ``"3d"``.
-    """
+    """Apply batch norm, ReLU, a depthwise and a pointwise convolution; height and width stay. ``dim`` as above."""
 
     def __init__(self, c1: int, c2: int, kernel_size: int, dim: str) -> None:
         super().__init__()
@@ -60,6 +45,4 @@ class SeparableConv(nn.Module):
         self.pointwise = conv(c1, c2, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return ``x`` with ``c2`` channels."""
-        y: Tensor = self.pointwise(self.depthwise(batch_norm(self.norm, x).relu()))
-        return y
+        return self.pointwise(self.depthwise(batch_norm(self.norm, x).relu()))

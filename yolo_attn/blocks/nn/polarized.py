@@ -19,13 +19,6 @@ MakeConvolution = Callable[[int, int, int], nn.Module]  # input channels, output
 class PolarizedChannelAttention(nn.Module):
     """Gate each channel by a score from all positions."""
 
-    channel_q: nn.Module
-    channel_k: nn.Module | None
-    channel_v: nn.Module
-    channel_score: nn.Module
-    channel_norm: nn.Module
-    channel_variance: nn.Module | None
-
     def add_channel_attention(self, width: int, convolution: MakeConvolution, statistics: str) -> None:
         """Add the layers for maps of ``width`` channels."""
         self.channel_q = convolution(width, width, 1)
@@ -43,21 +36,16 @@ class PolarizedChannelAttention(nn.Module):
             score = in_float32(self.channel_score, torch.matmul(q, k.unsqueeze(2)).squeeze(2))  # B D
         else:
             assert self.channel_variance is not None, "statistics is either softmax or mean_var"
-            mean, variance = mean_and_variance(q)  # B D, B D
-            score = in_float32(self.channel_score, mean) + in_float32(self.channel_variance, variance)
+            values = at_least_float32(q)  # squares overflow float16
+            mean = values.mean(2, keepdim=True)  # B D 1
+            variance = (values - mean).square().mean(2)  # B D
+            score = in_float32(self.channel_score, mean.squeeze(2)) + in_float32(self.channel_variance, variance)
         score = in_float32(self.channel_norm, score).sigmoid().to(q.dtype)
-        y: Tensor = self.channel_v(x) * score.reshape(*score.shape, *[1] * (x.ndim - 2))  # B D H W
-        return y
+        return self.channel_v(x) * score.reshape(*score.shape, *[1] * (x.ndim - 2))  # B D H W
 
 
 class PolarizedPositionAttention(nn.Module):
     """Gate each position of each group of channels."""
-
-    groups: int
-    spatial_q: nn.Module
-    spatial_k: nn.Module
-    spatial_v: nn.Module
-    spatial_out: nn.Module
 
     def add_position_attention(self, width: int, ch_k: int, ch_v: int, br: int, convolution: MakeConvolution) -> None:
         """Add the layers for maps of ``width`` channels and ``br`` groups."""
@@ -69,21 +57,9 @@ class PolarizedPositionAttention(nn.Module):
 
     def attend_positions(self, x: Tensor) -> Tensor:
         """Return a map made from the values of ``x``, each position gated group by group."""
-        q, k, v = (self._grouped(f(x)) for f in (self.spatial_q, self.spatial_k, self.spatial_v))
+        maps = (f(x).flatten(2) for f in (self.spatial_q, self.spatial_k, self.spatial_v))
+        q, k, v = (m.reshape(m.shape[0], self.groups, -1, m.shape[2]) for m in maps)  # B br ch N
         k = k.mean((1, 3)).softmax(1)  # B ch_k
         score = torch.einsum("bk,bgkn->bgn", k, q).sigmoid().to(v.dtype)  # B br N
         v = (v * score.unsqueeze(2)).reshape(x.shape[0], -1, *x.shape[2:])  # B br*ch_v H W
-        y: Tensor = self.spatial_out(v)  # B D H W
-        return y
-
-    def _grouped(self, x: Tensor) -> Tensor:
-        x = x.flatten(2)
-        return x.reshape(x.shape[0], self.groups, x.shape[1] // self.groups, x.shape[2])  # B br ch N
-
-
-def mean_and_variance(x: Tensor) -> tuple[Tensor, Tensor]:
-    """Return mean and variance over the last axis in float32 or float64: float16 overflows above 65504."""
-    with torch.autocast(x.device.type, enabled=False):
-        x = at_least_float32(x)
-        mean = x.mean(-1, keepdim=True)
-        return mean.squeeze(-1), (x - mean).square().mean(-1)
+        return self.spatial_out(v)  # B D H W

@@ -20,11 +20,7 @@ class RelativePositionBias(nn.Module):
     """Learn a bias per head and offset between query and key (Swin, https://arxiv.org/abs/2103.14030).
 
     The middle of the table is offset 0; its first entry is the query furthest before the key. Along one axis, query q
-    and key k, counted from the same place, use entry ``q - k + keys - 1``.
-
-    Args:
-        heads: Number of heads.
-        size: Entries per axis: queries + keys - 1.
+    and key k, counted from the same place, use entry ``q - k + keys - 1`` of ``size`` = queries + keys - 1.
     """
 
     def __init__(self, heads: int, size: int) -> None:
@@ -49,12 +45,7 @@ class RelativePositionBias(nn.Module):
 
 
 class AbsolutePositionEmbedding(nn.Module):
-    """Add a learned map to the input, resized to its size (ViT, https://arxiv.org/abs/2010.11929).
-
-    Args:
-        channels: C.
-        size: Side of the learned map.
-    """
+    """Add a learned map of side ``size``, resized to that of the input (ViT, https://arxiv.org/abs/2010.11929)."""
 
     def __init__(self, channels: int, size: int) -> None:
         super().__init__()
@@ -77,13 +68,8 @@ class RotaryPositionEmbedding(nn.Module):
     RoFormer, https://arxiv.org/abs/2104.09864, and RoPE-ViT, https://arxiv.org/abs/2403.13298. The product of two
     rotated vectors depends on the offset between their positions only. Axial: the first half of the pairs rotates with
     the column, the second half with the row, by ``theta^(-4 t / d)`` per cell. Mixed: each pair of each head has two
-    learned frequencies, which start as the axial ones in a random direction per head.
-
-    Args:
-        heads: Number of heads.
-        head_dim: d, a multiple of 4.
-        theta: Base of the frequencies.
-        mixed: Learn the frequencies.
+    learned frequencies, which start as the axial ones in a random direction per head. ``head_dim``, d, is a multiple
+    of 4.
     """
 
     def __init__(self, heads: int, head_dim: int, theta: float, mixed: bool) -> None:

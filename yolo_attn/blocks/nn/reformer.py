@@ -21,12 +21,8 @@ class ReformerAttention(nn.Module):
     appendix A. Each round computes ``hash(x) = argmax([x R; -x R])``, sorts the vectors by hash and position, and cuts
     them into chunks. A vector attends to its chunk and the one before; its own key ``q / |q|`` gets a score so low that
     it counts only if there is no other. The rounds are parts of one softmax: a pair that meets in n rounds counts as
-    1 / n in each.
-
-    Args:
-        head_dim: d.
-        hashes: Number of rounds.
-        bucket_size: Length of a chunk, twice the mean size of a bucket.
+    1 / n in each. ``hashes`` is the number of rounds, ``bucket_size`` the length of a chunk, twice the mean size of a
+    bucket.
     """
 
     rotations: Tensor
@@ -40,19 +36,16 @@ class ReformerAttention(nn.Module):
     def forward(
         self, q: Tensor, k: Tensor, v: Tensor, valid: Tensor | None = None, table: Tensor | None = None
     ) -> Tensor:
-        """See ``attention_kernels``; ``k`` is q and not used, ``valid`` and ``table`` must be None."""
+        """Return the attention; ``k`` is q and not used, ``valid`` and ``table`` must be None."""
         shape, dtype = q.shape, q.dtype
         q, v = (at_least_float32(t).flatten(2, 3) for t in (q, v))  # M heads N d
         orders = self.sort_by_hash(q.detach())  # rounds M heads N: the vector at each rank
         ranks = orders.argsort(3)  # rounds M heads N: the rank of each vector
-        rounds = len(self.rotations)
-        parts = [
-            recompute_in_backward(self.attend_in_round, q, v, orders[r], ranks[r], ranks // self.bucket_size)
-            for r in range(rounds)
-        ]
-        share = torch.stack([total for _, total in parts]).softmax(0)  # rounds M heads N 1
-        y = (torch.stack([out for out, _ in parts]) * share).sum(0)
-        return y.reshape(shape).to(dtype)
+        chunks = ranks // self.bucket_size
+        rounds = zip(orders.unbind(0), ranks.unbind(0), strict=True)  # tracing warns of iteration over a tensor
+        parts = [recompute_in_backward(self.attend_in_round, q, v, *one, chunks) for one in rounds]
+        outs, totals = map(torch.stack, zip(*parts, strict=True))  # rounds M heads N d, rounds M heads N 1
+        return (outs * totals.softmax(0)).sum(0).reshape(shape).to(dtype)
 
     def sort_by_hash(self, q: Tensor) -> Tensor:
         """Return the order by hash, then by position, for each round: ``(rounds, M, heads, N)``."""
@@ -60,7 +53,7 @@ class ReformerAttention(nn.Module):
         half = min(-(-N // self.bucket_size), MAX_BUCKETS // 2)  # of the buckets
         position = torch.arange(N, device=q.device)
         orders = []
-        for rotation in self.rotations.to(q.dtype):
+        for rotation in self.rotations.to(q.dtype).unbind(0):
             turned = torch.matmul(q, rotation[:, :half])  # M heads N buckets/2
             bucket = torch.cat([turned, -turned], 3).argmax(3)
             orders.append((bucket * N + position).argsort(2))
@@ -79,7 +72,7 @@ class ReformerAttention(nn.Module):
         scores = scores.masked_fill(vector == other, SELF_SCORE)
         if len(chunks) > 1:
             meetings = torch.zeros_like(scores)
-            for in_round in chunks:  # M heads N
+            for in_round in chunks.unbind(0):  # M heads N
                 mine = self.to_chunks(in_round.gather(2, order).unsqueeze(3), 0)
                 apart = mine - with_previous(mine, 0).transpose(3, 4)
                 meetings = meetings + ((apart == 0) | (apart == 1))
@@ -87,8 +80,7 @@ class ReformerAttention(nn.Module):
         scores = scores.masked_fill(other < 0, -math.inf)
         total = scores.logsumexp(4, keepdim=True)
         y = torch.matmul((scores - total).exp(), v)
-        back = rank.unsqueeze(3)
-        return reorder(y.flatten(2, 3)[:, :, :N], rank), total.flatten(2, 3)[:, :, :N].gather(2, back)
+        return reorder(y.flatten(2, 3)[:, :, :N], rank), reorder(total.flatten(2, 3)[:, :, :N], rank)
 
     def to_chunks(self, t: Tensor, fill: float) -> Tensor:
         """Cut ``(M, heads, N, d)`` into ``(M, heads, n, m, d)``; pad the last chunk with ``fill``."""

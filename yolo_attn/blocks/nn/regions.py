@@ -19,15 +19,10 @@ def cell_centers(cells: int, like: Tensor) -> Tensor:
 
 
 def sample_grid(x: Tensor, columns: Tensor, rows: Tensor) -> Tensor:
-    """Return the values of ``x`` where rows and columns cross, bilinear, zero outside.
+    """Return the values of ``x``, ``(B, C, H, W)``, where rows and columns cross, bilinear, zero outside.
 
-    Args:
-        x: ``(B, C, H, W)``.
-        columns: ``(B, n, w)``, the x coordinates of each region's columns.
-        rows: ``(B, n, h)``, the y coordinates of its rows.
-
-    Returns:
-        ``(B, C, n, h, w)``.
+    ``columns``, ``(B, n, w)``, are the x coordinates of each region's columns; ``rows``, ``(B, n, h)``, are the y
+    coordinates of its rows. The result is ``(B, C, n, h, w)``.
     """
     B, n, w = columns.shape
     h = rows.shape[2]
@@ -37,16 +32,10 @@ def sample_grid(x: Tensor, columns: Tensor, rows: Tensor) -> Tensor:
 
 
 def cut_regions(x: Tensor, translation: Tensor, scale: Tensor, size: tuple[int, int]) -> Tensor:
-    """Cut out regions: position (u, v) of a region is ``(s_x u + t_x, s_y v + t_y)`` of the map.
+    """Cut regions of ``size`` (h, w) cells out of ``x``, ``(B, C, H, W)``: ``(B, C, n, h, w)``, dtype of ``x``.
 
-    Args:
-        x: ``(B, C, H, W)``.
-        translation: ``(B, n, 2)``, t_x and t_y of each region.
-        scale: ``(B, n, 2)``, s_x and s_y.
-        size: h and w of each region, in cells.
-
-    Returns:
-        ``(B, C, n, h, w)``, dtype of ``x``; computed in float32 or float64.
+    Position (u, v) of a region is ``(s_x u + t_x, s_y v + t_y)`` of the map. ``translation`` and ``scale`` are
+    ``(B, n, 2)``, as (x, y). Computed in float32 or float64.
     """
     h, w = size
     with torch.autocast(x.device.type, enabled=False):
@@ -58,16 +47,9 @@ def cut_regions(x: Tensor, translation: Tensor, scale: Tensor, size: tuple[int, 
 
 
 def paste_regions(regions: Tensor, translation: Tensor, scale: Tensor, size: tuple[int, int]) -> Tensor:
-    """Place regions where :func:`cut_regions` cut them out, zero elsewhere, and sum them.
+    """Place regions, ``(B, C, n, h, w)``, where :func:`cut_regions` cut them out, zero elsewhere, and sum them.
 
-    Args:
-        regions: ``(B, C, n, h, w)``.
-        translation: ``(B, n, 2)``.
-        scale: ``(B, n, 2)``.
-        size: H and W of the map.
-
-    Returns:
-        ``(B, C, H, W)``, dtype of ``regions``; computed in float32 or float64.
+    Returns a map of ``size`` (H, W), ``(B, C, H, W)``, dtype of ``regions``; computed in float32 or float64.
     """
     B, C, n, h, w = regions.shape
     H, W = size
@@ -84,11 +66,7 @@ class RegionBottleneck(nn.Module):
     """Apply a bottleneck (1x1, 3x3, 1x1) to each region with shared weights, paste the results back and sum them.
 
     The two 1x1 convolutions run on the whole map. They have no bias and do not mix positions, so they commute with
-    cutting and pasting, which is cheaper on fewer channels.
-
-    Args:
-        channels: C of the map.
-        reduction: C divided by the channels between the 1x1 convolutions.
+    cutting and pasting, which is cheaper on fewer channels. Between them are C / ``reduction`` channels.
     """
 
     def __init__(self, channels: int, reduction: int) -> None:
@@ -110,5 +88,4 @@ class RegionBottleneck(nn.Module):
         z = batch_norm(self.reduce_bn, z).relu()
         z = batch_norm(self.conv_bn, self.conv(z)).relu()  # Bn R h W
         z = z.reshape(B, n, z.shape[1], h, W).transpose(1, 2)
-        y: Tensor = self.expand(paste_regions(z, translation, scale, (H, W)))  # B C H W
-        return y
+        return self.expand(paste_regions(z, translation, scale, (H, W)))  # B C H W

@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from ..functional import check_bool
+
 
 class ResidualScale(nn.Module):
     """Compute ``x + gamma * (y - x)`` with one gamma per channel, 0 at the start.
@@ -15,9 +17,6 @@ class ResidualScale(nn.Module):
 
     Ultralytics exempts biases, norms and parameters with ``logit_scale`` in their name from weight decay. Decay would
     pull the layer back to the identity, hence the name.
-
-    Args:
-        channels: C of the map.
     """
 
     def __init__(self, channels: int) -> None:
@@ -31,19 +30,11 @@ class ResidualScale(nn.Module):
 
 
 def make_residual(channels: int, residual: object, block: str) -> ResidualScale | None:
-    """Return a :class:`ResidualScale` if ``residual`` is true, None if it is false.
-
-    Raises:
-        ValueError: If ``residual`` is not a bool.
-    """
-    if not isinstance(residual, bool):
-        raise ValueError(f"{block}: residual={residual!r} must be true or false; true starts as the identity")
+    """Return a :class:`ResidualScale` or None; raise ValueError if ``residual`` is not a bool."""
+    check_bool(block, residual=residual)
     return ResidualScale(channels) if residual else None
 
 
 def apply_residual(residual: ResidualScale | None, x: Tensor, y: Tensor) -> Tensor:
     """Return ``y``, or ``x`` moved towards ``y`` if the layer has a residual scale."""
-    if residual is None:
-        return y
-    out: Tensor = residual(x, y)
-    return out
+    return y if residual is None else residual(x, y)
