@@ -125,7 +125,7 @@ SHIFTED = [
 
 
 @pytest.mark.parametrize("path", SHIFTED, ids=lambda p: p.stem)
-def test_shifted_windows_let_see_what_swins_mask_does(path):
+def test_shifted_windows_equal_swins_mask(path):
     with np.load(path) as case:
         meta = json.loads(str(case["meta"]))
         want = torch.from_numpy(case["param/attn_mask"])

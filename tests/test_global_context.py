@@ -35,7 +35,7 @@ def test_added_it_starts_as_the_identity(pooling, training):
 
 
 @pytest.mark.parametrize("fusion", ["channel_add", "channel_mul", BOTH], ids=str)
-def test_behind_gamma_nothing_else_starts_at_zero(fusion):
+def test_with_gamma_nothing_else_starts_at_zero(fusion):
     block = GlobalContext(32, fusion=fusion, residual=True)
     x = torch.randn(2, 32, 5, 7)
     y = block(x)

@@ -134,7 +134,7 @@ def test_pmfs_authors_and_short_form(form):
         assert block([torch.randn(1, 4, depth, 6, 8), torch.randn(1, 6, 2, 3, 4)]).shape == (1, 6, 2, 3, 4)
 
 
-def test_pmfs_kernels_are_applied_as_given_and_what_still_differs_is_brought_to_size():
+def test_pmfs_applies_kernels_as_given_and_then_resizes():
     seen = []
     block = PMFS([4, 6], ch=3, max_pool_kernels=[2, 1]).eval()
     for branch in block.branches:
@@ -300,7 +300,7 @@ def test_pmfs_scores_in_float32(statistics, dtype):
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_pmfs_residual_is_that_of_the_last_map_behind_its_kernel(form):
+def test_pmfs_residual_is_that_of_the_last_map_after_its_kernel(form):
     block = PMFS([4, 6], 3, max_pool_kernels=[4, 2], form=form, residual=True).train()
     maps = [torch.randn(2, 4, 16, 16), torch.randn(2, 6, 8, 8)]
     assert torch.equal(block(maps), torch.nn.functional.max_pool2d(maps[1], 2))

@@ -3,7 +3,6 @@
 import ast
 import re
 import sys
-from pathlib import Path
 
 import pytest
 from support import ROOT, gate_module, model_yaml, package_with_layers, run
@@ -36,6 +35,8 @@ def test_register_fills_the_table(own_layers):
     assert (spec.inputs, spec.output, spec.repeats, spec.replaces_csp) == ("one", "input", "stack", False)
     assert spec.import_path == "test_registry.One"
     assert list(spec.options()) == ["reduction", "heads"]
+    own_layers.register("One", inputs="list")(One)
+    assert (own_layers.BLOCKS["One"].output, own_layers.BLOCKS["One"].paper) == (-1, "")
 
 
 def test_options_leave_out_what_the_parser_fills_in(own_layers):
@@ -43,11 +44,6 @@ def test_options_leave_out_what_the_parser_fills_in(own_layers):
     assert list(own_layers.BLOCKS["Many"].options()) == []
     own_layers.register("One", paper=PAPER, output="argument")(One)  # the output's channels come second
     assert list(own_layers.BLOCKS["One"].options()) == ["heads"]
-
-
-def test_defaults_of_a_list_and_without_a_paper(own_layers):
-    own_layers.register("One", inputs="list")(One)
-    assert (own_layers.BLOCKS["One"].output, own_layers.BLOCKS["One"].paper) == (-1, "")
 
 
 def test_duplicate_names_both_classes(own_layers):
@@ -177,31 +173,25 @@ def test_layers_of_an_installed_package(tmp_path):
     )
 
 
-def imports(file: Path) -> list[str]:
-    """Return what a file imports, relative imports as they are written: ``..registry``, ``..registry.get``."""
-    found: list[str] = []
-    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.Import):
-            found += [a.name for a in node.names]
-        elif isinstance(node, ast.ImportFrom):
-            found += [f"{'.' * node.level}{node.module or ''}.{a.name}" for a in node.names]
-    return found
+def imports(file):
+    """Return the names that a file imports from other packages."""
+    nodes = list(ast.walk(ast.parse(file.read_text(encoding="utf-8"))))
+    whole = {a.name for n in nodes if isinstance(n, ast.Import) for a in n.names}
+    return whole | {
+        f"{n.module}.{a.name}" for n in nodes if isinstance(n, ast.ImportFrom) and not n.level for a in n.names
+    }
 
 
 @pytest.mark.fast
-def test_who_imports_what():
+def test_who_imports_which_packages():
     """Only the integration imports Ultralytics' internals; the registry needs no other package, blocks only torch."""
     for file in (ROOT / "yolo_attn").rglob("*.py"):
         part = file.relative_to(ROOT / "yolo_attn").parts[0]
-        outside = {n for n in imports(file) if not n.startswith(".")}
-        packages = {n.partition(".")[0] for n in outside} - sys.stdlib_module_names
+        packages = {n.partition(".")[0] for n in imports(file)} - sys.stdlib_module_names
         if part in ("registry.py", "messages.py", "docstrings.py"):
             assert not packages, file
         elif part == "blocks":
-            above = "." * len(file.relative_to(ROOT / "yolo_attn").parts)
-            ours = {n.removeprefix(above).partition(".")[0] for n in imports(file) if n.startswith(above)}
             assert packages <= {"torch"}, file
-            assert ours <= {"registry", "messages"}, file
         elif part != "integration":
-            theirs = {n for n in outside if n.partition(".")[0] == "ultralytics"}
+            theirs = {n for n in imports(file) if n.partition(".")[0] == "ultralytics"}
             assert theirs <= {"ultralytics.YOLO", "ultralytics.RTDETR"}, file

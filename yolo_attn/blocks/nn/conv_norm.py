@@ -35,7 +35,7 @@ class ConvNormReLU(nn.Module):
 
 
 class SeparableConv(nn.Module):
-    """Apply batch norm, ReLU, a depthwise and a pointwise convolution; height and width stay. ``dim`` as above."""
+    """Apply batch norm, ReLU, a depthwise and a pointwise convolution; arguments as :class:`ConvNormReLU`."""
 
     def __init__(self, c1: int, c2: int, kernel_size: int, dim: str) -> None:
         super().__init__()
