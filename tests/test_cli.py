@@ -3,11 +3,10 @@
 import re
 import shlex
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
-from support import ROOT, run
+from support import ROOT, run, run_file
 from ultralytics.utils import DEFAULT_CFG_DICT
 
 from yolo_attn import __version__
@@ -247,7 +246,7 @@ def test_start_up_needs_no_torch(tmp_path):
 @fast
 def test_the_module_and_the_script_are_the_command():
     for command in (["-m", "yolo_attn"], [str(ROOT / "train_detect.py"), "blocks"]):
-        done = subprocess.run([sys.executable, *command, "--help"], capture_output=True, text=True, timeout=60)
+        done = run_file([*command, "--help"], ROOT)
         assert done.returncode == 0
         assert "Usage: yolo-attn" in done.stdout
     assert {name for name in command_line() if not name.startswith("-")} >= set(COMMANDS)

@@ -275,7 +275,7 @@ def test_refusals_leave_everything_as_it_was(tree):
     assert tree.everything() == before
 
 
-@pytest.mark.parametrize("broken", ["_write_labels", "_write_json", "_write_data"])
+@pytest.mark.parametrize("broken", ["_write_images", "_write_json", "_write_data"])
 @pytest.mark.parametrize(
     ("error", "raised"),
     [(OSError("disk full"), OSError), (PermissionError(13, "Permission denied", "out/x"), DataError)],

@@ -112,24 +112,19 @@ def test_output_channels_are_those_of_the_place_at_every_scale(at):
 
 
 def test_several_blocks():
-    first, second = (
-        Insertion("EMA", ("neck.P3", "backbone.end")),
-        Insertion("GSoP", ("neck.P3", "layer:10", "layer:13")),
+    """Layer numbers are those of the base."""
+    placed = place(
+        "yolo11.yaml",
+        [Insertion("EMA", ("neck.P3", "backbone.end")), Insertion("GSoP", ("neck.P3", "layer:10", "layer:13"))],
     )
-    placed = place("yolo11.yaml", [first, second])
     assert where(placed.text, "EMA") == [(11, [10], [12]), (20, [19], [21])]
     assert where(placed.text, "GSoP") == [(12, [11], [13, 26]), (16, [15], [17, 23]), (21, [20], [22, 28])]
-    rows = table(placed.text)
-    assert [(i.index, i.block) for i in placed.inserted] == [
-        (k, r[1]) for k, r in enumerate(rows) if r[1] in ("EMA", "GSoP")
-    ]
+    rows = [(k, row[1]) for k, row in enumerate(table(placed.text)) if row[1] in ("EMA", "GSoP")]
+    assert [(i.index, i.block) for i in placed.inserted] == rows
     comments = [line.partition("# ")[2] for line in placed.text.splitlines() if re.match(r".*, (EMA|GSoP), ", line)]
     assert comments == [f"{i.index} {i.comment}" for i in placed.inserted]
-
-
-def test_layer_numbers_are_those_of_the_base():
-    placed = place("yolo11.yaml", [Insertion("EMA", ("layer:4",)), Insertion("EMA", ("layer:16",))])
-    assert where(placed.text, "EMA") == [(5, [4], [6, 16]), (18, [17], [19, 25])]
+    twice = place("yolo11.yaml", [Insertion("EMA", ("layer:4",)), Insertion("EMA", ("layer:16",))])
+    assert where(twice.text, "EMA") == [(5, [4], [6, 16]), (18, [17], [19, 25])]
 
 
 @pytest.mark.fast

@@ -61,6 +61,7 @@ def normalized(app: App, given: Sequence[str]) -> list[str]:
     Raises:
         ArgumentError: If an option comes twice or has no value.
     """
+    command = app.name[0]
     arguments = app.assemble_argument_collection()
     takes_value = {name: argument.token_count()[0] > 0 for argument in arguments for name in argument.names}
     several = {name for argument in arguments for name in argument.names if argument.token_count()[1]}
@@ -68,7 +69,7 @@ def normalized(app: App, given: Sequence[str]) -> list[str]:
 
     def without_value(name: str) -> str:
         if name not in switches:
-            raise ArgumentError(f"{name} has no value")
+            raise ArgumentError(f"{command}: {name} has no value")
         return f"{name}=True"
 
     out: list[str] = []
@@ -91,9 +92,9 @@ def normalized(app: App, given: Sequence[str]) -> list[str]:
         if _OPTION.fullmatch(name):
             name = name if name in takes_value else re.sub(r"(?<=\w)-", "_", name)
             if equals and not value:
-                raise ArgumentError(f"{name} has no value")
+                raise ArgumentError(f"{command}: {name} has no value")
             if name in several and any(t.partition("=")[0] == name for t in out):
-                raise ArgumentError(f"{name} is given twice")
+                raise ArgumentError(f"{command}: {name} is given twice")
             if takes_value.get(name) and not equals:
                 waiting = name
                 continue

@@ -18,7 +18,7 @@ from .. import install
 from ..errors import ArgumentError
 from ..messages import joined
 from ..model_yaml import places
-from ..model_yaml.placing import Insertion, PlacedModel, names, place
+from ..model_yaml.placing import Insertion, PlacedModel, place, split_names
 from . import argument_parsing
 
 _right = functools.partial(Column, justify="right")
@@ -125,7 +125,7 @@ def _insertion(block: str, at: str = "", from_: str = "", args: str = "", rerout
     if not at:
         raise ArgumentError(f"{block}: give its place, such as --at neck.P3. List the places: yolo-attn place MODEL")
     positional, options = arguments(args, block)
-    return Insertion(block, names(at), names(from_), tuple(positional), options, reroute)  # type: ignore[arg-type]
+    return Insertion(block, split_names(at), split_names(from_), tuple(positional), options, reroute)  # type: ignore[arg-type]
 
 
 def arguments(text: str, block: str) -> tuple[list[Any], dict[str, Any]]:

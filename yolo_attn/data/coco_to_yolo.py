@@ -94,8 +94,7 @@ def from_coco(
     is_new = not out.exists()
     try:
         with atomic_files.part_folder(out, split) as build:
-            links = _place_images(reading.images, build / "images" / split)
-            _write_labels(reading.images, build / "labels" / split)
+            links = _write_images(reading.images, build / "images" / split, build / "labels" / split)
             _write_json(reading, instances, build / "annotations" / f"instances_{split}.json")
             if reading.bad:
                 _write_bad(reading.bad, build / f"bad_boxes_{split}.csv")
@@ -193,14 +192,16 @@ def _pieces(split: str) -> list[Path]:
     return [Path("images", split), Path("labels", split), Path("annotations", f"instances_{split}.json")]
 
 
-def _place_images(images: list[Image], folder: Path) -> Counter[str]:
-    """Link each image into ``folder``."""
+def _write_images(images: list[Image], image_folder: Path, label_folder: Path) -> Counter[str]:
+    """Link each image and write its labels; return how many images are links of each kind."""
     links: Counter[str] = Counter()
-    folder.mkdir(parents=True)
     for image in images:
-        target = folder / image.name
-        target.parent.mkdir(parents=True, exist_ok=True)
+        target, label = image_folder / image.name, label_folder / image.name.with_suffix(".txt")
+        for file in (target, label):
+            file.parent.mkdir(parents=True, exist_ok=True)
         links[_link(image.source.resolve(), target)] += 1
+        lines = [label_line(b.label, b.bbox, image.width, image.height) for b in image.boxes if not b.crowd]
+        label.write_text("".join(lines), encoding="utf-8", newline="\n")
     return links
 
 
@@ -228,15 +229,6 @@ def _cut_short(image: Path) -> bool:
             return False
         file.seek(-2, os.SEEK_END)
         return file.read() != b"\xff\xd9"
-
-
-def _write_labels(images: list[Image], folder: Path) -> None:
-    folder.mkdir(parents=True)
-    for image in images:
-        lines = [label_line(b.label, b.bbox, image.width, image.height) for b in image.boxes if not b.crowd]
-        file = folder / image.name.with_suffix(".txt")
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text("".join(lines), encoding="utf-8", newline="\n")
 
 
 def _write_json(reading: Reading, instances: Path, file: Path) -> None:

@@ -104,7 +104,9 @@ def place(
         ArgumentError: If the output exists or cannot be written.
     """
     if isinstance(block, str):
-        insertions = [Insertion(block, names(at), names(sources), tuple(args), dict(options or {}), reroute)]
+        insertions = [
+            Insertion(block, split_names(at), split_names(sources), tuple(args), dict(options or {}), reroute)
+        ]
     else:
         insertions = list(block)
     if not insertions:
@@ -135,7 +137,7 @@ def _read(file: Path) -> str:
         raise LayerError(f"{file}: cannot be read: {error}") from error
 
 
-def names(value: str | Sequence[str]) -> tuple[str, ...]:
+def split_names(value: str | Sequence[str]) -> tuple[str, ...]:
     """Return the names of places that a list, or a text with commas, gives."""
     return tuple(n.strip() for n in value.split(",") if n.strip()) if isinstance(value, str) else tuple(value)
 
@@ -178,8 +180,8 @@ def _insert(
     moved = {layer.index: layer.index + sum(row.after < layer.index for row in rows) for layer in graph.layers}
     now = {pair: at[k] for pair, k in redirected.items()}
     what = f"{insertion.block} at {joined(insertion.at)}"
-    after = [(layer, at[k]) for layer, k in took]
-    check_fit(content, yaml.safe_load(result), moved, now, after, base=base, name=name, block=what)
+    took_over = [(layer, at[k]) for layer, k in took]
+    check_fit(content, yaml.safe_load(result), moved, now, took_over, base=base, name=name, block=what)
     stands_for = {  # layers whose consumers all read the same new row
         x: rows_.pop()
         for x in {x for _, x in now}
