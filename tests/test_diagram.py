@@ -187,6 +187,7 @@ def test_the_command(tmp_path, capsys):
         (["yolo11n.yaml", "-o", "nowhere/a.svg"], "'nowhere'"),
         (["yolo11n.yaml", "-o", "there.svg"], r"there\.svg.*--force"),
         (["yolo11n.yaml", "-o", "a.svg", "--imgsz", "650"], "imgsz=650 .*32.* 640"),
+        (["yolo11n.yaml", "-o", "a.svg", "--imgsz", "0"], "imgsz=0 .*32"),
         (["yolo11n.yaml", "-o", "a.svg", "--scale", "q"], "'q'.* n, s, m, l, x"),
         (["yolo11q.yaml", "-o", "a.svg"], r"'yolo11q\.yaml'"),
     ],

@@ -123,7 +123,7 @@ def test_several_blocks():
     assert [(i.index, i.block) for i in placed.inserted] == rows
     comments = [line.partition("# ")[2] for line in placed.text.splitlines() if re.match(r".*, (EMA|GSoP), ", line)]
     assert comments == [f"{i.index} {i.comment}" for i in placed.inserted]
-    twice = place("yolo11.yaml", [Insertion("EMA", ("layer:4",)), Insertion("EMA", ("layer:16",))])
+    twice = place("yolo11.yaml", [Insertion("EMA", "layer:4"), Insertion("EMA", "layer:16")])
     assert where(twice.text, "EMA") == [(5, [4], [6, 16]), (18, [17], [19, 25])]
 
 
@@ -229,6 +229,8 @@ WRONG = {
     "not read by the head": ({"at": "backbone.P3", "reroute": "detect"}, r"reroute=detect.*4 .*5 \(Conv\)"),
     "reroute": ({"at": "neck.P3", "reroute": "paths"}, "'paths' .*all, detect, path.* 'path'"),
     "base": ({"base": "yolo111.yaml", "at": "neck.P3"}, "'yolo111.yaml'.*Did you mean"),
+    "arguments beside a list": ({"block": [Insertion("EMA", "neck.P3")], "at": "neck.P3"}, "at, sources.*Insertion"),
+    "no block": ({"block": []}, "'EMA', at='neck.P3'"),
     "a layer with several maps": ({"base": "yolov9e.yaml", "at": "layer:10"}, r"10 of yolov9e\.yaml \(CBLinear\)"),
     "a type with several maps": ({"base": "yolov9e.yaml", "at": "each:CBLinear"}, "'each:CBLinear': layer 10 "),
     "no YAML": ({"base": "yolo11n.pt", "at": "neck.P3"}, "'yolo11n.pt'"),

@@ -1,5 +1,7 @@
 """Every model YAML of Ultralytics and of this project: no findings, a readable drawing, unchanged by identities."""
 
+import itertools
+
 import pytest
 import shipped
 import torch
@@ -29,10 +31,9 @@ def test_has_no_findings_and_a_readable_drawing(file):
     boxes = list(layout.boxes.values())
     edges = {(x, layer.index) for layer in graph.layers for x in layer.reads if x >= 0}
     assert {(line.source, line.target) for line in layout.lines} == edges
-    for k, a in enumerate(boxes):
-        for b in boxes[:k]:
-            apart = abs(a.y - b.y) > (a.height + b.height) / 2 or abs(a.x - b.x) >= (a.width + b.width) / 2
-            assert apart, (a.layer.index, b.layer.index)
+    for a, b in itertools.combinations(boxes, 2):
+        apart = abs(a.y - b.y) > (a.height + b.height) / 2 or abs(a.x - b.x) >= (a.width + b.width) / 2
+        assert apart, (a.layer.index, b.layer.index)
     segments = []
     for line in layout.lines:
         for (x0, y0), (x1, y1) in zip(line.points, line.points[1:], strict=False):
@@ -43,14 +44,11 @@ def test_has_no_findings_and_a_readable_drawing(file):
             inside = x0 < box.x + box.width - 1e-6 and x1 > box.x + 1e-6
             inside = inside and y0 < box.y + box.height / 2 - 1e-6 and y1 > box.y - box.height / 2 + 1e-6
             assert not inside, f"line {line.source} to {line.target} passes through {box.layer.index}"
-    for k, (a, ax0, ax1, ay0, ay1) in enumerate(segments):
-        for b, bx0, bx1, by0, by1 in segments[:k]:
-            if a.source == b.source:
-                continue
-            across = ay1 - ay0 < 1e-6 and by1 - by0 < 1e-6 and abs(ay0 - by0) < 0.01
-            along = ax1 - ax0 < 1e-6 and bx1 - bx0 < 1e-6 and abs(ax0 - bx0) < 0.01
-            shared = min(ax1, bx1) - max(ax0, bx0) if across else min(ay1, by1) - max(ay0, by0) if along else 0
-            assert shared < 0.01, f"{a.source} to {a.target} lies on {b.source} to {b.target}"
+    for (a, ax0, ax1, ay0, ay1), (b, bx0, bx1, by0, by1) in itertools.combinations(segments, 2):
+        across = ay1 - ay0 < 1e-6 and by1 - by0 < 1e-6 and abs(ay0 - by0) < 0.01
+        along = ax1 - ax0 < 1e-6 and bx1 - bx0 < 1e-6 and abs(ax0 - bx0) < 0.01
+        shared = min(ax1, bx1) - max(ax0, bx0) if across else min(ay1, by1) - max(ay0, by0) if along else 0
+        assert a.source == b.source or shared < 0.01, f"{a.source} to {a.target} lies on {b.source} to {b.target}"
     for line in layout.lines:
         box = layout.boxes[line.target]
         x, y = line.points[-1]

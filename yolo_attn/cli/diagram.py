@@ -8,7 +8,6 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from .. import atomic_files, install
-from ..errors import ArgumentError
 
 
 def run(
@@ -33,8 +32,6 @@ def run(
         yolo-attn diagram yolo26-afpn.yaml -o afpn.png --scale m --imgsz 1280
         yolo-attn diagram yolo11n-ema.yaml -o yolo11n-ema.mmd
     """
-    if imgsz <= 0:
-        raise ArgumentError(f"imgsz={imgsz} must be a number of pixels, e.g. 640")
     install()
     from ..integration.queries import model_graph  # start-up time
     from ..model_yaml.diagram import drawing  # start-up time

@@ -34,7 +34,7 @@ class Insertion:
 
     Attributes:
         block: A layer type of the registry or of Ultralytics.
-        at: Names of places, see :mod:`yolo_attn.model_yaml.places`.
+        at: Names of places, see :mod:`yolo_attn.model_yaml.places`, as a list or separated by commas.
         sources: For a block with a list of inputs: the names of these maps, in order.
         args: Positional arguments of the row.
         options: Arguments by name.
@@ -86,7 +86,7 @@ def place(
 
     Args:
         base: A model YAML: a path, or the name of one of Ultralytics or this project.
-        block: The layer type, or a list of insertions, which have the next five arguments themselves.
+        block: The layer type, or a list of insertions, which then have the next five arguments.
         at: Names of places, as a list or separated by commas.
         sources: For a block with a list of inputs: the names of these maps, in order.
         args: Positional arguments of the row.
@@ -101,14 +101,13 @@ def place(
     Raises:
         LayerError: If the model, block or place does not exist, or the block does not fit there at any scale of the
             model. Nothing is written then.
-        ArgumentError: If the output exists or cannot be written.
+        ArgumentError: If there is no block, an argument belongs in the insertions, or the output cannot be written.
     """
     if isinstance(block, str):
-        insertions = [
-            Insertion(block, split_names(at), split_names(sources), tuple(args), dict(options or {}), reroute)
-        ]
-    else:
-        insertions = list(block)
+        block = [Insertion(block, at, sources, tuple(args), dict(options or {}), reroute)]
+    elif at or sources or args or options or reroute != "all":
+        raise ArgumentError("place: at, sources, args, options and reroute belong in each Insertion of the list")
+    insertions = [replace(i, at=split_names(i.at), sources=split_names(i.sources)) for i in block]
     if not insertions:
         raise ArgumentError("place: no block; name one, e.g. place('yolo11.yaml', 'EMA', at='neck.P3')")
     target = None if output is None else atomic_files.check_output(output, (".yaml", ".yml"), force=force)
