@@ -61,9 +61,7 @@ class Conversion:
     notes: list[str]
 
 
-def from_coco(
-    instances: Path | str, images: Path | str, out: Path | str, *, split: str = "train", progress: bool = True
-) -> Conversion:
+def from_coco(instances: Path, images: Path, out: Path, *, split: str = "train", progress: bool = True) -> Conversion:
     """Convert a COCO JSON to a YOLO data set, or add a split to one.
 
     Category ids, in order, become labels 0 to n-1, and ids 1 to n in the new JSON. The source files do not change. If
@@ -79,7 +77,6 @@ def from_coco(
     Raises:
         DataError: If the JSON or the images cannot be used, or ``out`` already has this split or has other categories.
     """
-    instances, images, out = Path(instances), Path(images), Path(out)
     if split not in SPLITS:
         raise DataError(f"split={split!r} must be one of {joined(SPLITS)}")
     present = _present_data(out, split)
