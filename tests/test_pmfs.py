@@ -248,13 +248,21 @@ def test_pmfs_spatial_with_one_channel_of_a_key_does_without_it():
     assert torch.equal(block(x), want)
 
 
+def test_pmfs_variance_of_values_far_from_zero():
+    block, x, seen = PMFSChannel(3, statistics="mean_var"), 1000 + torch.randn(2, 3, 10, 5), []
+    block.channel_q = torch.nn.Identity()
+    block.channel_variance.register_forward_pre_hook(lambda _, args: seen.append(args[0]))
+    block(x)
+    torch.testing.assert_close(seen[0], x.var((2, 3), correction=0))
+
+
 def test_pmfs_spatial_defaults():
     for br, ch in ((1, 10), (3, 3), (20, 1)):
         block = PMFSSpatial(10, br)
         assert block.spatial_q.pointwise.out_channels == block.spatial_v.pointwise.out_channels == br * ch
         assert block.spatial_out.pointwise.out_channels == 10
-    block = PMFSSpatial(10, 2, ch_k=3)
-    assert (block.spatial_q.pointwise.out_channels, block.spatial_v.pointwise.out_channels) == (6, 10)
+    for block, widths in ((PMFSSpatial(10, 2, ch_k=3), (6, 10)), (PMFS([4, 6], 3, 2, 7, 5), (10, 35))):
+        assert (block.spatial_q.pointwise.out_channels, block.spatial_v.pointwise.out_channels) == widths
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
