@@ -9,13 +9,13 @@ from unittest import mock
 
 import pytest
 import torch
+from comparison import make
 from made_up_experiment import empty_record
 from support import write_json
 from torch import nn
 
 from yolo_attn.comparison import cost_measurement, environment, latency_measurement
 from yolo_attn.errors import UserError
-from yolo_attn.experiment.plan import Plan
 from yolo_attn.integration.queries import gflops_count
 
 
@@ -127,9 +127,7 @@ def comparison(tmp_path):
     """A comparison of two seeds with made-up records; the variant's first run is not finished."""
     from ultralytics import YOLO
 
-    plan = Plan.make(
-        "yolov8n.yaml", ["yolo11n.yaml"], "d.yaml", seeds=(0, 1), arguments={"device": "cpu"}, folder=tmp_path / "c"
-    )
+    plan = make(tmp_path / "c", base="yolov8n.yaml", models=["yolo11n.yaml"], seeds="0-1", arguments={"device": "cpu"})
     plan.save()
     for run in plan.runs:
         if (run.model, run.seed) != ("yolo11n", 0):
@@ -199,7 +197,7 @@ def test_a_model_without_its_checkpoint_is_built_from_its_record(tmp_path):
 
 
 def test_nothing_to_measure_is_said(tmp_path):
-    plan = Plan.make("yolov8n.yaml", ["yolo11n.yaml"], "d.yaml", folder=tmp_path / "c")
+    plan = make(tmp_path / "c")
     plan.save()
     assert cost_measurement.main([str(plan.folder)]) == 2
     assert "no run is finished" in json.loads((plan.folder / "error.json").read_text())["message"]

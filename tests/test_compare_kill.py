@@ -7,13 +7,13 @@ import sys
 
 import pytest
 import torch
+from comparison import make
 from ray_grids import Notes
 from ultralytics import YOLO
 
 from yolo_attn.comparison import child_processes, engines
 from yolo_attn.experiment import records
 from yolo_attn.experiment.epochs import read_epochs
-from yolo_attn.experiment.plan import Plan
 
 # The run's own process, with one function replaced by one that kills it.
 KILLER = """
@@ -86,9 +86,7 @@ def test_a_run_killed_again_and_again_arrives_where_it_would_have(tmp_path, rect
     YOLO("yolo11n.yaml").save(tmp_path / "weights.pt")
     arguments = {"epochs": 4, "imgsz": 64, "batch": 8, "device": "cpu", "workers": 0}
     arguments |= {"pretrained": str(tmp_path / "weights.pt")}
-    plan = Plan.make(
-        "yolo11n.yaml", ["yolo11n-ema.yaml"], str(rectangles), seeds=3, arguments=arguments, folder=tmp_path / "c"
-    )
+    plan = make(tmp_path / "c", models=["yolo11n-ema.yaml"], data=str(rectangles), seeds=3, arguments=arguments)
     plan.claim()
     run = plan.run("yolo11n-ema-seed3")
     script = tmp_path / "killer.py"
@@ -100,7 +98,8 @@ def test_a_run_killed_again_and_again_arrives_where_it_would_have(tmp_path, rect
             return [sys.executable, str(script), moment, module, *map(str, given)]
 
         monkeypatch.setattr(child_processes, "command", command if moment else real)
-        return engines.perform(plan, run, Notes())
+        engines.OneByOne().perform(plan, [run], notes := Notes())
+        return notes.reasons.get(run.name)
 
     epochs = []
     moments = ("second epoch", "half a best", "half a checkpoint", "half a stripped best", "before the validation")

@@ -24,20 +24,14 @@ def test_plan_comes_back_as_it_was_saved(tmp_path):
 
 
 def test_default_folder_says_what_is_compared_and_differs_with_it():
-    plans = [
-        make(None),
-        make(None, arguments={"epochs": 4}),
-        make(None, arguments={"epochs": 3, "lr0": 0.1}),
-        make(None, split="val"),
-        make(None, models=["a.yaml", "b.yaml"]),
-        make(None, models=[f"a-model-with-a-long-name-{i}.yaml" for i in range(9)]),
-        make(None, models=[f"a-model-with-a-long-name-{i}.yaml" for i in range(8)]),
-    ]
-    folders = [plan.folder.as_posix() for plan in plans]
-    assert folders[0] == "runs/compare/d-yolo11n-vs-yolov8n-epochs3"
-    assert folders[4] == "runs/compare/d-yolo11n-vs-a+b-epochs3"
+    long = [f"a-model-with-a-long-name-{i}.yaml" for i in range(9)]
+    changes = [{}, {"models": ["a.yaml", "b.yaml"]}, {"models": long}, {"models": long[:8]}, {"split": "val"}]
+    changes += [{"arguments": given} for given in ({"epochs": 4}, {"epochs": 3, "lr0": 0.1})]
+    folders = [make(None, **change).folder for change in changes]
+    assert folders[0].as_posix() == "runs/compare/d-yolo11n-vs-yolov8n-epochs3"
+    assert folders[1].as_posix() == "runs/compare/d-yolo11n-vs-a+b-epochs3"
     assert len(set(folders)) == len(folders)
-    assert max(len(plan.folder.name) for plan in plans) < 128
+    assert max(len(folder.name) for folder in folders) < 128
 
 
 @pytest.mark.parametrize(

@@ -5,11 +5,10 @@ from __future__ import annotations
 import shutil
 
 import pytest
-from comparison import quiet
+from comparison import make, quiet
 
 from yolo_attn.comparison.running import run_experiment
 from yolo_attn.errors import DataError, UserError
-from yolo_attn.experiment.plan import Plan
 from yolo_attn.metrics import boxes_to_coco, compute_metrics
 
 
@@ -75,8 +74,7 @@ def test_a_test_split_without_labels_is_not_used(tmp_path, rectangles):
 @pytest.mark.slow
 def test_mistakes_are_one_line_and_train_nothing(tmp_path, rectangles):
     def refused(match, **changes):
-        given = {"base": "yolo11n.yaml", "models": ["yolov8n.yaml"], "data": str(rectangles)} | changes
-        plan = Plan.make(**given, folder=tmp_path / "mistake")
+        plan = make(tmp_path / "mistake", **{"data": str(rectangles)} | changes)
         with pytest.raises(UserError, match=match) as caught:
             run_experiment(plan, quiet())
         assert "\n" not in str(caught.value)

@@ -16,14 +16,15 @@ import pytest
 pytest.importorskip("ray", reason="needs the package ray (the optional extra of that name)")
 
 import ray
+from comparison import make
 from ray.cluster_utils import Cluster
 from ray_grids import Notes, starts
 from support import read_json
 
+from yolo_attn.comparison import child_processes
 from yolo_attn.comparison.engines import OneByOne
 from yolo_attn.comparison.ray import cluster_engine
 from yolo_attn.errors import ArgumentError, DataError
-from yolo_attn.experiment.plan import Plan
 
 TESTS = str(Path(__file__).parent)
 # Ray's own sockets and files are closed when the processes end
@@ -63,14 +64,12 @@ def nodes(cluster):
 
 @pytest.fixture(autouse=True)
 def _pretenders(monkeypatch):
-    monkeypatch.setattr(cluster_engine, "WORKER", "ray_grids")
+    monkeypatch.setattr(child_processes, "WORKER", "ray_grids")
 
 
 def grid(tmp_path, seeds=2, epochs=4, **pretend):
     words = {"epochs": epochs, "device": "cpu", "pretend": pretend}
-    plan = Plan.make(
-        "yolo11n.yaml", ["yolov8n.yaml"], "d.yaml", seeds=range(seeds), arguments=words, folder=tmp_path / "c"
-    )
+    plan = make(tmp_path / "c", seeds=range(seeds), arguments=words)
     plan.claim()
     return plan
 
@@ -224,7 +223,7 @@ def test_a_node_that_does_not_see_the_folder_sends_everything_back(tmp_path, clu
     (hidden_node / "mine.yaml").write_text("a model")
     (hidden_node / "d.yaml").write_text("some data")
     words = {"epochs": 5, "device": "cpu", "pretend": {"seconds": 0.5, "fail": {"mine-seed1": ["LayerError", "no"]}}}
-    plan = Plan.make("yolo11n.yaml", ["mine.yaml"], "d.yaml", seeds="0-1", arguments=words, folder="runs/c")
+    plan = make("runs/c", models=["mine.yaml"], seeds="0-1", arguments=words)
     plan.claim()
     notes = Notes()
     seen = []
@@ -276,8 +275,7 @@ def test_without_a_cluster_at_the_address(tmp_path):
 
 def test_what_no_node_has_is_refused(tmp_path, cluster, nodes):
     nodes(1)
-    words = {"epochs": 1, "pretend": {}}
-    plan = Plan.make("yolo11n.yaml", ["a.yaml"], "d.yaml", arguments=words, folder=tmp_path / "c")
+    plan = make(tmp_path / "c", arguments={"epochs": 1, "pretend": {}})
     plan.claim()
     with pytest.raises(ArgumentError, match=r"1 CPU and 0\.5 GPU .*: 1 CPU, 0 GPU"):
         cluster_engine.RayEngine("0.5", address=cluster.address).perform(plan, plan.runs, Notes())
@@ -290,13 +288,12 @@ def test_the_record_is_that_of_the_sequential_engine(tmp_path, rectangles, monke
     commit = ["-c", "user.name=me", "-c", "user.email=me@example.org", "commit", "-q", "--allow-empty", "-m", "first"]
     for arguments in (["init", "-q"], commit):
         subprocess.run(["git", *arguments], check=True)
-    monkeypatch.setattr(cluster_engine, "WORKER", "yolo_attn.comparison.worker")
+    monkeypatch.setattr(child_processes, "WORKER", "yolo_attn.comparison.worker")
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     train = {"epochs": 1, "imgsz": 64, "batch": 8, "workers": 0, "device": "cpu", "plots": False}
     records = {}
     for name, engine in (("ray", cluster_engine.RayEngine(cpus_per_run=1)), ("one", OneByOne())):
-        words = {"data": str(rectangles), "seeds": "0-1", "arguments": train, "folder": tmp_path / name}
-        plan = Plan.make("yolo11n.yaml", ["yolov8n.yaml"], **words)
+        plan = make(tmp_path / name, data=str(rectangles), seeds="0-1", arguments=train)
         plan.claim()
         runs = [run for run in plan.runs if run.model_file == "yolo11n.yaml"]
         notes = Notes()

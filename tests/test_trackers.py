@@ -7,8 +7,10 @@ import os
 import pytest
 import support
 from comparison import make
+from ray_grids import Notes
 
-from yolo_attn.comparison import child_processes, engines, tracker_names
+from yolo_attn.comparison import child_processes, tracker_names
+from yolo_attn.comparison.engines import OneByOne
 
 TRAIN = """
 import json, os, sys
@@ -96,8 +98,7 @@ def test_the_process_of_a_run_gets_them(plan, monkeypatch):
     given = {}
     monkeypatch.setattr(child_processes, "start", lambda *a, extra, **k: given.update(extra))
     monkeypatch.setattr(child_processes, "wait", lambda *a: 1)
-    monkeypatch.setattr(child_processes, "concerns_every_run", lambda error: False)
-    engines.perform(plan, plan.runs[1], None)
+    OneByOne().perform(plan, plan.runs[1:], Notes())
     assert (given["WANDB_RUN_GROUP"], given["MLFLOW_RUN"]) == ("bccd yolo11n", "yolo11n-ema-seed3")
 
 

@@ -14,9 +14,10 @@ from ..errors import UserError
 from ..experiment.records import RunError
 from ..experiment.storage import read
 
+WORKER = "yolo_attn.comparison.worker"
 INTERRUPTED = (130, -signal.SIGINT)
 # Errors that concern every run; the others concern one model.
-EVERY_RUN = ("DataError", "ArgumentError", "UnsupportedUltralyticsError", "DiskFullError")
+EVERY_RUN = (errors.DataError, errors.ArgumentError, errors.UnsupportedUltralyticsError, errors.DiskFullError)
 
 
 def command(module: str, *arguments: str | Path) -> list[str]:
@@ -71,8 +72,7 @@ def child_environment(extra: dict[str, str] | None = None) -> dict[str, str]:
     root = Path(__file__).resolve().parents[2]
     found = {**os.environ, **(extra or {}), "YOLO_ATTN_PARENT": str(os.getpid())}
     if root.name not in ("site-packages", "dist-packages"):
-        rest = found.get("PYTHONPATH")
-        found["PYTHONPATH"] = os.pathsep.join([str(root), *([rest] if rest else [])])
+        found["PYTHONPATH"] = os.pathsep.join(filter(None, [str(root), found.get("PYTHONPATH")]))
     return found
 
 
@@ -94,8 +94,3 @@ def error_of(path: Path, status: int, log: Path | None = None) -> UserError:
         return UserError(f"its process ended with status {status} and no message; its output is {where}")
     kind = getattr(errors, kept.error or "", UserError)
     return kind(kept.message + ("" if kept.error else f" (in full {where})"))
-
-
-def concerns_every_run(error: UserError) -> bool:
-    """Return whether ``error`` would stop the other runs too, as missing data would."""
-    return type(error).__name__ in EVERY_RUN

@@ -33,8 +33,8 @@ def first_runs(plan: Plan) -> dict[str, Run]:
     """Return the first finished run of each model, by the model's name."""
     found: dict[str, Run] = {}
     for run in plan.runs:
-        if run.model not in found and run.record.is_file():
-            found[run.model] = run
+        if run.record.is_file():
+            found.setdefault(run.model, run)
     return found
 
 

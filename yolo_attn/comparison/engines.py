@@ -52,16 +52,25 @@ class Engine(Protocol):
 
 
 class OneByOne:
-    """Performs the runs one after the other, each in its own process on this machine."""
+    """Performs the runs one after the other, each in a process on this machine that writes to the run's ``log.txt``."""
 
     def perform(self, plan: Plan, runs: Sequence[Run], watch: Watch) -> None:
         for run in runs:
             watch.started(run)
-            reason = perform(plan, run, watch)
-            if reason is None:
+            run.folder.mkdir(parents=True, exist_ok=True)
+            run.progress.unlink(missing_ok=True)
+            with run.log.open("ab") as log:
+                names = tracker_names.variables(plan, run)
+                process = child_processes.start(child_processes.WORKER, plan.folder, run.name, log=log, extra=names)
+                while (status := child_processes.wait(process, POLL)) is None:
+                    watch.progressed(run, read_progress(plan, run))
+            if status == 0 and run.record.is_file():
                 watch.finished(run)
-            else:
-                watch.failed(run, reason)
+                continue
+            error = child_processes.error_of(run.error, status, run.log)
+            if isinstance(error, child_processes.EVERY_RUN):
+                raise error
+            watch.failed(run, str(error))
 
 
 def choose_engine(
@@ -93,30 +102,6 @@ def choose_engine(
         if value is not None:
             raise ArgumentError(f"{name}={value} needs engine=ray; one by one, each run has the whole machine")
     return OneByOne()
-
-
-def perform(plan: Plan, run: Run, watch: Watch) -> str | None:
-    """Train and validate ``run`` in a child process, whose output goes to the run's ``log.txt``.
-
-    Returns:
-        None, or why it failed.
-
-    Raises:
-        UserError: If the reason concerns every run.
-    """
-    run.folder.mkdir(parents=True, exist_ok=True)
-    run.progress.unlink(missing_ok=True)
-    with run.log.open("ab") as log:
-        extra = tracker_names.variables(plan, run)
-        process = child_processes.start("yolo_attn.comparison.worker", plan.folder, run.name, log=log, extra=extra)
-        while (status := child_processes.wait(process, POLL)) is None:
-            watch.progressed(run, read_progress(plan, run))
-    if status == 0 and run.record.is_file():
-        return None
-    error = child_processes.error_of(run.error, status, run.log)
-    if child_processes.concerns_every_run(error):
-        raise error
-    return str(error)
 
 
 def read_progress(plan: Plan, run: Run) -> Progress:

@@ -56,7 +56,7 @@ def check_inputs(plan: Plan) -> None:
     Raises:
         UserError: The error that the child found.
     """
-    status = child_processes.wait(child_processes.start("yolo_attn.comparison.worker", plan.folder))
+    status = child_processes.wait(child_processes.start(child_processes.WORKER, plan.folder))
     if status:
         raise child_processes.error_of(plan.folder / "error.json", status)
 
@@ -69,7 +69,7 @@ def measure_costs(plan: Plan, console: Console) -> None:
     status = child_processes.wait(child_processes.start("yolo_attn.comparison.cost_measurement", plan.folder))
     if status:
         error = child_processes.error_of(plan.folder / "error.json", status)
-        if child_processes.concerns_every_run(error):
+        if isinstance(error, child_processes.EVERY_RUN):
             raise error
         _print(console, f"No costs: {error}", style="red")
 

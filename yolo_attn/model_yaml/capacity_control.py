@@ -105,7 +105,7 @@ def _rows_to_change(
     more = MULTIPLE if size < goal else -MULTIPLE
     steps: dict[int, float] = {}
     for index, row in enumerate([*model["backbone"], *model["head"]]):
-        if _is_width(row[3][:1]):
+        if _is_width(row[3]):
             changed = size_of(with_channels(model, {index: more}))
             if changed is not None and (changed - size) * more > 0:
                 steps[index] = changed - size
@@ -138,7 +138,7 @@ def candidates(model: dict[str, Any]) -> list[float]:
     scale = _scale(model)
     limit = scale[2] if scale else math.inf
     rows = [*model["backbone"], *model["head"]]
-    counts = {min(row[3][0], limit) for row in rows if _is_width(row[3][:1])}
+    counts = {min(row[3][0], limit) for row in rows if _is_width(row[3])}
     steps = {
         # six digits, rounded down: at width k * 8 / c a row of c channels has 8 * k
         math.floor(k * MULTIPLE / c * 1e6) / 1e6

@@ -27,7 +27,6 @@ from ..engines import Watch, read_progress
 from . import node_run, resources
 from .node_run import Outcome, Parcel
 
-WORKER = "yolo_attn.comparison.worker"  # the child's module
 ATTEMPTS = 3  # starts of a run whose worker or node is lost
 POLL = 0.5  # seconds between two looks at the tasks
 SURVEY_SECONDS = 120.0  # that a node may take to check whether it can perform runs
@@ -86,7 +85,7 @@ class RayEngine:
         with connected(self.address) as ray, _token(plan.folder) as token:
             nodes = resources.nodes(ray)
             cpus, gpus = resources.share(nodes, len(runs), plan.arguments.get("device"), self.cpus, self.gpus)
-            parcel = Parcel.pack(plan, WORKER, token)
+            parcel = Parcel.pack(plan, child_processes.WORKER, token)
             grid = _Grid(ray, plan, watch, parcel, cpus, gpus)
             try:
                 grid.survey()
@@ -272,7 +271,7 @@ class _Grid:
             outcome = self.ray.get(reference)
         except self.ray.exceptions.RayTaskError as error:
             failure = self._user_error(error)
-            if child_processes.concerns_every_run(failure):
+            if isinstance(failure, child_processes.EVERY_RUN):
                 raise failure from None
             self.watch.failed(run, str(failure))
             return
@@ -286,7 +285,7 @@ class _Grid:
             self.watch.finished(run)
             return
         failure = child_processes.error_of(run.error, outcome.status, run.log)
-        if child_processes.concerns_every_run(failure):
+        if isinstance(failure, child_processes.EVERY_RUN):
             raise type(failure)(f"on {outcome.host}: {failure}")
         self.watch.failed(run, str(failure))
 

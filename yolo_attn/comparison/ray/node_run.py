@@ -81,6 +81,7 @@ class Parcel:
         """Return the parcel of ``plan``, whose folder has the file ``token``."""
         folder = Path(os.path.abspath(plan.folder))  # noqa: PTH100 - keep links, which may lead elsewhere on a node
         names = ["plan.json", "data.json", "pairing.json"]
+        named = (plan.data, plan.base, *plan.models, str(plan.arguments.get("pretrained", "")))
         names += [path.relative_to(folder).as_posix() for path in sorted((folder / "controls").glob("*.yaml"))]
         return cls(
             module,
@@ -88,7 +89,7 @@ class Parcel:
             token,
             str(Path.cwd()),
             {name: (folder / name).read_bytes() for name in names if (folder / name).is_file()},
-            {path: _input(path) for path in _named(plan) if Path(path).is_file()},
+            {path: _input(path) for path in named if Path(path).is_file()},
             versions_to_match(),
             {
                 name: value
@@ -294,12 +295,6 @@ def _truth(folder: Path) -> bytes | None:
         return None
     images = os.path.abspath(folder / truth.info.image_folder)  # noqa: PTH100 - resolve follows links
     return encode(replace(truth, info=replace(truth.info, image_folder=images)))
-
-
-def _named(plan: Plan) -> list[str]:
-    """Return the paths in the plan."""
-    pretrained = plan.arguments.get("pretrained")
-    return [plan.data, plan.base, *plan.models, *([pretrained] if isinstance(pretrained, str) else [])]
 
 
 def _input(path: str) -> Input:
