@@ -77,11 +77,11 @@ def test_the_predictions_kept_give_the_metrics_kept():
 
 
 def test_the_experiment_file_is_the_plan():
-    words = experiment_file.read(FOLDER / "experiment.yaml", [*EXPERIMENT_ARGUMENTS, *ultralytics_arguments.read()])
+    arguments = experiment_file.read(FOLDER / "experiment.yaml", [*EXPERIMENT_ARGUMENTS, *ultralytics_arguments.read()])
     plan = Plan.load(FOLDER)
-    assert (words["base"], tuple(words["models"]), words["data"]) == (plan.base, plan.models, plan.data)
-    assert read_seeds(words["seeds"]) == plan.seeds
-    assert {key: value for key, value in words.items() if key not in EXPERIMENT_ARGUMENTS} == plan.arguments
+    assert (arguments["base"], tuple(arguments["models"]), arguments["data"]) == (plan.base, plan.models, plan.data)
+    assert read_seeds(arguments["seeds"]) == plan.seeds
+    assert {key: value for key, value in arguments.items() if key not in EXPERIMENT_ARGUMENTS} == plan.arguments
 
 
 def test_nothing_of_the_machine_is_in_them():

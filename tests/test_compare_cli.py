@@ -66,7 +66,7 @@ def test_three_seeds_unless_others_are_asked_for(planned):
 
 
 @pytest.mark.parametrize(
-    ("words", "match"),
+    ("given", "match"),
     [
         (GOOD[1:], "compare needs base="),
         (GOOD[:1], "compare needs models= and data="),
@@ -81,10 +81,10 @@ def test_three_seeds_unless_others_are_asked_for(planned):
         (("nowhere.yaml",), "experiment nowhere.yaml does not exist; give a YAML file, or base="),
     ],
 )  # fmt: skip
-def test_mistakes_are_one_line_and_write_nothing(planned, tmp_path, words, match, capsys):
+def test_mistakes_are_one_line_and_write_nothing(planned, tmp_path, given, match, capsys):
     with pytest.raises(UserError, match=match):
-        call_of(["compare", *words])()
-    assert main(["compare", *words]) == 2
+        call_of(["compare", *given])()
+    assert main(["compare", *given]) == 2
     assert capsys.readouterr().err.count("\n") == 1
     assert list(tmp_path.iterdir()) == []
 

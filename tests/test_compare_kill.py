@@ -35,22 +35,16 @@ if moment == "second epoch":
             die()
         original(self, trainer)
     training._ProgressNotes.batch = batch
-elif moment == "half a checkpoint":
+elif moment in ("half a checkpoint", "half a best"):
     from ultralytics.engine.trainer import BaseTrainer
     original_save = BaseTrainer.save_model
     def save_model(self):
         original_save(self)
-        if self.epoch == 2:
+        if moment == "half a checkpoint" and self.epoch == 2:
             whole = Path(self.last).read_bytes()
             Path(self.last).write_bytes(whole[: len(whole) // 2])
             die()
-    BaseTrainer.save_model = save_model
-elif moment == "half a best":
-    from ultralytics.engine.trainer import BaseTrainer
-    original_save = BaseTrainer.save_model
-    def save_model(self):
-        original_save(self)
-        if self.epoch == 1:  # as if this epoch were the best, and best.pt half written
+        if moment == "half a best" and self.epoch == 1:  # as if this epoch were the best, and best.pt half written
             import torch
             checkpoint = torch.load(self.last, map_location="cpu", weights_only=False)
             checkpoint["best_fitness"] = 0.5

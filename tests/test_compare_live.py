@@ -19,28 +19,20 @@ pytestmark = pytest.mark.fast
 SHOW_CURSOR, HIDE_CURSOR = "\x1b[?25h", "\x1b[?25l"
 
 
-class Clock:
-    def __init__(self):
-        self.now = 1000.0
-
-    def __call__(self):
-        return self.now
-
-
 class Show:
     """A grid of runs with its view, in which time passes when a test says so."""
 
-    def __init__(self, folder, terminal=True, encoding="utf-8", **words):
-        self.plan = make(folder, **({"arguments": {"epochs": 10}} | words))
-        self.clock = Clock()
+    def __init__(self, folder, terminal=True, encoding="utf-8", **changes):
+        self.plan = make(folder, **({"arguments": {"epochs": 10}} | changes))
+        self.now = 1000.0
         self.file = io.TextIOWrapper(io.BytesIO(), encoding=encoding, newline="\n")
         self.console = Console(file=self.file, force_terminal=terminal, width=80, color_system=None)
-        self.live = Live(self.plan, self.console, clock=self.clock)
+        self.live = Live(self.plan, self.console, clock=lambda: self.now)
         self.runs = self.plan.runs
 
     def epoch(self, run, epochs, seconds=0.0, value=None, **rest):
         """``run`` has finished ``epochs`` after ``seconds``."""
-        self.clock.now += seconds
+        self.now += seconds
         run.folder.mkdir(parents=True, exist_ok=True)
         values = value if isinstance(value, list) else [value or number / 100 for number in range(1, epochs + 1)]
         rows = [f"{number},{number},{value}" for number, value in enumerate(values, 1)]
@@ -48,7 +40,7 @@ class Show:
         self.live.progressed(run, Progress(rest.pop("phase", "training"), epochs, self.plan.epochs, **rest))
 
     def finish(self, run, seconds=0.0):
-        self.clock.now += seconds
+        self.now += seconds
         (run.folder / "record.json").write_text("{}")
         self.live.finished(run)
 
@@ -76,7 +68,7 @@ def test_before_anything_is_known_nothing_is_made_up(tmp_path):
             "✓ done  ▶ running  · waiting  ✗ failed",
         ]
         show.live.started(show.runs[0])
-        show.clock.now += 70
+        show.now += 70
         show.live.progressed(show.runs[0], Progress("training", 0, 10, 3, 40))
         assert show.drawn()[0] == "0 of 4 runs done, 1 running, 3 waiting"
         assert show.drawn()[3] == "yolo11n  ▶·            0 of 2"
@@ -111,12 +103,10 @@ def test_every_state_with_metrics_and_time_left(tmp_path):
 def test_the_time_left_counts_all_runs_and_earlier_epochs(tmp_path):
     show = Show(tmp_path / "c", seeds="0-1")
     first, second, third, _ = show.runs
-    for run, rows in ((first, 10), (third, 6)):
-        run.folder.mkdir(parents=True)
-        lines = [f"{number},1,0.{number:02d}" for number in range(1, rows + 1)]
-        (run.folder / "results.csv").write_text("\n".join(["epoch,time,metrics/mAP50-95(B)", *lines]))
+    show.epoch(first, 10)
+    show.epoch(third, 6)
     first.record.write_text("{}")
-    show.live = Live(show.plan, show.console, clock=show.clock)
+    show.live = Live(show.plan, show.console, clock=lambda: show.now)
     with show.live:
         assert show.drawn()[0] == "1 of 4 runs done, 3 waiting"
         show.live.started(second)

@@ -82,11 +82,11 @@ def run(tmp_path):
 
 def save(run, name, epoch, fitness=None, optimizer=True):
     """Write a checkpoint as Ultralytics does, or half of one if ``epoch`` is None."""
-    path, words = run.weights / name, {"epochs": 9, "save_dir": "x"}
+    path, arguments = run.weights / name, {"epochs": 9, "save_dir": "x"}
     if epoch is None:
         path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
         return
-    content = {"epoch": epoch, "best_fitness": fitness, "optimizer": {} if optimizer else None, "train_args": words}
+    content = {"epoch": epoch, "best_fitness": fitness, "optimizer": {} if optimizer else None, "train_args": arguments}
     torch.save(content, path)
 
 

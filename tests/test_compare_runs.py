@@ -180,15 +180,14 @@ def test_a_run_ends_when_the_experiment_is_killed(tmp_path, pretend):
     plan = make(tmp_path / "c")
     pretend(yolo11n_seed0="slow")
     code = (
-        "import sys; from yolo_attn.comparison import child_processes as children; "
-        "from yolo_attn.comparison.running import run_experiment; from yolo_attn.experiment.plan import Plan; "
-        f"children.command = lambda *given: [sys.executable, {str(tmp_path / 'pretender.py')!r}, *map(str, given)]; "
-        f"run_experiment(Plan.load({str(plan.folder)!r}))"
+        "import sys; from yolo_attn.comparison import child_processes, running; from yolo_attn.experiment import plan; "
+        "folder, script = sys.argv[1:]; "
+        "child_processes.command = lambda *given: [sys.executable, script, *map(str, given)]; "
+        "running.run_experiment(plan.Plan.load(folder))"
     )
     plan.claim()
-    process = subprocess.Popen(
-        [sys.executable, "-c", code], env=child_processes.child_environment(), stdout=subprocess.DEVNULL
-    )
+    command = [sys.executable, "-c", code, str(plan.folder), str(tmp_path / "pretender.py")]
+    process = subprocess.Popen(command, env=child_processes.child_environment(), stdout=subprocess.DEVNULL)
     pid, end = plan.runs[0].folder / "pid", time.monotonic() + 30
     while not pid.exists() or not pid.read_text():
         assert time.monotonic() < end

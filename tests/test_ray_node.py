@@ -32,11 +32,14 @@ def plan(tmp_path, monkeypatch):
     head.mkdir()
     monkeypatch.chdir(head)
     script = Path(__file__).with_name("ray_grids.py")
-    monkeypatch.setattr(child_processes, "command", lambda _, *words: [sys.executable, str(script), *map(str, words)])
+    monkeypatch.setattr(
+        child_processes, "command", lambda _, *arguments: [sys.executable, str(script), *map(str, arguments)]
+    )
+    monkeypatch.setattr(node_run, "POLL", 0.05)
     for name in ("mine.yaml", "d.yaml", "w.pt"):
         Path(name).write_text(f"the file {name}")
-    words = {"epochs": 2, "pretrained": "w.pt", "pretend": {"seconds": 0.3}}
-    made = Plan.make("yolo11n.yaml", ["mine.yaml"], "d.yaml", arguments=words, folder="runs/c")
+    arguments = {"epochs": 2, "pretrained": "w.pt", "pretend": {"seconds": 0.3}}
+    made = Plan.make("yolo11n.yaml", ["mine.yaml"], "d.yaml", arguments=arguments, folder="runs/c")
     made.claim()
     return made
 
@@ -63,7 +66,7 @@ def test_a_shared_folder_is_proved_by_its_token(plan, tmp_path):
 
 def test_in_a_shared_folder_the_run_works_in_place(plan):
     notes = []
-    outcome = node_run.perform(parcel(plan), "mine-seed0", {"YOLO_ATTN_THREADS": "3"}, notes.append, poll=0.1)
+    outcome = node_run.perform(parcel(plan), "mine-seed0", {"YOLO_ATTN_THREADS": "3"}, notes.append)
     assert outcome == Outcome(0, HOST)
     run = plan.run("mine-seed0")
     assert starts(run)[0]["cwd"] == str(Path.cwd())
@@ -74,7 +77,7 @@ def test_in_a_shared_folder_the_run_works_in_place(plan):
 
 def test_elsewhere_it_works_in_a_scratch_folder_and_sends_all_but_the_spare_checkpoints(plan, tmp_path):
     notes, before = [], Path.cwd()
-    outcome = node_run.perform(elsewhere(plan, tmp_path), "mine-seed0", {}, notes.append, gpus="3", poll=0.1)
+    outcome = node_run.perform(elsewhere(plan, tmp_path), "mine-seed0", {}, notes.append, gpus="3")
     assert (outcome.status, outcome.host, Path.cwd()) == (0, HOST, before)
     assert sorted(outcome.files) == ["log.txt", "record.json", "results.csv", "starts.txt", "weights/best.pt"]
     begun = json.loads(outcome.files["starts.txt"])
@@ -126,7 +129,7 @@ def test_the_environment_of_the_head_fills_in_what_a_node_has_not(plan, monkeypa
     assert packed.variables["WANDB_MODE"] == "offline"
     assert "YOLO_CONFIG_DIR" not in packed.variables
     monkeypatch.setenv("WANDB_RUN_GROUP", "of the node")
-    node_run.perform(packed, "mine-seed0", {}, lambda note: None, poll=0.1)
+    node_run.perform(packed, "mine-seed0", {}, lambda note: None)
     assert starts(plan.run("mine-seed0"))[0]["environment"]["WANDB_RUN_GROUP"] == "of the node"
 
 
@@ -138,7 +141,7 @@ def test_an_interruption_ends_the_child(plan):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        node_run.perform(packed, "mine-seed0", {}, interrupt, poll=0.05)
+        node_run.perform(packed, "mine-seed0", {}, interrupt)
     with pytest.raises(ProcessLookupError):
         os.kill(starts(plan.run("mine-seed0"))[0]["pid"], 0)
 

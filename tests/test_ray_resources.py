@@ -18,9 +18,9 @@ SMALL, LARGE, GPUS = Node("a", "small", 8, 0), Node("b", "large", 64, 0), Node("
 HEAD = Node("d", "head", 0, 0)
 
 
-def test_one_by_one_is_the_default():
-    assert isinstance(engines.choose_engine(), OneByOne)
-    assert isinstance(engines.choose_engine("one-by-one"), OneByOne)
+@pytest.mark.parametrize("engine", [None, "one-by-one"])
+def test_one_by_one_is_the_default(engine):
+    assert isinstance(engines.choose_engine(engine), OneByOne)
 
 
 @pytest.mark.parametrize(

@@ -128,12 +128,7 @@ def repair_best(run: Run, checkpoint: Path, stopped: Stopped) -> None:
 
     Ultralytics writes ``last.pt`` first and, after the best epoch, the same into ``best.pt``. A process killed in
     between has left no ``best.pt``, a part of it, or that of an earlier epoch, and a resumed training would not write
-    it again.
-
-    Args:
-        run: The run.
-        checkpoint: As :func:`find_checkpoint` returned it.
-        stopped: As :func:`find_checkpoint` returned it.
+    it again. ``checkpoint`` and ``stopped`` are those of :func:`find_checkpoint`.
     """
     from ..integration.queries import validation  # start-up time
 

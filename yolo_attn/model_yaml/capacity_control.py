@@ -117,8 +117,7 @@ def _rows_to_change(
 def with_channels(model: dict[str, Any], more: Mapping[int, int]) -> dict[str, Any]:
     """Return the model with ``more`` output channels in rows, by the row's index."""
     changed = copy.deepcopy(model)
-    scale = _scale(model)
-    width, limit = width_of(model), scale[2] if scale else math.inf
+    width, limit = width_of(model), _limit(model)
     rows = [*changed["backbone"], *changed["head"]]
     for index, channels in more.items():
         arguments = rows[index][3]
@@ -135,10 +134,8 @@ def _is_width(arguments: list[Any]) -> bool:
 def candidates(model: dict[str, Any]) -> list[float]:
     """Return the widths that give different models, in order: from each to the next, a row gains 8 channels."""
     before = width_of(model)
-    scale = _scale(model)
-    limit = scale[2] if scale else math.inf
     rows = [*model["backbone"], *model["head"]]
-    counts = {min(row[3][0], limit) for row in rows if _is_width(row[3])}
+    counts = {min(row[3][0], _limit(model)) for row in rows if _is_width(row[3])}
     steps = {
         # six digits, rounded down: at width k * 8 / c a row of c channels has 8 * k
         math.floor(k * MULTIPLE / c * 1e6) / 1e6
@@ -162,6 +159,12 @@ def with_width(model: dict[str, Any], width: float) -> dict[str, Any]:
         return {**changed, "width_multiple": width}
     scale[1] = width
     return changed
+
+
+def _limit(model: dict[str, Any]) -> float:
+    """Return the largest channel count before the width multiple."""
+    scale = _scale(model)
+    return float(scale[2]) if scale else math.inf
 
 
 def _scale(model: dict[str, Any]) -> list[Any] | None:

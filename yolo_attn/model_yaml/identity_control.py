@@ -190,9 +190,8 @@ def _main_input(graph: Graph, index: int, specs: Mapping[str, BlockSpec]) -> int
         return None
     if spec is not None and isinstance(spec.output, int):
         return layer.reads[spec.output]
-    alike = [
-        r for r in layer.reads if r != IMAGE and _shape(graph, r) == (layer.channels, layer.stride, layer.maps)
-    ]  # a row that joins several maps replaces the one of the same shape
+    # a row that joins several maps replaces the one of the same shape
+    alike = [r for r in layer.reads if r != IMAGE and _shape(graph, r) == _shape(graph, index)]
     return alike[-1] if alike else layer.reads[0]
 
 

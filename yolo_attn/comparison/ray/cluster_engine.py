@@ -161,9 +161,7 @@ class Board:
 def task(parcel: Parcel, name: str, attempt: int, extra: dict[str, str], gpus: float, board: Any) -> Outcome:
     """Perform one run; the Ray task."""
     visible = os.environ.get("CUDA_VISIBLE_DEVICES", "") if gpus else ""
-    return node_run.perform(
-        parcel, name, extra, lambda note: board.add.remote(name, attempt, note), gpus=visible, poll=POLL
-    )
+    return node_run.perform(parcel, name, extra, lambda note: board.add.remote(name, attempt, note), visible)
 
 
 class _Grid:

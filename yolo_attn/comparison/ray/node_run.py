@@ -152,9 +152,7 @@ def perform(
     name: str,
     extra: Mapping[str, str],
     tell: Callable[[dict[str, Any]], None],
-    *,
     gpus: str = "",
-    poll: float = POLL,
 ) -> Outcome:
     """Train and validate one run in a child process.
 
@@ -165,7 +163,6 @@ def perform(
         tell: Receives notes for the head: ``host``, ``gpus``, ``shared``, and the changed ``MIRRORED`` files that the
             head cannot see.
         gpus: The numbers of its GPUs.
-        poll: Seconds between two looks at the child.
 
     Raises:
         ArgumentError: As :func:`survey` does.
@@ -179,7 +176,7 @@ def perform(
     if shared:
         folder = Path(parcel.folder)
         with _at(_working_directory(parcel, folder)):
-            status = _child(parcel.module, folder, name, extra, lambda run: tell(about), poll)
+            status = _child(parcel.module, folder, name, extra, lambda run: tell(about))
         return Outcome(status, host)
     with tempfile.TemporaryDirectory(prefix="yolo-attn-", ignore_cleanup_errors=True) as scratch:
         folder = Path(scratch).resolve() / Path(parcel.folder).name
@@ -193,7 +190,7 @@ def perform(
             tell({**about, **new})
 
         with _at(_working_directory(parcel, folder.with_name("files"))):
-            status = _child(parcel.module, folder, name, extra, mirror, poll)
+            status = _child(parcel.module, folder, name, extra, mirror)
         run = Plan.load(folder).run(name)
         return Outcome(status, host, left_behind(run, checkpoint=status == 0), _truth(folder))
 
@@ -213,9 +210,7 @@ def left_behind(run: Run, *, checkpoint: bool) -> dict[str, bytes]:
     return {name: files[name].read_bytes() for name in sent}
 
 
-def _child(
-    module: str, folder: Path, name: str, extra: dict[str, str], look: Callable[[Run], None], poll: float
-) -> int:
+def _child(module: str, folder: Path, name: str, extra: dict[str, str], look: Callable[[Run], None]) -> int:
     run = Plan.load(folder).run(name)
     run.folder.mkdir(parents=True, exist_ok=True)
     run.progress.unlink(missing_ok=True)
@@ -224,7 +219,7 @@ def _child(
         try:
             while True:
                 try:
-                    return process.wait(poll)
+                    return process.wait(POLL)
                 except subprocess.TimeoutExpired:
                     look(run)
         except BaseException:  # cancelled by the head; Ray's workers and their children get no SIGINT
