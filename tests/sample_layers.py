@@ -6,8 +6,6 @@ import torch
 from torch import nn
 from ultralytics.nn import tasks
 
-PAPER = "https://arxiv.org/abs/0000.00000"
-
 
 class Plain(nn.Module):
     """Reads one map, keeps the channels."""
@@ -107,27 +105,20 @@ class Switched(nn.Module):
 def add_all(registry):
     """Register them."""
     add = registry.register
-    add("Plain", paper=PAPER)(Plain)
-    add("ByPlace", paper=PAPER, positional=("mode", "eps"))(type("ByPlace", (Plain,), {}))
-    add("Once", paper=PAPER, repeats="never")(type("Once", (Plain,), {}))
-    add("Wide", paper=PAPER, output="argument")(Wide)
-    add("Deep", paper=PAPER, output="argument", repeats="argument", positional=("kernel",))(Deep)
-    add("Csp", paper=PAPER, output="argument", repeats="argument", replaces_csp=True)(type("Csp", (Deep,), {}))
-    add("Lists", paper=PAPER, inputs="list")(Lists)
-    add("First", paper=PAPER, inputs="list", output=0)(type("First", (Lists,), {}))
-    add("Third", paper=PAPER, inputs="list", output=2)(type("Third", (Lists,), {}))
-    add("Gather", paper=PAPER, inputs="list", output="argument")(Gather)
-    add("Pyramid", paper=PAPER, inputs="list", pyramid=True, output=each_with_more, repeats="never")(Pyramid)
-    add("Level", paper=PAPER, inputs="pyramid", positional=("level",), output=one_of_them, repeats="never")(Level)
-    add("Switched", paper=PAPER, fixed={"apply": True})(Switched)
-
-
-def each_with_more(channels, options):
-    return [c + options.get("more", 0) for c in channels]
-
-
-def one_of_them(channels, options):
-    return channels[options.get("level", 0)]
+    add("Plain")(Plain)
+    add("ByPlace", positional=("mode", "eps"))(type("ByPlace", (Plain,), {}))
+    add("Once", repeats="never")(type("Once", (Plain,), {}))
+    add("Wide", output="argument")(Wide)
+    add("Deep", output="argument", repeats="argument", positional=("kernel",))(Deep)
+    add("Csp", output="argument", repeats="argument", replaces_csp=True)(type("Csp", (Deep,), {}))
+    add("Lists", inputs="list")(Lists)
+    add("First", inputs="list", output=0)(type("First", (Lists,), {}))
+    add("Third", inputs="list", output=2)(type("Third", (Lists,), {}))
+    add("Gather", inputs="list", output="argument")(Gather)
+    wider, one = (lambda c, options: [x + options.get("more", 0) for x in c]), (lambda c, o: c[o.get("level", 0)])
+    add("Pyramid", inputs="list", pyramid=True, output=wider, repeats="never")(Pyramid)
+    add("Level", inputs="pyramid", positional=("level",), output=one, repeats="never")(Level)
+    add("Switched", fixed={"apply": True})(Switched)
 
 
 def tiny(row, scale="n", **more):

@@ -114,6 +114,24 @@ def tiny_data(folder: Path, images: int = 4, size: int = 64) -> Path:
     return file
 
 
+def noise_data(folder: Path, splits: tuple[str, ...], images: int, size: int = 64) -> Path:
+    """Write a data set of noise, two classes, one box in each image; return its YAML."""
+    import cv2
+
+    random = np.random.default_rng(0)
+    for split in splits:
+        for kind in ("images", "labels"):
+            (folder / kind / split).mkdir(parents=True)
+        for k in range(images):
+            picture = random.integers(0, 255, (size, size, 3), np.uint8)
+            cv2.imwrite(str(folder / "images" / split / f"{k}.png"), picture)
+            (folder / "labels" / split / f"{k}.txt").write_text(f"1 0.5 0.5 0.{k + 1} 0.4\n")
+    file = folder / "mine.yaml"
+    paths = "".join(f"{split}: images/{split}\n" for split in splits)
+    file.write_text(f"path: {folder}\n{paths}names: [a, b]\n")
+    return file
+
+
 def read_json(path: Path) -> Any:
     """Return what a JSON file holds."""
     return json.loads(path.read_text(encoding="utf-8"))

@@ -34,10 +34,7 @@ def trained(name):
 @pytest.fixture(scope="module")
 def models():
     torch.manual_seed(0)
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # two that share a busy core wait for each other
-    yield {name: trained(name) for name in NAMES}
-    torch.set_num_threads(threads)
+    return {name: trained(name) for name in NAMES}
 
 
 @pytest.fixture(scope="module")
@@ -161,16 +158,19 @@ def test_a_layer_that_is_not_installed(tmp_path):
         assert all(value in line for value in named)
 
 
-def test_every_missing_class_is_found_wherever_it_stands_in_the_file(tmp_path, monkeypatch):
+def save_gone(monkeypatch, file, *content):
+    """Save the content and a class whose package does not exist afterwards."""
     module = types.ModuleType("gone_package")
-    gone = type("Gone", (nn.Module,), {"__module__": "gone_package", "__qualname__": "Gone"})
-    module.Gone = gone
-    for before in range(
-        80, 120
-    ):  # pickle numbers what it saw; one of the numbers is the letter of the next instruction
-        with monkeypatch.context() as patch:
-            patch.setitem(sys.modules, "gone_package", module)
-            torch.save([[f"{k} gone_package\nGone" for k in range(before)], "yolo_attn_layer", gone], tmp_path / "x.pt")
+    module.Gone = type("Gone", (nn.Module,), {"__module__": "gone_package", "__qualname__": "Gone"})
+    with monkeypatch.context() as patch:
+        patch.setitem(sys.modules, "gone_package", module)
+        torch.save([*content, module.Gone], file)
+
+
+def test_every_missing_class_is_found_wherever_it_stands_in_the_file(tmp_path, monkeypatch):
+    for before in range(80, 120):  # pickle numbers what it saw; one of them is the letter of the next instruction
+        seen = [f"{k} gone_package\nGone" for k in range(before)]
+        save_gone(monkeypatch, tmp_path / "x.pt", seen, "yolo_attn_layer")
         assert checkpoints.missing_layers(tmp_path / "x.pt") == ["gone_package.Gone"]
     torch.save([["cgone_package\nGone\n"], "yolo_attn_layer", nn.Identity], tmp_path / "x.pt")
     assert checkpoints.missing_layers(tmp_path / "x.pt") == []
@@ -182,14 +182,9 @@ def test_stock_checkpoints_are_ultralytics_business(tmp_path, monkeypatch):
     assert not checkpoints.holds_our_layers(tmp_path / "stock.pt")
     again = YOLO(tmp_path / "stock.pt").model
     assert not layer_types.has_ours(again)
-    module = types.ModuleType("gone_package")
-    module.Gone = type("Gone", (nn.Module,), {"__module__": "gone_package", "__qualname__": "Gone"})
-    with monkeypatch.context() as patch:
-        patch.setitem(sys.modules, "gone_package", module)
-        torch.save({"model": module.Gone()}, tmp_path / "foreign.pt")
-    assert checkpoints.missing_layers(tmp_path / "foreign.pt") == []
+    save_gone(monkeypatch, tmp_path / "foreign.pt")
     (tmp_path / "broken.pt").write_bytes(b"no checkpoint")
-    for name in "broken.pt", "nowhere.pt":
+    for name in "foreign.pt", "broken.pt", "nowhere.pt":
         assert checkpoints.missing_layers(tmp_path / name) == []
         assert not checkpoints.holds_our_layers(tmp_path / name)
 

@@ -12,10 +12,11 @@ from ultralytics.data.utils import check_det_dataset
 from ultralytics.nn import tasks
 
 import yolo_attn
-from yolo_attn.errors import DiskFullError, LayerError, UserError, user_error_in
+from yolo_attn.errors import ArgumentError, DiskFullError, LayerError, UserError, user_error_in
 from yolo_attn.integration.patches import check_det_dataset as data_patch
-from yolo_attn.integration.queries import data_sets, model_graph, row_arguments, validation
+from yolo_attn.integration.queries import data_sets, model_graph, model_sizes, row_arguments, validation
 from yolo_attn.integration.strict_mode import strict
+from yolo_attn.model_yaml import capacity_control
 
 OPTIONS = {"epochs": 1, "imgsz": 64, "batch": 2, "workers": 0, "plots": False, "val": False, "device": "cpu"}
 
@@ -108,12 +109,15 @@ def test_faults_in_our_code_are_not_swallowed(kind, known, data, tmp_path, monke
     with monkeypatch.context() as patch:
         patch.setattr(row_arguments, "_split", fault)
         assert type(raised(parse, row)) is kind
-    for owner, name, function in (Plain, "__init__", parse), (Plain, "forward", model_graph.build):
+    for name, function in ("__init__", parse), ("forward", model_graph.build), ("forward", model_sizes.gflops):
         with monkeypatch.context() as patch:
-            patch.setattr(owner, name, fault)
+            patch.setattr(Plain, name, fault)
             error = raised(function, row)
-            about_the_row = issubclass(kind, ValueError) or (kind is TypeError and name == "__init__")
+            about_the_row = kind is ValueError or (kind is TypeError and name == "__init__")
             assert type(error) is (LayerError if about_the_row else kind)
+    monkeypatch.setattr(Plain, "forward", fault)
+    error = raised(capacity_control.widened, row, 2 * model_sizes.parameters(row))
+    assert type(error) is (ArgumentError if kind is ValueError else kind)
 
 
 @pytest.mark.parametrize("kind", [ValueError, AssertionError, TypeError])

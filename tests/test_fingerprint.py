@@ -7,10 +7,9 @@ import shutil
 
 import cv2
 import msgspec
-import numpy as np
 import pytest
 from comparison import make
-from support import read_json
+from support import noise_data, read_json
 
 from yolo_attn.comparison import worker
 from yolo_attn.errors import DataError
@@ -20,18 +19,9 @@ from yolo_attn.integration.queries import data_fingerprint, validation
 
 @pytest.fixture
 def data(tmp_path):
-    """A data set of three images a split; returns its YAML."""
-    rng = np.random.default_rng(0)
-    root = tmp_path / "set"
-    for split in ("train", "val", "test"):
-        (root / "images" / split).mkdir(parents=True)
-        (root / "labels" / split).mkdir(parents=True)
-        for number in range(3):
-            cv2.imwrite(str(root / "images" / split / f"{number}.png"), rng.integers(0, 255, (96, 96, 3), np.uint8))
-            (root / "labels" / split / f"{number}.txt").write_text(f"0 0.5 0.5 0.{number + 1} 0.2\n")
-    (root / "labels" / "test" / "2.txt").unlink()
-    file = root / "set.yaml"
-    file.write_text(f"path: {root}\ntrain: images/train\nval: images/val\ntest: images/test\nnames: [a, b]\n")
+    """A data set of three images a split, one of them without a label file; returns its YAML."""
+    file = noise_data(tmp_path / "set", ("train", "val", "test"), images=3, size=96)
+    (tmp_path / "set" / "labels" / "test" / "2.txt").unlink()
     return file
 
 
@@ -45,7 +35,7 @@ def test_the_same_files_elsewhere_are_the_same_data_set(tmp_path, data):
     assert before["splits"]["test"] | {"digest": ""} == {"digest": "", "images": 3, "labels": 2}
     assert len({split["digest"] for split in before["splits"].values()}) == 3
     shutil.copytree(data.parent, tmp_path / "copy")
-    moved = tmp_path / "copy" / "set.yaml"
+    moved = tmp_path / "copy" / "mine.yaml"
     moved.write_text(data.read_text().replace(str(data.parent), str(moved.parent)))
     for path in moved.parent.rglob("*"):
         os.utime(path, (1, 1))
@@ -72,7 +62,7 @@ def same_size_other_bytes(root):
 
 
 def edit(root, old, new):
-    (root / "set.yaml").write_text((root / "set.yaml").read_text().replace(old, new))
+    (root / "mine.yaml").write_text((root / "mine.yaml").read_text().replace(old, new))
 
 
 OTHER = "the contents of images or labels differ"
@@ -87,10 +77,7 @@ OTHER = "the contents of images or labels differ"
         (lambda root: (root / "labels/train/0.txt").unlink(), ["train: 3 labels then, 2 now"]),
         (lambda root: (root / "images/val/2.png").unlink(), ["val: 3 images then, 2 now, 3 labels then, 2 now"]),
         (lambda root: (root / "images/val/2.png").rename(root / "images/val/9.png"), ["val: 3 labels then, 2 now"]),
-        (
-            lambda root: edit(root, "test: images/test", ""),
-            ["test: 3 images then, 0 now, 2 labels then, 0 now"],
-        ),
+        (lambda root: edit(root, "test: images/test", ""), ["test: 3 images then, 0 now, 2 labels then, 0 now"]),
         (lambda root: edit(root, "[a, b]", "[b, a]"), ["the class names differ"]),
     ],
 )  # fmt: skip
@@ -111,6 +98,6 @@ def test_a_comparison_refuses_data_that_changed_between_runs(tmp_path, data):
     assert worker.check_unchanged(plan, found) == digest == read_json(plan.folder / "data.json")["digest"]
     kept = (plan.folder / "data.json").read_bytes()
     (data.parent / "images" / "train" / "0.png").unlink()
-    with pytest.raises(DataError, match=r"set\.yaml .*train: 3 images then, 2 now"):
+    with pytest.raises(DataError, match=r"mine\.yaml .*train: 3 images then, 2 now"):
         worker.check_unchanged(plan, found)
     assert (plan.folder / "data.json").read_bytes() == kept

@@ -58,57 +58,52 @@ def loaded(source, name="yolo11n-ema.yaml", **words):
     return model
 
 
+def own_file(tmp_path):
+    """The stock model with EMA attention as layer 5."""
+    return write(tmp_path, "yolo11n-own.yaml", inserted(shipped(), 4, [-1, 1, "EMA", [{"factor": 8}]]))
+
+
 def test_transferred(source):
     names, said = resolved(loaded(source), "transferred")
-    whole = [str(k) for k in (*range(11), 13, 16, 18, 20, 22, 24, 26)]
-    assert names == whole
+    assert names == [str(k) for k in (*range(11), 13, 16, 18, 20, 22, 24, 26)]
     assert said == "freeze=transferred: layers 0 to 10, 13, 16, 18, 20, 22, 24, 26 frozen"
 
 
 def test_transferred_with_other_classes(source):
     model = loaded(source, nc=3)
     names, said = resolved(model, "transferred")
-    inside = [n for n in names if n.startswith("26")]
-    assert "26.cv2" in inside
-    assert "26" not in inside
-    new = set(weight_sources.of(model)["new"])
+    assert "26.cv2" in names
+    assert "26" not in names
     frozen = tuple(f"model.{n}." for n in names)
-    assert [n for n, _ in model.named_parameters() if not n.startswith(frozen)] == [
-        n for n, _ in model.named_parameters() if n in new
-    ]
+    still = {n for n, _ in model.named_parameters() if not n.startswith(frozen)}
+    assert still == set(weight_sources.of(model)["new"])
     assert said.endswith("24 and parts of layer 26 frozen")
 
 
 def test_backbone(source, tmp_path):
     assert resolved(DetectionModel("yolo11n-ema.yaml", verbose=False), "backbone")[0] == [str(k) for k in range(11)]
-    row = [-1, 1, "EMA", [{"factor": 8}]]
-    file = write(tmp_path, "yolo11n-own.yaml", inserted(shipped(), 4, row))
-    assert resolved(loaded(source, file), "backbone")[0] == [str(k) for k in range(12) if k != 5]
+    assert resolved(loaded(source, own_file(tmp_path)), "backbone")[0] == [str(k) for k in range(12) if k != 5]
 
 
 def test_numbers_are_those_of_the_source(source, tmp_path):
-    file = write(tmp_path, "yolo11n-own.yaml", inserted(shipped(), 4, [-1, 1, "EMA", [{"factor": 8}]]))
-    model = loaded(source, file)
+    model = loaded(source, own_file(tmp_path))
     names, said = resolved(model, 10)
     assert names == ["0", "1", "2", "3", "4", "6", "7", "8", "9", "10"]
     assert said == "freeze=10 counts the layers of yolo11n.yaml: layers 0 to 4, 6 to 10 frozen here"
     assert resolved(model, [0, 5, "24.cv2"])[0] == ["0", "6", "24.cv2"]
     assert resolved(model, (4, 5))[0] == ["4", "6"]
-    for given in (["0", "26.cv2"], None, [], 0):
-        assert resolved(model, given) == (given, None)
-    assert resolved(loaded(model, "yolo11n.yaml"), 7) == (7, None)  # back again: the first source's numbers
-
-
-def test_numbers_where_the_lists_are_the_same_are_ultralytics_business(source):
-    for model in (loaded(source, "yolo11n.yaml"), DetectionModel("yolo11n-ema.yaml", verbose=False)):
-        for given in (10, [1, 2], 99):
-            assert resolved(model, given) == (given, None)
-
-
-def test_after_a_removed_layer():
     own = DetectionModel("yolo11n-ema.yaml", verbose=False)
-    model = loaded(own, "yolo11n.yaml")
-    assert resolved(model, [16, 17, 18])[0] == ["16", "17"]  # the source's 17 is its attention
+    assert resolved(loaded(own, "yolo11n.yaml"), [16, 17, 18])[0] == ["16", "17"]  # its 17 is attention, removed here
+
+
+def test_numbers_that_are_left_to_ultralytics(source, tmp_path):
+    model = loaded(source, own_file(tmp_path))
+    same = loaded(source, "yolo11n.yaml")
+    new = DetectionModel("yolo11n-ema.yaml", verbose=False)
+    back = loaded(model, "yolo11n.yaml")  # the first source's numbers
+    for target, *values in (model, ["0", "26.cv2"], None, [], 0), (same, 10, [1, 2], 99), (new, 10, [1, 2]), (back, 7):
+        for given in values:
+            assert resolved(target, given) == (given, None)
 
 
 def test_errors(source):
@@ -161,13 +156,13 @@ def test_single_parameters_beside_new_children():
 
 
 def train(model, place, **words):
-    """Train an epoch; return the trainer and the state before and after."""
-    states = {}
-    copied = {"on_train_start": "before", "on_train_epoch_end": "after"}
-    for event, when in copied.items():
-        model.add_callback(event, lambda t, when=when: states.update({when: copy.deepcopy(t.model.state_dict())}))
+    """Train an epoch; return the trainer, the state after it, and the names of the tensors that changed."""
+    states = []
+    for event in "on_train_start", "on_train_epoch_end":
+        model.add_callback(event, lambda t: states.append(copy.deepcopy(t.model.state_dict())))
     model.train(data=str(place / "data" / "data.yaml"), epochs=1, project=str(place / "runs"), **OPTIONS, **words)
-    return model.trainer, states["before"], states["after"]
+    before, after = states
+    return model.trainer, after, {k for k in after if not torch.equal(before[k], after[k])}
 
 
 @pytest.mark.slow
@@ -177,16 +172,15 @@ def test_only_what_is_new_is_trained(way, place):
     words = {"pretrained": str(place / "yolo11n.pt")} if way == "pretrained" else {}
     if way == "load":
         model.load(place / "yolo11n.pt")
-    trainer, before, after = train(model, place, freeze="transferred", **words)
+    trainer, after, changed = train(model, place, freeze="transferred", **words)
     new = set(weight_sources.of(trainer.model)["new"])
-    changed = {k for k in after if not torch.equal(before[k], after[k])}
     assert changed <= {n for n in after if n in new or n.startswith(tuple(norms_of(new)))}
     attention = {n for n in new if n.split(".")[1] in ("17", "21", "25")}
     assert len(attention) == 18
     assert len(changed & attention) > 9
     statistics = [k for k in after if "running" in k and not k.startswith(tuple(norms_of(new)))]
     assert len(statistics) > 150
-    assert all(torch.equal(before[k], after[k]) for k in statistics)
+    assert changed.isdisjoint(statistics)
     source = YOLO(place / "yolo11n.pt").model.state_dict()
     assert torch.equal(after["model.24.cv1.conv.weight"], source["model.22.cv1.conv.weight"].float())
     known = model.ckpt[weight_sources.ATTRIBUTE]
@@ -202,11 +196,10 @@ def norms_of(new):
 
 @pytest.mark.slow
 def test_numbers_in_a_training(place, tmp_path):
-    file = write(tmp_path, "yolo11n-own.yaml", inserted(shipped(), 4, [-1, 1, "EMA", [{"factor": 8}]]))
-    trainer, before, after = train(YOLO(file), place, freeze=6, pretrained=str(place / "yolo11n.pt"))
-    changed = {int(k.split(".")[1]) for k in after if not torch.equal(before[k], after[k])}
-    assert not changed & {0, 1, 2, 3, 4, 6}
-    assert {5, 7, 8} <= changed
+    trainer, _, changed = train(YOLO(own_file(tmp_path)), place, freeze=6, pretrained=str(place / "yolo11n.pt"))
+    layers = {int(k.split(".")[1]) for k in changed}
+    assert not layers & {0, 1, 2, 3, 4, 6}
+    assert {5, 7, 8} <= layers
     assert trainer.args.freeze == ["0", "1", "2", "3", "4", "6"]
     assert "freeze: 6\n" in (trainer.save_dir / "args.yaml").read_text()
 
@@ -223,30 +216,18 @@ def test_a_mistake_leaves_no_folder(place, capsys):
         with pytest.raises(ArgumentError, match=match):
             YOLO("yolo11n-ema.yaml").train(data=data, epochs=1, project=str(runs), **OPTIONS, **words)
         assert not list(runs.glob("*"))
-    given = [
-        "model=yolo11n-ema.yaml",
-        f"pretrained={place / 'yolov8n.pt'}",
-        f"data={data}",
-        f"project={runs}",
-        "epochs=1",
-    ]
     YOLO("yolov8n.yaml").save(place / "yolov8n.pt")
-    assert main(["train", *given, "device=cpu", "plots=False"]) == 2
+    given = [f"pretrained={place / 'yolov8n.pt'}", f"data={data}", f"project={runs}", "epochs=1", "device=cpu"]
+    assert main(["train", "model=yolo11n-ema.yaml", *given, "plots=False"]) == 2
     assert re.search(r"yolov8n.pt: .* 3\d\d .* yolo11n-ema.yaml", capsys.readouterr().err)
     assert not list(runs.glob("*"))
 
 
 @pytest.mark.slow
 def test_a_stock_model_freezes_by_word_and_its_checkpoint_holds_nothing_of_ours(place):
-    trainer, before, after = train(
-        YOLO("yolo11n.yaml"), place, freeze="transferred", pretrained=str(place / "yolo11n.pt")
-    )
-    changed = {k for k in after if not torch.equal(before[k], after[k])}
+    weights = str(place / "yolo11n.pt")
+    trainer, _, changed = train(YOLO("yolo11n.yaml"), place, freeze="transferred", pretrained=weights)
     assert changed
     assert all(k.startswith("model.23.cv3.") for k in changed)
-    assert b"yolo_attn" not in zipped(trainer.best)
-
-
-def zipped(file):
-    with zipfile.ZipFile(file) as archive:
-        return archive.read(next(n for n in archive.namelist() if n.endswith("data.pkl")))
+    with zipfile.ZipFile(trainer.best) as archive:
+        assert b"yolo_attn" not in archive.read(next(n for n in archive.namelist() if n.endswith("data.pkl")))

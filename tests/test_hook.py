@@ -1,4 +1,4 @@
-"""The start-up hook, in fresh interpreters. Multi-GPU training without it: ``test_ultralytics_versions.py``."""
+"""The start-up hook, in fresh interpreters. Multi-GPU training without it: ``test_pretrained_versions.py``."""
 
 import shutil
 import textwrap

@@ -221,7 +221,7 @@ def test_what_from_coco_writes_is_evaluated_on_its_json(data):
     from_coco(data.parent / "val.json", data.parent / "images" / "val", out, split="val", progress=False)
     described = validation.check_data(str(out / "data.yaml"))
     file = annotation_files(described)["val"]
-    truth, ids = read_truth(file, validation._listed(described["val"]), validation._names(described))
+    truth, ids = read_truth(file, validation._pictures(described["val"]), validation._names(described["names"]))
     assert sorted(ids.values()) == [897, 898, 899, 900]
     assert sorted((a["id"], a["area"], a["iscrowd"]) for a in truth["annotations"]) == [
         (10, 500, 0), (11, 500, 0), (12, 500, 0), (13, 500, 0), (99, 3000, 1),

@@ -17,18 +17,36 @@ import yolo_attn
 from yolo_attn.errors import LayerError
 from yolo_attn.integration.patches.parse_model import with_branch
 
-
-def test_one_map(known):
-    layer = parse(tiny([-1, 1, "Plain", [{"reduction": 8}]]))[2]
-    assert type(layer) is Plain
-    assert (layer.channels, layer.reduction, layer.mode) == (32, 8, "max")
-    assert (layer.i, layer.f, layer.type) == (2, -1, "sample_layers.Plain")
+SHIELDED = ["n", "n_", "scale", "act", "d", "ch", "m", "legacy", "depth", "max", "3x3", "1+", ""]
 
 
-@pytest.mark.parametrize(("f", "channels"), [(-1, 32), (-2, 16), (0, 16), (1, 32)])
-def test_from(known, f, channels):
-    model = parse(tiny([f, 1, "Plain", []]))
-    assert (model[2].f, model[2].channels, model[3].conv.in_channels) == (f, channels, channels)
+@pytest.mark.parametrize(
+    ("row", "expected", "out"),
+    [
+        ([-1, 1, "Plain", [{"reduction": 8}]], {"channels": 32, "reduction": 8, "mode": "max"}, 32),
+        ([-1, 1, "Plain", [{"eps": "1E-4", "mode": None}]], {"eps": 1e-4, "mode": None}, 32),
+        *(([f, 1, "Plain", []], {"channels": c}, c) for f, c in {-1: 32, -2: 16, 0: 16, 1: 32}.items()),
+        ([-1, 1, "Switched", [{"reduction": 4}]], {"reduction": 4, "applied": True}, 32),
+        ([-1, 1, "ByPlace", ["avg", 0.5, {"reduction": 8}]], {"mode": "avg", "eps": 0.5, "reduction": 8}, 32),
+        ([-1, 1, "ByPlace", ["None", "1e-5"]], {"mode": None, "eps": 1e-5}, 32),
+        *(([-1, 1, "ByPlace", [text]], {"mode": text}, 32) for text in SHIELDED),
+        *(([-1, 1, "ByPlace", [{"mode": text}]], {"mode": text}, 32) for text in SHIELDED),
+        ([-1, 4, "Deep", [64, 1]], {"n": 2, "kernel": 1}, 16),  # n stands before kernel in the constructor
+        ([[0, 1], 1, "Lists", []], {"channels": [16, 32]}, 32),
+        ([[1, 0], 1, "Lists", []], {"channels": [32, 16]}, 16),
+        ([[-1], 1, "Lists", []], {"channels": [32]}, 32),
+        ([[0, 1], 1, "First", []], {"channels": [16, 32]}, 16),
+        ([[-1, 1, 0], 1, "Third", []], {"channels": [32, 32, 16]}, 16),
+        ([[0, 1], 1, "Gather", [64]], {"channels": [16, 32]}, 16),
+    ],
+    ids=str,
+)
+def test_a_row(known, row, expected, out):
+    model = parse(tiny(row))
+    assert (type(model[2]).__name__, model[2].i, model[2].f) == (row[2], 2, row[0])
+    assert {name: getattr(model[2], name) for name in expected} == expected
+    assert model[3].conv.in_channels == out
+    assert model[2].type == f"sample_layers.{row[2]}"
 
 
 def test_as_the_first_layer(known):
@@ -48,13 +66,9 @@ def test_output_as_argument_is_scaled_by_the_width(known, scale, inputs, out):
     conv = model[2].conv
     assert (conv.in_channels, conv.out_channels, conv.kernel_size) == (inputs, out, (3, 3))
     assert model[3].conv.in_channels == out
-
-
-@pytest.mark.parametrize("wanted", [7, 100, 130, 1000, 2048])
-@pytest.mark.parametrize("scale", ["n", "l"])
-def test_output_channels_are_those_of_a_conv(known, wanted, scale):
-    ours, theirs = (parse(tiny([-1, 1, layer, [wanted]], scale))[2].conv.out_channels for layer in ("Wide", "Conv"))
-    assert ours == theirs
+    for wanted in 7, 100, 130, 1000, 2048:
+        ours, theirs = (parse(tiny([-1, 1, layer, [wanted]], scale))[2].conv for layer in ("Wide", "Conv"))
+        assert ours.out_channels == theirs.out_channels
 
 
 @pytest.mark.parametrize(("level", "channels"), [([], 24), ([1], 40), ([{"level": -1}], 40)])
@@ -67,31 +81,9 @@ def test_one_map_of_a_pyramid(known, level, channels):
     assert built(torch.zeros(1, 3, 32, 32))[0].shape[1] == 4 + 3
 
 
-def test_fixed_options_make_a_layer(known):
-    layer = parse(tiny([-1, 1, "Switched", [{"reduction": 4}]]))[2]
-    assert (layer.reduction, layer.applied) == (4, True)
-
-
 def test_output_without_scales_uses_width_multiple(known):
     d = tiny([-1, 1, "Wide", [192]], scales=None, width_multiple=0.5)
     assert parse(d)[2].conv.out_channels == 96
-
-
-@pytest.mark.parametrize(
-    ("row", "cls", "channels", "out"),
-    [
-        ([[0, 1], 1, "Lists", []], "Lists", [16, 32], 32),
-        ([[1, 0], 1, "Lists", []], "Lists", [32, 16], 16),
-        ([[-1], 1, "Lists", []], "Lists", [32], 32),
-        ([[0, 1], 1, "First", []], "First", [16, 32], 16),
-        ([[-1, 1, 0], 1, "Third", []], "Third", [32, 32, 16], 16),
-        ([[0, 1], 1, "Gather", [64]], "Gather", [16, 32], 16),
-    ],
-)
-def test_lists(known, row, cls, channels, out):
-    model = parse(tiny(row))
-    assert (type(model[2]).__name__, model[2].channels, model[2].f) == (cls, channels, row[0])
-    assert model[3].conv.in_channels == out
 
 
 @pytest.mark.parametrize(("scale", "count"), [("n", 2), ("l", 4)])
@@ -103,30 +95,7 @@ def test_repeats(known, scale, count):
     deep = parse(tiny([-1, 4, "Deep", [64]], scale))[2]
     assert (type(deep), deep.n, len(deep.convs)) == (Deep, count, count)
     assert type(parse(tiny([-1, 1, "Once", []], scale))[2]).__name__ == "Once"
-
-
-def test_an_even_smaller_count_is_one_layer(known):
-    assert type(parse(tiny([-1, 2, "Plain", []]))[2]) is Plain  # 2 * 0.5
-
-
-def test_options_by_position_go_to_their_names(known):
-    layer = parse(tiny([-1, 1, "ByPlace", ["avg", 0.5, {"reduction": 8}]]))[2]
-    assert (layer.channels, layer.mode, layer.eps, layer.reduction) == (32, "avg", 0.5, 8)
-    deep = parse(tiny([-1, 4, "Deep", [64, 1]]))[2]  # n stands before kernel in the constructor
-    assert (deep.n, deep.kernel, deep.convs[0].out_channels) == (2, 1, 16)
-
-
-@pytest.mark.parametrize("text", ["n", "n_", "scale", "act", "d", "ch", "m", "legacy", "depth", "max", "3x3", "1+", ""])
-@pytest.mark.parametrize("positional", [True, False])
-def test_strings_stay_what_they_are(known, text, positional):
-    row = [-1, 1, "ByPlace", [text] if positional else [{"mode": text}]]
-    assert parse(tiny(row))[2].mode == text
-
-
-def test_none_and_numbers_that_yaml_reads_as_text(known):
-    layer = parse(tiny([-1, 1, "ByPlace", ["None", "1e-5"]]))[2]
-    assert (layer.mode, layer.eps) == (None, 1e-5)
-    assert parse(tiny([-1, 1, "Plain", [{"eps": "1E-4", "mode": None}]]))[2].eps == 1e-4
+    assert (type(parse(tiny([-1, 2, "Plain", []], scale))[2]) is Plain) == (scale == "n")  # 2 * 0.5 is one layer
 
 
 def test_tuples_are_lists(known):
@@ -134,15 +103,10 @@ def test_tuples_are_lists(known):
 
 
 def test_the_model_yaml_is_left_as_it_was(known):
-    d = tiny([-1, 4, "ByPlace", ["None", {"reduction": 8}]])
-    before = copy.deepcopy(d)
-    tasks.parse_model(d, ch=3, verbose=False)
-    assert d["backbone"][2] == before["backbone"][2]
-
-
-def test_parse_twice(known):
-    d = tiny([-1, 4, "Deep", [64]])
-    assert str(parse(d)) == str(parse(d))
+    for row in [-1, 4, "ByPlace", ["None", {"reduction": 8}]], [-1, 4, "Deep", [64]]:
+        d = tiny(copy.deepcopy(row))
+        first, again = (str(tasks.parse_model(d, ch=3, verbose=False)[0][2]) for _ in range(2))
+        assert (d["backbone"][2], first) == (row, again)
 
 
 # What is printed

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from support import TRAIN, run_file, tiny_data
+from support import TRAIN, gate_module, model_yaml, run_file, tiny_data
 from test_ultralytics_versions import last_lines, version  # noqa: F401  a fixture
 
 WORDS = {
@@ -55,15 +55,17 @@ for event, function in {
 model.train(**WORDS)
 """
 DDP = f"""
-import yolo_attn
+import my_layers, yolo_attn
 yolo_attn.install()
+from ultralytics import YOLO
 from ultralytics.models.yolo.detect import DetectionTrainer
 from ultralytics.utils import dist
 
 if __name__ == "__main__":
-    words = dict(model="yolo11n-ema.yaml", pretrained="yolo11n.pt", freeze="transferred", new_lr_mult=3, {TRAIN})
+    words = dict(model="yolo11n-own.yaml", pretrained="yolo11n.pt", freeze="transferred", new_lr_mult=3, {TRAIN})
     trainer = DetectionTrainer(overrides=dict(words, project=PROJECT, name="ddp"))
-    trainer.hub_session = None
+    trainer.model = trainer.get_model(cfg=YOLO(words["model"]).model.yaml)
+    trainer.hub_session = None  # earlier versions: set by YOLO.train
     print("=", dist.generate_ddp_file(trainer))
 """
 
@@ -89,10 +91,8 @@ def script(stop, model, words):
 @pytest.mark.slow
 def test_warm_up_schedule_and_resume(place):
     folder, run = place
-    out, first = run(
-        script(True, "yolo11n-ema.yaml", {**WORDS, "pretrained": "yolo11n.pt", "project": str(folder / "runs")}),
-        status=7,
-    )
+    words = {**WORDS, "pretrained": "yolo11n.pt", "project": str(folder / "runs")}
+    out, first = run(script(True, "yolo11n-ema.yaml", words), status=7)
     assert "transferred " in out
     assert "in the class branch of layer " in out
     assert "(80 classes there, 2 here)" in out
@@ -110,10 +110,18 @@ def test_warm_up_schedule_and_resume(place):
 
 
 @pytest.mark.slow
-def test_the_file_of_multi_gpu_training(place):
-    folder, run = place
+def test_the_file_of_multi_gpu_training(place, version):  # noqa: F811
+    """It imports the user's layers; arguments and weights arrive."""
+    (folder, run), (_, env) = place, version
+    gate_module(folder)
+    model_yaml(folder, "EMA, []", "Gate, [{reduction: 8}]")
     _, (file,) = run(DDP.replace("PROJECT", repr(str(folder / "runs"))))
-    out, _ = run(Path(file).read_text())
+    assert Path(file).is_relative_to(env["YOLO_CONFIG_DIR"])
+    done = run_file([file], folder, **{**env, "YOLO_VERBOSE": "true"})
+    out = done.stdout + done.stderr
+    assert not done.returncode, out
     assert "freeze=transferred: layers 0 to 10, 13, 16, 18, 20, 22, 24 and parts of layer 26 frozen" in out
     assert "new parameters learn at 3 times the learning rate" in out
-    assert list(folder.rglob("ddp/weights/last.pt"))
+    (checkpoint,) = folder.rglob("ddp/weights/last.pt")
+    load = f"import my_layers; from ultralytics import YOLO; print('=', YOLO({str(checkpoint)!r}).model.model[17])"
+    assert last_lines(run_file(["-c", load], folder, **env).stdout) == ["Gate("]

@@ -1,4 +1,4 @@
-"""Every version of Ultralytics that is said to work: build, train, load again, the file of multi-GPU training.
+"""Every version of Ultralytics that is said to work: build, train, load again. More: ``test_pretrained_versions.py``.
 
 A plain run tests the installed one. ``pytest -m versions`` fetches the others once, into pytest's cache folder.
 """
@@ -11,7 +11,7 @@ from pathlib import Path
 
 import filelock
 import pytest
-from support import ROOT, TRAIN, gate_module, model_yaml, run, run_file, tiny_data
+from support import ROOT, TRAIN, gate_module, model_yaml, run, tiny_data
 
 from yolo_attn.integration.patches import parse_model
 
@@ -173,50 +173,10 @@ def test_trains_and_loads_again(version, tmp_path):
     assert last_lines(out) == [str(PLACES[what][0]) for what in TRAINED]
 
 
-@pytest.mark.slow
-def test_the_file_of_multi_gpu_training(version, tmp_path):
-    _, env = version
-    tiny_data(tmp_path / "data")
-    gate_module(tmp_path)
-    model_yaml(tmp_path, "EMA, []", "Gate, [{reduction: 8}]")
-    script = tmp_path / "train.py"
-    script.write_text(
-        f"""
-import my_layers, yolo_attn
-yolo_attn.install()
-from ultralytics import YOLO
-from ultralytics.models.yolo.detect import DetectionTrainer
-from ultralytics.utils import dist
-
-if __name__ == "__main__":
-    model = "yolo11n-own.yaml"
-    trainer = DetectionTrainer(overrides=dict(model=model, project={str(tmp_path / "runs")!r}, name="ddp", {TRAIN}))
-    trainer.model = trainer.get_model(cfg=YOLO(model).model.yaml)
-    trainer.hub_session = None  # earlier versions: set by YOLO.train
-    print("=", dist.generate_ddp_file(trainer))
-"""
-    )
-    done = run_file([str(script)], tmp_path, **env)
-    assert not done.returncode, done.stderr
-    (file,) = last_lines(done.stdout)
-    assert Path(file).is_relative_to(env["YOLO_CONFIG_DIR"])
-    done = run_file([file], tmp_path, **env)
-    assert not done.returncode, done.stderr
-    (checkpoint,) = (tmp_path / "runs").rglob("last.pt")
-    load = f"import my_layers; from ultralytics import YOLO; print('=', YOLO({str(checkpoint)!r}).model.model[17])"
-    out = run(load, tmp_path, **env)
-    assert last_lines(out) == ["Gate("]
-
-
 PLACED = {  # rows that come in: one each, before the head one for each map that it reads
-    "yolov3-tiny.yaml": 5,
-    "yolov5n-p6.yaml": 7,
-    "yolov8n-p2.yaml": 7,
-    "yolov8n-seg.yaml": 6,
-    "yolov9t.yaml": 6,
-    "yolo11n.yaml": 6,
-    "yolo11n-cls.yaml": 3,
-}
+    "yolov3-tiny.yaml": 5, "yolov5n-p6.yaml": 7, "yolov8n-p2.yaml": 7, "yolov8n-seg.yaml": 6, "yolov9t.yaml": 6,
+    "yolo11n.yaml": 6, "yolo11n-cls.yaml": 3,
+}  # fmt: skip
 
 
 def test_blocks_are_placed_and_weights_follow_their_layers(version, tmp_path):

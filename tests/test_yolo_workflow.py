@@ -5,11 +5,8 @@ import textwrap
 
 import pytest
 import torch
-import yaml
-from support import run
+from support import run, tiny_data
 from ultralytics import YOLO
-
-from yolo_attn.data.digits import NAMES, DigitsParameters, generate
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore:`torch.jit.*deprecated")]
 COMMAND = """
@@ -20,7 +17,7 @@ COMMAND = """
         sys.argv[:] = ["yolo", *map(str, arguments)]
         entrypoint()
 """
-RECIPE = ["data=small.yaml", "imgsz=64", "batch=6", "workers=0", "plots=False", "seed=0", "optimizer=AdamW"]
+RECIPE = ["data=DATA", "imgsz=64", "batch=6", "workers=0", "plots=False", "seed=0", "optimizer=AdamW"]
 TRAIN = f"""
     yolo("train", "model=yolo11n-ema.yaml", "epochs=2", *{RECIPE}, "project=OUT", "name=whole")
 
@@ -33,7 +30,7 @@ TRAIN = f"""
     model = YOLO("yolo11n-gsop.yaml")
     model.add_callback("on_model_save", stop)
     try:
-        model.train(data="small.yaml", imgsz=64, batch=6, workers=0, plots=False, epochs=3, project="OUT", name="cut")
+        model.train(data="DATA", imgsz=64, batch=6, workers=0, plots=False, epochs=3, project="OUT", name="cut")
     except KeyboardInterrupt:
         print("stopped")
 """
@@ -46,42 +43,29 @@ USE = f"""
 """
 
 
-@pytest.fixture(scope="module")
-def place(tmp_path_factory):
-    """A working folder with a small data set of digits, a training and one that was stopped after its first epoch."""
-    folder = tmp_path_factory.mktemp("workflow")
-    small = DigitsParameters(size=64, images={"train": 12, "val": 6, "test": 6}, objects=(1, 2), object_size=(16, 40))
-    data = generate(folder / "digits-small", small, progress=False)
-    names = dict(enumerate(NAMES))
-    content = {"path": str(data), "train": "images/train", "val": "images/val", "test": "images/test", "names": names}
-    (folder / "small.yaml").write_text(yaml.safe_dump(content))
-    return folder
-
-
 def session(place, code):
-    image = next((place / "digits-small" / "images" / "test").iterdir())
-    code = textwrap.dedent(COMMAND) + textwrap.dedent(code).replace("OUT", str(place / "out")).replace(
-        "IMAGE", str(image)
-    )
-    return run(code, place, YOLO_VERBOSE="1"), image.stem
+    for name, path in {"OUT": "out", "IMAGE": "data/images/3.png", "DATA": "data/data.yaml"}.items():
+        code = code.replace(name, str(place / path))
+    return run(textwrap.dedent(COMMAND) + textwrap.dedent(code), place, YOLO_VERBOSE="1")
 
 
 def epochs(folder):
     return [int(row["epoch"]) for row in csv.DictReader((folder / "results.csv").read_text().splitlines())]
 
 
-def test_train_resume_validate_predict_export(place):
-    out, _ = session(place, TRAIN)
+def test_train_resume_validate_predict_export(tmp_path):
+    tiny_data(tmp_path / "data", images=6)
+    out = session(tmp_path, TRAIN)
     assert "yolo_attn.blocks.ema.EMA" in out
     assert "stopped" in out
-    assert epochs(place / "out" / "whole") == [1, 2]
-    assert epochs(place / "out" / "cut") == [1]
-    out, image = session(place, USE)
+    assert epochs(tmp_path / "out" / "whole") == [1, 2]
+    assert epochs(tmp_path / "out" / "cut") == [1]
+    out = session(tmp_path, USE)
     assert "all          6" in out
-    assert (place / "out" / "seen" / f"{image}.jpg").is_file()
+    assert (tmp_path / "out" / "seen" / "3.jpg").is_file()
     assert "Resuming training" in out
-    assert epochs(place / "out" / "cut") == [1, 2, 3]
-    weights = place / "out" / "whole" / "weights"
+    assert epochs(tmp_path / "out" / "cut") == [1, 2, 3]
+    weights = tmp_path / "out" / "whole" / "weights"
     model = YOLO(weights / "best.pt").model.eval()
     assert [type(m).__name__ for m in model.model].count("EMA") == 3
     x = torch.rand(1, 3, 64, 64)

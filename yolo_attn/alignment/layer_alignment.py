@@ -13,9 +13,10 @@ If two alignments are equally good and send a tensor to different layers, the re
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from ..errors import ArgumentError
@@ -97,9 +98,7 @@ def align(source: Sequence[Layer], target: Sequence[Layer], pins: Mapping[int, i
     missed = [f"{i}={j}" for i, j in pins.items() if best.pairs.get(i) != j]
     if missed:
         raise ValueError(f"{joined(missed)} contradicts {_as_text(pins)}: pairs must keep the order of layers")
-    ambiguity = pin = None
-    if best.rival is not None:
-        ambiguity, pin = _difference(source, target, pins, best)
+    ambiguity, pin = (None, None) if best.rival is None else _difference(source, target, pins, best, best.rival)
     return Alignment(source, target, best.pairs, ambiguity, pin)
 
 
@@ -136,12 +135,10 @@ def class_branch(source: Layer, target: Layer, there: int, here: int) -> frozens
         there: Number of classes of the source.
         here: Number of classes of the target. If both are equal, the result is empty.
     """
-    if there == here:
-        return frozenset()
     return frozenset(
         name.partition(".")[0]
         for name, shape in source.tensors.items()
-        if shape[:1] == (there,) and target.tensors.get(name, ())[:1] == (here,)
+        if there != here and shape[:1] == (there,) and target.tensors.get(name, ())[:1] == (here,)
     )
 
 
@@ -203,12 +200,14 @@ class _Search:
         n, m = len(self.source), len(self.target)
         ahead = self._totals()
         states: dict[tuple[int, int], dict[_State, _Partial]] = {(0, 0): {((), ()): _Partial(0, (), (), None)}}
-        for i, j in ((i, j) for i in range(n + 1) for j in range(m + 1)):
-            here = states.pop((i, j), None) if (i, j) != (n, m) else None
-            for next_i, next_j in self._optimal_steps(i, j, ahead) if here else ():
-                there = states.setdefault((next_i, next_j), {})
-                for state, partial in (here or {}).items():
-                    self._step(there, state, partial, (i, j), (next_i, next_j))
+        for at in itertools.product(range(n + 1), range(m + 1)):
+            if at == (n, m) or at not in states:
+                continue
+            here = states.pop(at)
+            for to in self._optimal_steps(*at, ahead):
+                there = states.setdefault(to, {})
+                for state, partial in here.items():
+                    self._step(there, state, partial, at, to)
         (end,) = states[n, m].values()
         rival = None if end.rival is None else dict(end.rival)
         return _Found((ahead[0][0], end.references), dict(end.pairs), rival)
@@ -219,9 +218,8 @@ class _Search:
         ahead = [[0] * (m + 1) for _ in range(n + 1)]
         for i in range(n - 1, -1, -1):
             for j in range(m - 1, -1, -1):
-                ahead[i][j] = max(ahead[i + 1][j], ahead[i][j + 1])
-                if (i, j) in self.worth:
-                    ahead[i][j] = max(ahead[i][j], ahead[i + 1][j + 1] + self.worth[i, j])
+                both = ahead[i + 1][j + 1] + self.worth[i, j] if (i, j) in self.worth else 0
+                ahead[i][j] = max(ahead[i + 1][j], ahead[i][j + 1], both)
         return ahead
 
     def _optimal_steps(self, i: int, j: int, ahead: list[list[int]]) -> Iterator[tuple[int, int]]:
@@ -234,16 +232,11 @@ class _Search:
             yield i, j + 1
 
     def _step(
-        self,
-        there: dict[_State, _Partial],
-        state: _State,
-        partial: _Partial,
-        at: tuple[int, int],
-        to: tuple[int, int],
+        self, there: dict[_State, _Partial], state: _State, old: _Partial, at: tuple[int, int], to: tuple[int, int]
     ) -> None:
         (i, j), (next_i, next_j) = at, to
         of_source, of_target = dict(state[0]), dict(state[1])
-        references, pairs, carriers, rival = partial.references, partial.pairs, partial.carriers, partial.rival
+        references, pairs, carriers = old.references, old.pairs, old.carriers
         if next_i > i and next_j > j:
             references += _agreement(
                 [_anchors(of_source, k) for k in self.source[i].reads],
@@ -258,9 +251,8 @@ class _Search:
         else:
             of_target[j] = _NOTHING.union(*(_anchors(of_target, k) for k in self.target[j].reads))
         key = self._still_read(of_source, 0, next_i), self._still_read(of_target, 1, next_j)
-        new = _Partial(references, pairs, carriers, rival)
-        old = there.get(key)
-        there[key] = new if old is None else _better(old, new)
+        new = _Partial(references, pairs, carriers, old.rival)
+        there[key] = _better(there[key], new) if key in there else new
 
     def _still_read(self, anchors: Mapping[int, frozenset[int]], side: int, position: int) -> _Anchors:
         last = self.last_reader[side]
@@ -298,26 +290,23 @@ def _agreement(source: list[frozenset[int]], target: list[frozenset[int]]) -> in
 def _better(old: _Partial, new: _Partial) -> _Partial:
     if old.references != new.references:
         return old if old.references > new.references else new
-    rival = old.rival
-    if old.carriers != new.carriers:
-        rival = new.carriers
-    elif rival is None:
-        rival = new.rival
-    return _Partial(old.references, old.pairs, old.carriers, rival)
+    rival = new.carriers if old.carriers != new.carriers else new.rival if old.rival is None else old.rival
+    return replace(old, rival=rival)
 
 
 def _difference(
-    source: Sequence[Layer], target: Sequence[Layer], pins: Mapping[int, int], best: _Found
+    source: Sequence[Layer], target: Sequence[Layer], pins: Mapping[int, int], best: _Found, rival: Mapping[int, int]
 ) -> tuple[str, str]:
     """Name the first layer with several candidates, and a pair that resolves it."""
-    rival = best.rival or {}
     carried = {i: j for i, j in best.pairs.items() if source[i].weights_fitting(target[j])}
     first = min(i for i in {*carried, *rival} if carried.get(i) != rival.get(i))
 
     def as_good(i: int, j: int) -> bool:
-        return _worth(source[i], target[j], i, j, pins) is not None and _without_pin(source, target, pins, i, j) == (
-            best.worth
-        )
+        """Return whether the best alignment with this pair is worth as much."""
+        if i in pins or j in pins.values() or _worth(source[i], target[j], i, j, pins) is None:
+            return False
+        total, references = _Search(source, target, {**pins, i: j}).best().worth
+        return (total - _PIN, references) == best.worth
 
     if first in carried and first in rival:
         found = [j for j in range(len(target)) if as_good(first, j)]
@@ -327,13 +316,3 @@ def _difference(
     found = [i for i in range(len(source)) if as_good(i, place)]
     which = " or ".join(map(str, found))
     return f"layer {place} ({target[place].kind}) could be source layer {which}", f"{found[0]}={place}"
-
-
-def _without_pin(
-    source: Sequence[Layer], target: Sequence[Layer], pins: Mapping[int, int], i: int, j: int
-) -> tuple[int, int]:
-    """Return the worth of the best alignment with this pair."""
-    if i in pins or j in pins.values():
-        return 0, 0
-    total, references = _Search(source, target, {**pins, i: j}).best().worth
-    return total - _PIN, references

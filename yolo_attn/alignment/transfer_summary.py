@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -55,28 +56,25 @@ def line(outcome: Outcome) -> str:
     """
     share = 100 * outcome.transferred / outcome.tensors if outcome.tensors else 0.0
     percent = "100" if outcome.transferred == outcome.tensors else f"{min(share, 99.9):.1f}"
-    clauses = [f"transferred {outcome.transferred}/{outcome.tensors} tensors of the source ({percent} %)"]
-    for heading, parts in (
-        (f"of these, new since {outcome.since}", outcome.newer),
-        ("in part", outcome.in_part),
-        ("not used", outcome.unused),
-        ("new", outcome.new),
-    ):
-        if parts:
-            clauses.append(f"{heading}: {_list(parts)}")
-    return "; ".join(clauses)
+    headed = {
+        f"of these, new since {outcome.since}": outcome.newer,
+        "in part": outcome.in_part,
+        "not used": outcome.unused,
+        "new": outcome.new,
+    }
+    clauses = [f"{heading}: {_list(parts)}" for heading, parts in headed.items() if parts]
+    count = f"transferred {outcome.transferred}/{outcome.tensors} tensors of the source ({percent} %)"
+    return "; ".join([count, *clauses])
 
 
 def layers(numbers: Iterable[int]) -> str:
     """Return ``layer 4``, ``layers 4, 6``, ``layers 0 to 3, 6``."""
-    runs: list[list[int]] = []
-    for number in sorted(set(numbers)):
-        if runs and number == runs[-1][-1] + 1:
-            runs[-1].append(number)
-        else:
-            runs.append([number])
-    listed = [each for run in runs for each in ([f"{run[0]} to {run[-1]}"] if len(run) > 2 else run)]
-    return f"layer{'s' if sum(map(len, runs)) > 1 else ''} {joined(listed)}"
+    ordered = sorted(set(numbers))
+    listed: list[object] = []
+    for _, run in itertools.groupby(enumerate(ordered), lambda pair: pair[1] - pair[0]):  # of consecutive numbers
+        found = [number for _, number in run]
+        listed += [f"{found[0]} to {found[-1]}"] if len(found) > 2 else found
+    return f"layer{'s' if len(ordered) > 1 else ''} {joined(listed)}"
 
 
 def _list(parts: Sequence[Part]) -> str:

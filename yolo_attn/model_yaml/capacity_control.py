@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ..errors import ArgumentError
+from ..errors import ArgumentError, LayerError
 
 MULTIPLE = 8  # parse_model rounds channel counts up to multiples of this
 NEIGHBOURS = 2  # candidates on each side of the goal: now and then a larger width gives a smaller model
@@ -54,7 +54,7 @@ def widened(base: dict[str, Any], goal: float, measure: str = "parameters") -> W
         ArgumentError: If no width from a quarter to four times the base's comes near.
         LayerError: If the base cannot be built.
     """
-    from ..integration.queries import model_graph, model_sizes  # start-up time
+    from ..integration.queries import layer_types, model_graph, model_sizes  # start-up time
 
     measured: Callable[[dict[str, Any]], float] = getattr(model_sizes, measure)
 
@@ -63,7 +63,11 @@ def widened(base: dict[str, Any], goal: float, measure: str = "parameters") -> W
             if measure == "parameters":  # some layers cannot split their channels among their heads, and fail when run
                 model_graph.build(model)
             return measured(model)
-        except Exception:  # of the layers, which raise errors of many types
+        except LayerError:
+            return None
+        except Exception:  # Ultralytics' layers raise errors of many types
+            if layer_types.names_any(model):
+                raise  # a fault of a layer
             return None
 
     @functools.cache

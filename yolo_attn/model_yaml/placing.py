@@ -199,7 +199,7 @@ def _places(
         LayerError: If the block, a place or a source does not exist, or they do not go together.
         ArgumentError: If ``reroute`` is unknown.
     """
-    block, blocks, types = insertion.block, layer_types.installed(), graphs.types()
+    block, blocks, types = insertion.block, layer_types.installed(), layer_types.ultralytics_layers()
     spec = blocks.get(block)
     if spec is None and block not in types and not block.startswith(("nn.", "torchvision.ops.")):
         hint = nearest(block, [*blocks, *types])

@@ -7,6 +7,7 @@ from typing import Any
 
 from ..errors import LayerError
 from ..integration.queries import model_graph as graphs
+from ..integration.queries import row_arguments
 from ..integration.queries.model_graph import Graph, Layer
 from .layer_text import named
 
@@ -20,7 +21,7 @@ def outputs_argument(graph: Graph, layer: int, content: dict[str, Any]) -> int:
     wanted = {s: graphs.build(content, s, graph.file).layers[layer].channels for s in graphs.scales(content)}
     first = [a for a in graph.layers[layer].args[:1] if type(a) is int and a > 0]
     for channels in (*first, *range(8, 4097, 8)):
-        if all(graphs.scaled(channels, content, s) == c for s, c in wanted.items()):
+        if all(row_arguments.scaled(channels, {**content, "scale": s}) == c for s, c in wanted.items()):
             return channels
     raise LayerError(
         f"no number of output channels matches layer {named(graph.layers[layer])} at all scales of {graph.file}; give "

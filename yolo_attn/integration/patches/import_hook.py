@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from types import ModuleType
     from typing import Any
 
-# Modules of Ultralytics with wrapped functions; ``patching`` lists the functions.
+# Modules of Ultralytics with wrapped functions; ``wrapped_functions`` lists the functions.
 TARGETS = frozenset(
     {
         "ultralytics.cfg",
@@ -38,10 +38,6 @@ class _Loader:
 
     def __getattr__(self, name: str) -> "Any":
         return getattr(self.loader, name)
-
-    def create_module(self, spec: "ModuleSpec") -> "ModuleType | None":
-        module: ModuleType | None = self.loader.create_module(spec)
-        return module
 
     def exec_module(self, module: "Any") -> None:
         module.__spec__.loader = module.__loader__ = self.loader
@@ -82,13 +78,11 @@ def arm() -> None:
     """Wrap the modules of Ultralytics that are loaded, and wait for the others."""
     if Finder not in sys.meta_path:
         sys.meta_path.insert(0, Finder)
-    loaded = [sys.modules[name] for name in TARGETS if name in sys.modules]
-    if loaded:
-        from . import wrapped_functions  # start-up time
+    for module in [sys.modules[name] for name in TARGETS if name in sys.modules]:
+        if not getattr(module.__spec__, "_initializing", False):
+            from . import wrapped_functions  # start-up time
 
-        for module in loaded:
-            if not getattr(module.__spec__, "_initializing", False):
-                wrapped_functions.apply(module)
+            wrapped_functions.apply(module)
 
 
 def disarm() -> None:

@@ -37,15 +37,15 @@ _CLASSES, _BRANCH = "_yolo_attn_classes", "_yolo_attn_row"
 
 def replacement(original: Callable[..., Any], d: dict[str, Any], ch: int, *args: Any, **kwargs: Any) -> Any:
     """Build a model YAML that names one of our layers; leave any other to the original."""
-    tasks = sys.modules[layer_types.TASKS]
     if not layer_types.names_any(d):
         try:
             return original(d, ch, *args, **kwargs)
         except Exception:
-            if is_strict() or row_checks.misspells_ours(d, tasks):
-                row_checks.check(d, tasks)  # names the row, where it can be seen
+            if is_strict() or row_checks.misspells_ours(d):
+                row_checks.check(d)  # names the row, where it can be seen
             raise
-    table, used = row_checks.check(d, tasks)
+    tasks = layer_types.tasks()
+    table, used = row_checks.check(d)
     compiled = with_branch(original, tasks)
     for spec in used.values():
         vars(tasks)[spec.name] = spec.cls
@@ -70,10 +70,8 @@ def replacement(original: Callable[..., Any], d: dict[str, Any], ch: int, *args:
 
 def forget() -> None:
     """Take our names out of ``ultralytics.nn.tasks``."""
-    tasks = sys.modules.get(layer_types.TASKS)
-    for name in (*layer_types.INJECTED, _CLASSES, _BRANCH):
-        if tasks is not None:
-            vars(tasks).pop(name, None)
+    for name in (*layer_types.INJECTED, _CLASSES, _BRANCH) if layer_types.TASKS in sys.modules else ():
+        vars(layer_types.tasks()).pop(name, None)
     layer_types.INJECTED.clear()
 
 
@@ -94,7 +92,7 @@ def with_branch(original: Callable[..., Any], tasks: ModuleType) -> Callable[...
     function = tree.body[0]
     assert isinstance(function, ast.FunctionDef), "inspect.getsource of a function gives a function"
     loop, place = _find_chain(function)
-    text = f"if m in {_CLASSES}:\n    m, args, n, c2 = {_BRANCH}({_CLASSES}[m], i, f, n, args, ch, d)"
+    text = f"if m in {_CLASSES}:\n    m, args, n, c2 = {_BRANCH}({_CLASSES}[m], f, n, args, ch, d)"
     if "legacy" in _stored(function):
         text += "\n    legacy = legacy and not m.replaces_csp"
     elif hasattr(tasks.Detect, "legacy"):
@@ -139,10 +137,7 @@ def _stored(node: ast.AST) -> set[str]:
 
 
 def _located(error: Exception, file: str) -> LayerError | None:
-    """Return an error that names the row in which ``parse_model`` failed, read from the frame that failed.
-
-    None for a fault of ours: of our code, only a layer's ValueError or TypeError is about its row.
-    """
+    """Return an error that names the row in which ``parse_model`` failed, read from its frame; None for our faults."""
     if isinstance(error, UnsupportedUltralyticsError):
         return None
     trace = error.__traceback__
@@ -152,17 +147,18 @@ def _located(error: Exception, file: str) -> LayerError | None:
     m, inner = there.get("m"), trace.tb_next if trace else None
     ours = inner is not None and str(inner.tb_frame.f_globals.get("__name__")).startswith("yolo_attn.")
     built = m.spec if isinstance(m, row_arguments.Builder) else None
+    # of our code, only a layer's ValueError or TypeError is about its row
     if ours and not isinstance(error, ValueError | TypeError if built else LayerError):
         return None
     if not {"i", "f", "m", "args"} <= there.keys():
         return LayerError(f"{file}: {type(error).__name__}: {error}")
-    what = str(error)
+    name = built.name if built else getattr(m, "__name__", str(m))
+    what = str(error).removeprefix(f"{name}: ")
     if not isinstance(error, ValueError):
         args = row_arguments.describe(there["args"])
         what = f"cannot be built from {there['f']} with arguments {args}: {type(error).__name__}: {error}"
     if not ours:  # the row may be right for another version
         what += f" (Ultralytics {_version()})"
-    name = built.name if built else getattr(m, "__name__", str(m))
     return LayerError(f"{file}: layer {there['i']} ({name}): {what}")
 
 

@@ -55,11 +55,9 @@ _done: dict[tuple[str, str], tuple[Callable[..., Any], Callable[..., Any]]] = {}
 
 
 def apply(module: ModuleType, fresh: bool = False) -> None:
-    """Wrap what ``WRAPPERS`` lists for ``module``. Skip a name that this version does not have.
+    """Wrap what ``WRAPPERS`` lists for a module of Ultralytics. Skip a name that this version does not have.
 
-    Args:
-        module: One of Ultralytics' modules.
-        fresh: Its code was just run, maybe again (``importlib.reload``), so nothing in it is wrapped.
+    ``fresh``: its code was just run, maybe again (``importlib.reload``), so nothing in it is wrapped.
     """
     for name, replacement in WRAPPERS[module.__name__].items():
         owner, attribute = _owner(module, name)

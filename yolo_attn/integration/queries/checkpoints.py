@@ -18,6 +18,7 @@ from . import layer_types
 
 # Old import path -> new one, for classes that checkpoints name. An entry stays for ever.
 MOVED_CLASSES: dict[str, str] = {}
+_MARK = layer_types.MARKER.encode()
 # Ultralytics and pickle handle missing or renamed modules of these; the last are Python 2's names.
 _THEIRS = {"ultralytics", "torch", "torchvision", "numpy", *sys.stdlib_module_names, *_compat_pickle.IMPORT_MAPPING}
 
@@ -37,7 +38,7 @@ def missing_error(weight: object, classes: list[str]) -> CheckpointError:
 def missing_layers(file: Path) -> list[str]:
     """Return the classes (import paths) that a checkpoint with our layers needs and that cannot be imported."""
     pickled = _pickle(file)
-    if not _is_ours(pickled):
+    if _MARK not in pickled:
         return []
     named = {str(arg) for op, arg, _ in pickletools.genops(pickled) if op.name == "GLOBAL"}  # as torch.save writes it
     return sorted(name.replace(" ", ".") for name in named if not _importable(*name.split(" ")))
@@ -45,7 +46,7 @@ def missing_layers(file: Path) -> list[str]:
 
 def holds_our_layers(file: Path) -> bool:
     """Return whether a checkpoint was made with a layer of the registry."""
-    return _is_ours(_pickle(file))
+    return _MARK in _pickle(file)
 
 
 def add_old_import_paths() -> None:
@@ -66,9 +67,7 @@ def allow_restricted_loading() -> None:
     """
     import torch
 
-    add = getattr(torch.serialization, "add_safe_globals", None)  # torch 2.5
-    if add is None:
-        return
+    add = getattr(torch.serialization, "add_safe_globals", lambda _: None)  # torch 2.5
     files = {spec.cls.__module__ for spec in layer_types.installed().values()}
     files |= {name for name in sys.modules if name.startswith("yolo_attn.blocks.")}
     found = [v for f in files for v in vars(sys.modules[f]).values() if isinstance(v, type)]
@@ -84,10 +83,6 @@ def _pickle(file: Path) -> bytes:
     with zipfile.ZipFile(file) as archive:
         names = [n for n in archive.namelist() if n.rpartition("/")[2] == "data.pkl"]
         return archive.read(names[0]) if names else b""
-
-
-def _is_ours(pickled: bytes) -> bool:
-    return layer_types.MARKER.encode() in pickled
 
 
 def _importable(module: str, name: str) -> bool:

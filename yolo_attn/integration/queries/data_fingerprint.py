@@ -10,6 +10,8 @@ from typing import Any
 
 from ultralytics.data.utils import IMG_FORMATS, img2label_paths
 
+from .yaml_files import listed
+
 SPLITS = ("train", "val", "test")
 EDGE = 8192  # bytes to read at each end of an image
 
@@ -38,33 +40,25 @@ def fingerprint(data: dict[str, Any]) -> dict[str, Any]:
 
 
 def _split(paths: Any) -> dict[str, Any]:
-    images: list[str | Path] = [*sorted(images_of(paths if isinstance(paths, (list, tuple)) else [paths]))]
+    images: list[str | Path] = [*sorted(images_of(paths))]
     root = os.path.commonpath([str(Path(image).parent) for image in images]) if images else ""
     whole, labels = hashlib.sha256(), 0
     for image, label in zip(images, img2label_paths(images), strict=True):
         whole.update(f"{Path(image).relative_to(root).as_posix()}\n".encode())
         _take_edges(whole, image)
-        try:
-            content = Path(label).read_bytes()
-        except OSError:
-            whole.update(b"no label\n")
-            continue
-        labels += 1
-        whole.update(f"{len(content)}\n".encode() + content)
+        content = Path(label).read_bytes() if Path(label).is_file() else None
+        whole.update(b"no label\n" if content is None else f"{len(content)}\n".encode() + content)
+        labels += content is not None
     return {"digest": whole.hexdigest()[:16], "images": len(images), "labels": labels}
 
 
-def images_of(paths: Iterable[str | Path]) -> Iterator[str]:
+def images_of(paths: Any) -> Iterator[str]:
     """Yield the image files of folders and of text files that list them, as Ultralytics reads both."""
-    for path in map(Path, paths):
-        if path.is_dir():
-            found: Iterable[Path] = path.rglob("*")
-        elif path.is_file():
-            lines = path.read_text(encoding="utf-8").split("\n")
-            listed = [line.strip() for line in lines if line.strip()]
-            found = [path.parent / line.removeprefix("./") if line.startswith("./") else Path(line) for line in listed]
-        else:
-            continue
+    for path in map(Path, listed(paths)):
+        found: Iterable[Path] = path.rglob("*")  # nothing for a file
+        if path.is_file():
+            lines = filter(None, map(str.strip, path.read_text(encoding="utf-8").split("\n")))
+            found = [path.parent / line.removeprefix("./") if line.startswith("./") else Path(line) for line in lines]
         for image in found:
             if image.suffix[1:].lower() in IMG_FORMATS and image.is_file():
                 yield str(image)

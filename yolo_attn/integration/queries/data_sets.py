@@ -16,6 +16,7 @@ from ...data.yolo_labels import why_unusable
 from ...errors import DataError
 from ...messages import joined, nearest
 from . import yaml_files
+from .yaml_files import listed
 
 
 class MissingDataError(DataError, FileNotFoundError):
@@ -23,11 +24,7 @@ class MissingDataError(DataError, FileNotFoundError):
 
 
 def check_exists(dataset: str) -> None:
-    """Check that a data YAML (or folder, or archive) exists.
-
-    Raises:
-        MissingDataError: If not; names the nearest one that does.
-    """
+    """Raise a MissingDataError, with the nearest name, for a data YAML (or folder, or archive) that does not exist."""
     from ultralytics.utils import ROOT
     from ultralytics.utils.checks import check_file
 
@@ -46,10 +43,8 @@ def what_is_missing(dataset: str, error: FileNotFoundError) -> str:
     from ultralytics.utils.checks import check_file
 
     check_exists(dataset)
-    found = check_file(dataset, hard=False)
-    if not Path(found).is_file():
-        return f"data set {found}: {' '.join(str(error).split())}"
-    for key, path in _paths(Path(found)):
+    found = Path(check_file(dataset, hard=False))
+    for key, path in _paths(found) if found.is_file() else ():
         if not path.exists():
             return f"data set {found}: '{key}' is {path}, which does not exist; {_nearest_folder(path)}"
     return f"data set {found}: {' '.join(str(error).split())}"
@@ -71,26 +66,23 @@ def _paths(file: Path) -> Iterator[tuple[str, Path]]:
     if not root.exists() and not root.is_absolute():
         root = (Path(DATASETS_DIR) / root).resolve()
     for key in ("val", "train"):
-        value = content.get(key)
-        for one in value if isinstance(value, list) else [value]:
-            if one:
-                yield key, (root / str(one)).resolve()
+        yield from ((key, (root / str(one)).resolve()) for one in listed(content.get(key)) if one)
 
 
 def missing_images(img_path: Any, data: dict[str, Any]) -> str:
     """Return the message for image paths that do not exist; empty if all do."""
     name = data.get("yaml_file", "data set")
-    for path in img_path if isinstance(img_path, list) else [img_path]:
+    for path in listed(img_path):
         if not Path(path).exists():
             return f"{name}: {path} does not exist; {_nearest_folder(Path(path))}"
     return ""
 
 
 def vet(dataset: Any, data: dict[str, Any]) -> None:
-    """Check that Ultralytics skipped no image of a data set.
+    """Check that Ultralytics skipped no image of a data set when it scanned images and labels.
 
     Args:
-        dataset: Ultralytics' data set, after it has scanned images and labels.
+        dataset: Ultralytics' data set.
         data: The data YAML's content, as ``check_det_dataset`` returns it.
 
     Raises:
@@ -99,14 +91,12 @@ def vet(dataset: Any, data: dict[str, Any]) -> None:
     labels = getattr(dataset, "label_files", None)  # of every image that was listed
     if labels is None or len(labels) == len(dataset.im_files):
         return
-    listed = dataset.get_img_files(dataset.img_path)
-    kept = set(dataset.im_files)
-    left_out = [Path(f) for f in listed if f not in kept]
-    if not left_out:
-        return
-    reasons = "; ".join(why_unusable(f, len(data["names"])) for f in left_out[:3])
-    more = f" and {len(left_out) - 3} more" if len(left_out) > 3 else ""
-    name = data.get("yaml_file") or dataset.img_path
-    raise DataError(
-        f"{name}: {len(left_out)} of {len(listed)} images cannot be used: {reasons}{more}; fix or remove them"
-    )
+    files, kept = dataset.get_img_files(dataset.img_path), set(dataset.im_files)
+    left_out = [Path(f) for f in files if f not in kept]
+    if left_out:
+        reasons = "; ".join(why_unusable(f, len(data["names"])) for f in left_out[:3])
+        more = f" and {len(left_out) - 3} more" if len(left_out) > 3 else ""
+        name = data.get("yaml_file") or dataset.img_path
+        raise DataError(
+            f"{name}: {len(left_out)} of {len(files)} images cannot be used: {reasons}{more}; fix or remove them"
+        )

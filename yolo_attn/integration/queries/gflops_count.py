@@ -18,6 +18,7 @@ before ultralytics-thop 2.2 leave out what a ``forward`` computes itself, such a
 from __future__ import annotations
 
 import copy
+import functools
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -54,11 +55,8 @@ NEIGHBOURS = {
 def model_gflops(model: nn.Module, imgsz: int = IMGSZ) -> float:
     """Return the operations of one image in billions for a model as it is deployed: fused, in eval mode, with its head.
 
-    The model is not changed, and nothing is computed where PyTorch can derive the shapes.
-
-    Args:
-        model: A detection model of Ultralytics.
-        imgsz: Height and width of the image in pixels.
+    The model, one of Ultralytics' detection models, is not changed. Where PyTorch can derive the shapes, nothing is
+    computed. ``imgsz`` is the height and width of the image in pixels.
     """
     deployed = fused(copy.deepcopy(model).cpu())  # a GPU's kernels may fill up channels
     image = torch.zeros(1, next(deployed.parameters()).shape[1], imgsz, imgsz)
@@ -119,7 +117,7 @@ def _formulas() -> dict[Any, Callable[..., int]]:
         "_fft_c2r": lambda x, dims, *_, out_shape, **__: _fft(out_shape, dims) // 2,
         "_fft_c2c": lambda x, dims, *_, **__: _fft(x, dims),
         **dict.fromkeys(ATTENTION, _attention),
-        **{name: _sampling(count) for name, count in NEIGHBOURS.items()},
+        **{name: functools.partial(_sampling, neighbours=count) for name, count in NEIGHBOURS.items()},
     }
     found = {getattr(torch.ops.aten, name, None): formula for name, formula in wanted.items()}
     found.pop(None, None)
@@ -131,11 +129,8 @@ def _attention(q: Shape, k: Shape, v: Shape, *_: Any, **__: Any) -> int:
     return 2 * math.prod(q[:-1]) * k[-2] * (q[-1] + v[-1])
 
 
-def _sampling(neighbours: int) -> Callable[..., int]:
-    def count(*_: Any, out_shape: Shape, **__: Any) -> int:
-        return 2 * neighbours * math.prod(out_shape)
-
-    return count
+def _sampling(*_: Any, out_shape: Shape, neighbours: int, **__: Any) -> int:
+    return 2 * neighbours * math.prod(out_shape)
 
 
 def _fft(x: Shape, dims: Sequence[int]) -> int:

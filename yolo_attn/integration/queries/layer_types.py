@@ -51,19 +51,24 @@ def names_any(model: Mapping[str, Any]) -> bool:
     return not installed().keys().isdisjoint(names_in(model))
 
 
-def ultralytics_layers(tasks: ModuleType) -> list[str]:
+def tasks() -> ModuleType:
+    """Return Ultralytics' module that builds models."""
+    return importlib.import_module(TASKS)
+
+
+def ultralytics_layers() -> list[str]:
     """Return the layer types that Ultralytics has itself."""
     ours = {spec.cls for spec in registry.BLOCKS.values()}
-    module = tasks.torch.nn.Module
-    return sorted(k for k, v in vars(tasks).items() if inspect.isclass(v) and issubclass(v, module) and v not in ours)
+    module, names = tasks().torch.nn.Module, vars(tasks())
+    return sorted(k for k, v in names.items() if inspect.isclass(v) and issubclass(v, module) and v not in ours)
 
 
 def owner_in_ultralytics(name: str) -> str | None:
     """Return the import path of what Ultralytics calls ``name``, or None. Import nothing."""
-    tasks = sys.modules.get(TASKS)
-    if tasks is None or getattr(tasks.__spec__, "_initializing", False):
+    module = sys.modules.get(TASKS)
+    if module is None or getattr(module.__spec__, "_initializing", False):
         return _names_in_source().get(name)
-    found = vars(tasks).get(name)
+    found = vars(module).get(name)
     if found is None or name in INJECTED:
         return None
     return f"{getattr(found, '__module__', TASKS)}.{getattr(found, '__qualname__', name)}"

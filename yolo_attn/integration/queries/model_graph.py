@@ -21,7 +21,7 @@ from ... import __version__
 from ...errors import LayerError
 from ...messages import joined
 from .. import install
-from . import layer_types, row_arguments, row_sources, yaml_files, yolo_command
+from . import layer_types, row_checks, row_sources, yaml_files, yolo_command
 from .row_sources import IMAGE
 
 SIZE = 256  # side of the image; a multiple of every model's largest stride
@@ -139,13 +139,6 @@ def origin(file: Path) -> str:
     return ""
 
 
-def types() -> list[str]:
-    """Return the layer types that Ultralytics has itself."""
-    from ultralytics.nn import tasks
-
-    return layer_types.ultralytics_layers(tasks)
-
-
 def task(model: dict[str, Any]) -> str:
     """Return the task of a model YAML, as Ultralytics guesses it."""
     from ultralytics.nn import tasks
@@ -154,101 +147,77 @@ def task(model: dict[str, Any]) -> str:
         return str(tasks.guess_model_task(model))
 
 
-def scaled(channels: int, model: dict[str, Any], scale: str) -> int:
-    """Return a model YAML's channel count at a scale."""
-    return row_arguments.scaled(channels, {**model, "scale": scale})
-
-
 def build(model: dict[str, Any], scale: str = "", file: str = "", *, until: int | None = None) -> Graph:
     """Build a model YAML's content at one scale.
 
     Args:
         model: The content.
         scale: A letter of its ``scales``; by default the one it was loaded with, or its first.
-        file: File name for messages.
+        file: File name for messages; by default the one it was loaded from.
         until: Build only the layers up to this one, and an identity after it.
 
     Raises:
         LayerError: If a row cannot be built or cannot process its inputs.
     """
     install()
-    content, scale, file = at_scale(model, scale, file)
+    content = at_scale(model, scale, file)
     if until is not None:
         split = len(content["backbone"])
         content["head"] = [*content["head"][: max(until + 1 - split, 0)], [-1, 1, "nn.Identity", []]]
         content["backbone"] = content["backbone"][: until + 1]
     built = _built if layer_types.names_any(content) else _of_stock_layers
-    return built(json.dumps(content), file, scale)
+    return built(json.dumps(content))
 
 
-def at_scale(model: dict[str, Any], scale: str = "", file: str = "") -> tuple[dict[str, Any], str, str]:
-    """Return a copy of a model YAML's content with the scale set, that scale, and the file's name.
-
-    Args:
-        model: The content.
-        scale: A letter of its ``scales``; by default the one it was loaded with, or its first.
-        file: File name for messages; by default the one it was loaded from.
+def at_scale(model: dict[str, Any], scale: str = "", file: str = "") -> dict[str, Any]:
+    """Return a copy of a model YAML's content with ``scale``, ``yaml_file`` and ``nc`` set; see :func:`build`.
 
     Raises:
         LayerError: If it has no such scale.
     """
-    file = file or Path(str(model.get("yaml_file") or "model YAML")).name
-    content = copy.deepcopy({k: v for k, v in model.items() if k != "scale"})
-    content["yaml_file"] = file
-    content.setdefault("nc", 80)
-    choices = scales(content)
-    if choices == [""]:
-        return content, "", file
-    scale = scale or str(model.get("scale") or "") or choices[0]
-    if scale not in choices:
-        raise LayerError(f"{file}: no scale {scale!r}; it has {joined(choices)}")
-    content["scale"] = scale
-    return content, scale, file
+    file, choices = file or row_checks.file_of(model), scales(model)
+    content = copy.deepcopy({"nc": 80, **model, "yaml_file": file, "scale": ""})
+    if choices != [""]:
+        content["scale"] = scale or str(model.get("scale") or "") or choices[0]
+    if content["scale"] not in choices:
+        raise LayerError(f"{file}: no scale {content['scale']!r}; it has {joined(choices)}")
+    return content
 
 
 @contextmanager
-def modules(content: dict[str, Any], file: str) -> Iterator[Any]:
-    """Build the layers on the meta device. Within this context Ultralytics logs nothing and gradients are off.
-
-    Args:
-        content: What :func:`at_scale` returns.
-        file: File name for messages.
+def modules(model: dict[str, Any], scale: str = "") -> Iterator[Any]:
+    """Build the layers on the meta device, as :func:`build`. Ultralytics logs nothing and gradients are off meanwhile.
 
     Yields:
         The layers, an ``nn.Sequential``.
-
-    Raises:
-        LayerError: If a row cannot be built.
     """
+    install()
     import torch
     from ultralytics.nn import tasks
     from ultralytics.nn.modules import Conv
 
+    content = at_scale(model, scale)
     activation = Conv.default_act  # an `activation:` of the YAML is for this model
-    with _quiet(), torch.no_grad():
-        try:
-            with torch.device("meta"):
-                try:
-                    built, _ = tasks.parse_model(copy.deepcopy(content), ch=image_channels(content), verbose=False)
-                except OSError as error:
-                    if "TorchVision" not in layer_types.names_in(content):
-                        raise
-                    raise LayerError(f"{file}: TorchVision cannot fetch its weights: {error}") from error
-                yield built.eval()
-        finally:
-            Conv.default_act = activation
+    try:
+        with _quiet(), torch.no_grad(), torch.device("meta"):
+            yield tasks.parse_model(content, ch=_image_channels(content), verbose=False)[0].eval()
+    except OSError as error:
+        if "TorchVision" not in layer_types.names_in(content):
+            raise
+        raise LayerError(f"{content['yaml_file']}: TorchVision cannot fetch its weights: {error}") from error
+    finally:
+        Conv.default_act = activation
 
 
-def image_channels(content: dict[str, Any]) -> int:
-    """Return the number of image channels in a model YAML."""
+def _image_channels(content: dict[str, Any]) -> int:
     return int(content.get("channels") or 3)
 
 
-def _built(serialised: str, file: str, scale: str) -> Graph:
+def _built(serialised: str) -> Graph:
     content = json.loads(serialised)
     table = [(part, row) for part in ("backbone", "head") for row in content[part]]
-    with modules(content, file) as layers_:
-        shapes = _shapes(layers_, image_channels(content), file, table)
+    with modules(content) as layers_:
+        shapes = _shapes(layers_, _image_channels(content), content["yaml_file"], table)
     built = []
     for i, ((part, row), module, shape) in enumerate(zip(table, layers_, shapes, strict=True)):
         maps = shape if isinstance(shape, list) else []
@@ -256,7 +225,7 @@ def _built(serialised: str, file: str, scale: str) -> Graph:
         reads = row_sources.resolve(row[0], i)
         assert module.i == i, "parse_model numbers the layers in order"
         built.append(Layer(i, str(row[2]), part, reads, tuple(row[3]), one[0], one[1], tuple(maps)))
-    return Graph(tuple(built), file, scale)
+    return Graph(tuple(built), content["yaml_file"], content["scale"])
 
 
 _of_stock_layers = functools.lru_cache(maxsize=64)(_built)  # base models are built again and again
@@ -285,8 +254,8 @@ def _shapes(modules: Any, channels: int, file: str, table: list[Any]) -> list[An
                 raise  # a fault of the layer
             reads = [getattr(o, "shape", None) for o in read]
             seen = " and ".join(f"{r[1]}x{r[2]}x{r[3]}" for r in reads if r is not None and len(r) == 4)
-            why = " ".join(str(error).split())
             name = table[module.i][1][2]
+            why = " ".join(str(error).split()).removeprefix(f"{name}: ")
             raise LayerError(
                 f"{file}: layer {module.i} ({name}) cannot process its input {f} (channels x height x width: {seen}): "
                 f"{why}"
@@ -295,22 +264,17 @@ def _shapes(modules: Any, channels: int, file: str, table: list[Any]) -> list[An
 
 
 def _run(module: Any, inputs: tuple[Any, ...]) -> Any:
-    """Run a layer on the meta device, or on zeros if one of its operations has no meta version."""
-    try:
-        return module(*inputs)
-    except Exception:
-        return run_on_zeros(module, inputs)
-
-
-def run_on_zeros(module: Any, inputs: tuple[Any, ...]) -> Any:
-    """Run a layer on the CPU with zeros as inputs and weights; return meta tensors."""
+    """Run a layer on the meta device, or on the CPU with zeros if one of its operations has no meta version."""
     import torch
 
-    with torch.device("cpu"):
-        real = module.to_empty(device="cpu")
-        for tensor in (*real.parameters(), *real.buffers()):
-            tensor.zero_()
-        return _to(real(*(_to(x, "cpu") for x in inputs)), "meta")
+    try:
+        return module(*inputs)
+    except Exception:  # if the CPU cannot run it either, its error counts
+        with torch.device("cpu"):
+            real = module.to_empty(device="cpu")
+            for tensor in (*real.parameters(), *real.buffers()):
+                tensor.zero_()
+            return _to(real(*(_to(x, "cpu") for x in inputs)), "meta")
 
 
 def _to(value: Any, device: str) -> Any:

@@ -13,19 +13,15 @@ def describe(model: Any) -> list[Layer]:
     yaml = getattr(model, "yaml", None) or {}
     rows = [*(yaml.get("backbone") or []), *(yaml.get("head") or [])]
     known = len(rows) == len(model.model)
-    found = []
-    for k, layer in enumerate(model.model):
-        kind, family = _kind(layer)
-        found.append(
-            Layer(
-                kind=kind,
-                family=family,
-                reads=row_sources.resolve(layer.f, k),
-                row=repr((rows[k][1], rows[k][3])) if known else None,
-                tensors={name: tuple(tensor.shape) for name, tensor in layer.state_dict().items()},
-            )
+    return [
+        Layer(
+            *_kind(layer),
+            reads=row_sources.resolve(layer.f, k),
+            row=repr((rows[k][1], rows[k][3])) if known else None,
+            tensors={name: tuple(tensor.shape) for name, tensor in layer.state_dict().items()},
         )
-    return found
+        for k, layer in enumerate(model.model)
+    ]
 
 
 def _kind(layer: Any) -> tuple[str, frozenset[str]]:

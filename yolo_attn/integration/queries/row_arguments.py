@@ -65,14 +65,13 @@ def shield(args: list[Any]) -> list[Any]:
 
 
 def build_arguments(
-    spec: BlockSpec, index: int, f: Any, repeats: int, args: list[Any], channels: list[int], model: dict[str, Any]
+    spec: BlockSpec, f: Any, repeats: int, args: list[Any], channels: list[int], model: dict[str, Any]
 ) -> tuple[Builder, list[Any], int, int]:
     """Return what ``parse_model`` needs to build a row of a registered layer type.
 
     Args:
         spec: The layer type.
-        index: Number of the row.
-        f: Its ``from``, checked already.
+        f: The row's ``from``, checked already.
         repeats: Its repeat count after depth scaling.
         args: Its arguments, shielded.
         channels: Output channels of all layers before it (of the image, for the first); a tuple for a pyramid.
@@ -85,19 +84,18 @@ def build_arguments(
     Raises:
         LayerError: If the row does not fit the layer type.
     """
-    name = spec.name
     f = list(f) if isinstance(f, tuple) else f
     if spec.inputs != "list" and isinstance(f, list):
         what = "one map" if spec.inputs == "one" else "the maps of one layer"
-        raise LayerError(f"'from' is {f}, but {name} reads {what}; write one layer number, e.g. -1")
+        raise LayerError(f"'from' is {f}, but the layer reads {what}; write one layer number, e.g. -1")
     if spec.inputs == "list" and not isinstance(f, list):
-        raise LayerError(f"'from' is {f}, but {name} reads a list of maps; write e.g. [{f}] or [4, 6, 10]")
+        raise LayerError(f"'from' is {f}, but the layer reads a list of maps; write e.g. [{f}] or [4, 6, 10]")
     if spec.inputs == "list" and not f:
-        raise LayerError(f"'from' is an empty list, but {name} reads at least one map; write e.g. [4, 6, 10]")
+        raise LayerError("'from' is an empty list, but the layer reads at least one map; write e.g. [4, 6, 10]")
     inputs = [channels[x] for x in f] if isinstance(f, list) else [channels[f]]
     if spec.inputs == "pyramid":
         if not isinstance(inputs[0], tuple):
-            raise LayerError(f"'from' is {f}, a layer with one map, but {name} reads a list of maps from one layer")
+            raise LayerError(f"'from' is {f}, a layer with one map, but the layer reads a list of maps from one layer")
         inputs = list(inputs[0])
     if spec.output == "argument" and not (args and not isinstance(args[0], dict)):
         same = round(inputs[0] / _width(model)[0])  # as many as it reads
@@ -110,7 +108,7 @@ def build_arguments(
         out = scaled(wanted[0], model)
         first.append(out)
     elif isinstance(spec.output, int) and not -len(inputs) <= spec.output < len(inputs):
-        raise LayerError(f"'from' is {f}, but {name} outputs the channels of input {spec.output}; write more layers")
+        raise LayerError(f"'from' is {f}, but the output has the channels of input {spec.output}; write more layers")
     elif callable(spec.output):
         _check_call(spec, first, options)
         try:
@@ -122,9 +120,9 @@ def build_arguments(
         out = inputs[0 if spec.output == "input" else spec.output]
 
     if repeats > 1 and spec.repeats == "never":
-        raise LayerError(f"{name} cannot be repeated {repeats} times; write 1")
+        raise LayerError(f"cannot be repeated {repeats} times; write 1")
     if repeats > 1 and spec.repeats == "stack" and (spec.inputs != "one" or out != inputs[0]):
-        raise LayerError(f"{name} cannot be stacked {repeats} times: it turns {inputs} channels into {out}; write 1")
+        raise LayerError(f"cannot be stacked {repeats} times: it turns {inputs} channels into {out}; write 1")
     if spec.repeats == "argument":
         options, repeats = {"n": repeats, **options}, 1
 
@@ -150,18 +148,17 @@ def _width(model: dict[str, Any]) -> tuple[float, float]:
 
 def _split(spec: BlockSpec, args: list[Any], inputs: list[int]) -> tuple[list[Any], dict[str, Any]]:
     """Split a row's arguments into the output's channels, if the layer takes them, and checked options by name."""
-    name = spec.name
     options: dict[str, Any] = {}
     if args and isinstance(args[-1], dict):
         *args, options = args
     known = {k: p for k, p in spec.options().items() if k not in CHANNEL_OPTIONS}
-    takes = f"{name} takes {joined(known) or 'no options'}"
+    takes = f"The options are {joined(known)}" if known else "The layer has no options"
     leading = ["output channels"] if spec.output == "argument" else []
     if len(args) > len(leading) + len(spec.positional):
         example = next((f"{k}: {p.default}" for k, p in known.items() if isinstance(p.default, int)), "")
         by_name = f"options go by name, e.g. [{{{example}}}]" if example else "options go by name in a mapping"
         if not known:
-            by_name = f"{name} has no options, write []"
+            by_name = "the layer has no options, write []"
         counts = inputs[0] if spec.inputs == "one" else inputs
         raise LayerError(
             f"arguments {args}: do not write channel counts, they come from the layers read ({counts} channels); "
@@ -169,11 +166,9 @@ def _split(spec: BlockSpec, args: list[Any], inputs: list[int]) -> tuple[list[An
         )
     for option in options:
         if not isinstance(option, str) or option in CHANNEL_OPTIONS:
-            raise LayerError(
-                f"option {option!r} comes from the layers read ({inputs} channels); leave it out ({takes})"
-            )
+            raise LayerError(f"option {option!r} comes from the layers read ({inputs} channels); leave it out. {takes}")
         if option not in known:
-            raise LayerError(f"{name} has no option {option!r}.{nearest(option, known)} {takes}")
+            raise LayerError(f"unknown option {option!r}.{nearest(option, known)} {takes}")
     by_position = dict(zip(spec.positional, args[len(leading) :], strict=False))
     if twice := by_position.keys() & options.keys():
         raise LayerError(f"option {min(twice)!r} is given by position and by name; write it once")
@@ -189,4 +184,4 @@ def _check_call(spec: BlockSpec, args: list[Any], options: dict[str, Any]) -> No
     try:
         inspect.signature(spec.cls).bind(*args, **options)
     except TypeError as error:
-        raise LayerError(f"{spec.name}: {error}; its options are {joined(spec.options()) or 'none'}") from None
+        raise LayerError(f"{error}; its options are {joined(spec.options()) or 'none'}") from None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 from ...errors import LayerError
@@ -17,17 +16,17 @@ def file_of(d: dict[str, Any]) -> str:
     return Path(str(d.get("yaml_file") or "model YAML")).name
 
 
-def misspells_ours(d: dict[str, Any], tasks: ModuleType) -> bool:
+def misspells_ours(d: dict[str, Any]) -> bool:
     """Return whether an unknown layer type is probably one of ours: misspelt, or of a package that did not load."""
-    ours, theirs = layer_types.installed(), layer_types.ultralytics_layers(tasks)
+    ours, theirs = layer_types.installed(), layer_types.ultralytics_layers()
     for name in layer_types.names_in(d):
-        if "." not in name and not _is_known(name, tasks):
+        if "." not in name and not _is_known(name):
             near = nearest(name, ours) == nearest(name, [*ours, *theirs]) != ""
             return near or name in layer_types.INJECTED or bool(BROKEN_ENTRY_POINTS)
     return False
 
 
-def check(d: dict[str, Any], tasks: ModuleType) -> tuple[list[list[Any]], dict[int, BlockSpec]]:
+def check(d: dict[str, Any]) -> tuple[list[list[Any]], dict[int, BlockSpec]]:
     """Return a copy of all rows, and the layer type of each row that is one of the registry's.
 
     Raises:
@@ -39,10 +38,10 @@ def check(d: dict[str, Any], tasks: ModuleType) -> tuple[list[list[Any]], dict[i
     for i, (f, _, name, _) in enumerate(table):
         try:
             if name in known:
-                _check_name_is_free(known[name], tasks)
+                _check_name_is_free(known[name])
                 used[i] = known[name]
-            else:
-                _check_exists(name, tasks)
+            elif not _is_known(name):
+                raise _unknown(name)
             row_sources.check(f, i)
             _check_reads_maps(f, i, used)
         except LayerError as error:
@@ -51,29 +50,18 @@ def check(d: dict[str, Any], tasks: ModuleType) -> tuple[list[list[Any]], dict[i
 
 
 def _check_reads_maps(f: Any, i: int, used: dict[int, BlockSpec]) -> None:
-    """Check that a row does not read a list of maps as one map.
-
-    Raises:
-        LayerError: If it does; names the layer types that read one map of a list.
-    """
-    if i in used and used[i].inputs == "pyramid":
-        return
+    """Check that a row does not read a list of maps as one map."""
     for x in row_sources.resolve(f, i):
-        source = used.get(x)
-        if source is not None and source.pyramid:
+        if x in used and used[x].pyramid and not (i in used and used[i].inputs == "pyramid"):
             readers = sorted(s.name for s in layer_types.installed().values() if s.inputs == "pyramid")
             raise LayerError(
-                f"'from' is {x}, {source.name}, which outputs a list of maps; read one of them with "
+                f"'from' is {x}, {used[x].name}, which outputs a list of maps; read one of them with "
                 f"{joined(readers, last=' or ')}"
             )
 
 
 def _table(d: dict[str, Any], file: str) -> list[list[Any]]:
-    """Return a copy of all rows.
-
-    Raises:
-        LayerError: If one is not a list of four.
-    """
+    """Return a copy of all rows, each a list of four."""
     parts: list[Any] = [d.get("backbone"), d.get("head")]
     if not all(isinstance(p, list) for p in parts):
         raise LayerError(f"{file}: {yaml_files.NO_MODEL}")
@@ -88,32 +76,25 @@ def _table(d: dict[str, Any], file: str) -> list[list[Any]]:
     return [[f, n, name, list(args)] for f, n, name, args in table]
 
 
-def _check_name_is_free(spec: BlockSpec, tasks: ModuleType) -> None:
-    there = vars(tasks).get(spec.name, spec.cls)
-    if there is not spec.cls and spec.name not in layer_types.INJECTED:
-        theirs = f"{getattr(there, '__module__', layer_types.TASKS)}.{getattr(there, '__qualname__', spec.name)}"
+def _check_name_is_free(spec: BlockSpec) -> None:
+    theirs = layer_types.owner_in_ultralytics(spec.name)
+    if theirs is not None and vars(layer_types.tasks())[spec.name] is not spec.cls:
         raise LayerError(
-            f"{spec.name} is both {theirs} of this Ultralytics and {spec.import_path}; register it under another name"
+            f"the name is both {theirs} of this Ultralytics and {spec.import_path}; register it under another name"
         )
 
 
-def _is_known(name: str, tasks: ModuleType) -> bool:
+def _is_known(name: str) -> bool:
+    there = layer_types.tasks()
     if "nn." in name:
-        return hasattr(tasks.torch.nn, name.rpartition("nn.")[2])
-    return "torchvision.ops." in name or (name in vars(tasks) and name not in layer_types.INJECTED)
+        return hasattr(there.torch.nn, name.rpartition("nn.")[2])
+    return "torchvision.ops." in name or (name in vars(there) and name not in layer_types.INJECTED)
 
 
-def _check_exists(name: str, tasks: ModuleType) -> None:
-    """Check that Ultralytics finds the layer type.
-
-    Raises:
-        LayerError: If it does not; names the nearest one.
-    """
-    if _is_known(name, tasks):
-        return
+def _unknown(name: str) -> LayerError:
+    """Return the error for a layer type that does not exist; it names the nearest one."""
+    choices = [*layer_types.installed(), *layer_types.ultralytics_layers()]
     if "nn." in name:
-        choices = [f"nn.{k}" for k in vars(tasks.torch.nn) if k[:1].isupper()]
-    else:
-        choices = [*layer_types.installed(), *layer_types.ultralytics_layers(tasks)]
+        choices = [f"nn.{k}" for k in vars(layer_types.tasks().torch.nn) if k[:1].isupper()]
     ours = joined(sorted(layer_types.installed()))
-    raise LayerError(f"unknown layer {name!r}.{nearest(name, choices)} Layers of yolo-attn: {ours}{not_loaded()}")
+    return LayerError(f"unknown layer type.{nearest(name, choices)} Layer types of yolo-attn: {ours}{not_loaded()}")

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ...errors import LayerError
+from .yaml_files import listed
 
 IMAGE = -1  # stands for the image among layer numbers
 
@@ -22,23 +23,17 @@ def resolve(source: int | Sequence[int], index: int) -> tuple[int, ...]:
         source: The row's ``from``: a layer number or a list of them. A negative number counts back from the row.
         index: The row's number. The first row reads the image, whatever its ``from`` says.
     """
-    numbers = source if isinstance(source, Sequence) else [source]
-    return tuple(IMAGE if index == 0 else index + number if number < 0 else number for number in numbers)
+    return tuple(IMAGE if index == 0 else index + n if n < 0 else n for n in listed(source))
 
 
 def resolve_existing(source: Any, index: int) -> tuple[int, ...]:
     """Return those of the layers that exist, for a ``from`` that is not checked."""
-    numbers = source if isinstance(source, list | tuple) else [source]
-    return tuple(x for n in numbers if isinstance(n, int) for x in resolve(n, index) if 0 <= x < index)
+    return tuple(x for n in listed(source) if isinstance(n, int) for x in resolve(n, index) if 0 <= x < index)
 
 
 def check(source: Any, index: int) -> None:
-    """Check that every layer in a ``from`` comes before row ``index``.
-
-    Raises:
-        LayerError: If one does not.
-    """
-    for x in source if isinstance(source, list | tuple) else [source]:
+    """Raise a LayerError if a layer in a ``from`` does not come before row ``index``."""
+    for x in listed(source):
         if not isinstance(x, int) or isinstance(x, bool):
             raise LayerError(f"'from' must be a layer number or a list of them, got {source!r}")
         if index == 0 and x not in (-1, 0):

@@ -8,11 +8,18 @@ change what the model sees. :func:`reseed` separates the two.
 
 from __future__ import annotations
 
-import functools
 import random
 import warnings
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
+
+import numpy as np
+import torch
+import ultralytics
+from torch import nn
+from ultralytics.data import build
+from ultralytics.utils import RANK
 
 _RESUMED = 1_000_003  # a prime, so that seeds of resumed trainings differ from others
 
@@ -22,24 +29,19 @@ def seeds_reach_workers() -> bool:
 
     Build a loader under each of two seeds, and compare the order and the seeds of their processes.
     """
-    import torch
-    from ultralytics.data.build import build_dataloader
-
     found = []
     with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # some versions pin memory where there is none
         for seed in (1, 2):
             torch.manual_seed(seed)
             numbers: Any = range(64)
-            loader = build_dataloader(numbers, batch=8, workers=0, shuffle=True, rank=-1)
+            loader = build.build_dataloader(numbers, batch=8, workers=0, shuffle=True, rank=-1)
             found.append((list(loader.sampler), loader.generator.initial_seed()))
     return all(here != there for here, there in zip(*found, strict=True))
 
 
 def describe() -> str:
     """Return a line for the report if seeds do not reach the data; empty if they do."""
-    import ultralytics
-
     if seeds_reach_workers():
         return ""
     return (
@@ -57,24 +59,15 @@ def reseed(trainer: Any) -> None:
     A resumed training continues in the order of images that it would have had, until mosaic closes and the loader
     restarts; Ultralytics would show it the batches of the first epochs again. Its augmentation differs from that of an
     uninterrupted training, and depends on the seed and the epoch only.
-
-    Args:
-        trainer: Ultralytics' trainer.
     """
-    from torch import nn
-
-    if isinstance(
-        getattr(trainer, "model", None), nn.Module
-    ):  # early versions build it first; nothing else has drawn by then
-        _seed_own(_seed(trainer))
+    if isinstance(getattr(trainer, "model", None), nn.Module):
+        _seed_own(_seed(trainer))  # early versions build it first; nothing else has drawn by then
     else:
-        trainer.get_model = _apart(trainer.get_model)
+        trainer.get_model = _apart()(trainer.get_model)
     trainer.add_callback("on_train_start", _begin)
 
 
 def _begin(trainer: Any) -> None:
-    import torch
-
     epoch = int(trainer.start_epoch)
     if epoch:
         seed = (_seed(trainer) + _RESUMED * epoch) % 2**32
@@ -85,22 +78,21 @@ def _begin(trainer: Any) -> None:
 
 
 def _keep_apart(trainer: Any) -> None:
-    """Restore Python's and NumPy's random numbers after each step of training and validation.
-
-    Do not use hooks of the model: they would be saved in its checkpoints.
-    """
+    """Restore Python's and NumPy's random numbers after each step of training and validation."""
+    # Not by hooks of the model: they would be saved in its checkpoints.
     prepared = trainer.preprocess_batch  # draws the image size of multi_scale
-    before = [_state()]
+    before = _state()
 
     def keep(_: Any) -> None:
-        before[0] = _state()
+        nonlocal before
+        before = _state()
 
     def put_back(_: Any) -> None:
-        _put_back(before[0])
+        _put_back(before)
 
     def preprocess_batch(batch: Any) -> Any:
         batch = prepared(batch)
-        keep(None)
+        keep(batch)
         return batch
 
     trainer.preprocess_batch = preprocess_batch
@@ -111,20 +103,15 @@ def _keep_apart(trainer: Any) -> None:
 
 def _seed(trainer: Any) -> int:
     """Return the seed that the trainer itself uses."""
-    from ultralytics.utils import RANK
-
     return int(trainer.args.seed) + 1 + RANK
 
 
 def _continue_order(loader: Any, epoch: int, seed: int) -> None:
     """Set a loader to the order of images of ``epoch``, and reseed its processes."""
-    import torch
-
     sampler, generator = loader.sampler, loader.generator
     if getattr(sampler, "generator", None) is not generator or generator is None:
         return  # multi-GPU samplers depend on the epoch
-    order = torch.Generator()
-    order.manual_seed(generator.initial_seed())
+    order = torch.Generator().manual_seed(generator.initial_seed())
     torch.empty((), dtype=torch.int64).random_(generator=order)  # the loader draws the seed of its processes first
     sampler.generator = order
     for _ in range(epoch):
@@ -135,35 +122,25 @@ def _continue_order(loader: Any, epoch: int, seed: int) -> None:
         loader.reset()
 
 
-def _apart(original: Callable[..., Any]) -> Callable[..., Any]:
-    """Wrap a function so that it restores Python's and NumPy's random numbers."""
-
-    @functools.wraps(original)
-    def wrapper(*args: Any, **kwargs: Any) -> Any:
-        before = _state()
-        try:
-            return original(*args, **kwargs)
-        finally:
-            _put_back(before)
-
-    return wrapper
+@contextmanager
+def _apart() -> Iterator[None]:
+    """Restore Python's and NumPy's random numbers at the end of this context."""
+    before = _state()
+    try:
+        yield
+    finally:
+        _put_back(before)
 
 
 def _state() -> tuple[Any, Any]:
-    import numpy as np
-
     return random.getstate(), np.random.get_state()
 
 
 def _put_back(state: tuple[Any, Any]) -> None:
-    import numpy as np
-
     random.setstate(state[0])
     np.random.set_state(state[1])
 
 
 def _seed_own(seed: int) -> None:
-    import numpy as np
-
     random.seed(seed)
     np.random.seed(seed)

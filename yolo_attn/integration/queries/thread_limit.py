@@ -16,7 +16,7 @@ def limit() -> None:
     eight at most.
     """
     given = os.environ.get("YOLO_ATTN_THREADS", "")
-    if given.isdecimal() and int(given) > 0:
-        threads = int(given)
+    threads = int(given) if given.isdecimal() else 0
+    if threads:
         utils.NUM_THREADS = torch_utils.NUM_THREADS = threads  # type: ignore[attr-defined]
         torch.set_num_threads(threads)

@@ -11,10 +11,6 @@ def name_project(trainer: Any, name: str) -> None:
     Call it on ``on_pretrain_routine_start``, when the run's folder is already fixed. W&B refuses a path as a project
     (up to 8.3 it gets one), ClearML and MLflow would show the whole path. When the training starts, after the trackers
     opened their runs, ``project`` is the folder again, for checkpoints and ``args.yaml``.
-
-    Args:
-        trainer: Ultralytics' trainer.
-        name: The project's name, see :func:`yolo_attn.comparison.tracker_names.project_name`.
     """
     folder = trainer.args.project
     trainer.args.project = name

@@ -18,18 +18,11 @@ FREEZE_WORDS = ("backbone", "transferred")  # values that we add to Ultralytics'
 
 def uses_ours(arguments: Mapping[str, Any]) -> bool:
     """Return whether a training was given one of our arguments, or ``freeze`` with one of our values."""
-    freeze = arguments.get("freeze")
-    return any(arguments.get(k, default) != default for k, default in ADDED.items()) or (
-        isinstance(freeze, str) and freeze in FREEZE_WORDS
-    )
+    return arguments.get("freeze") in FREEZE_WORDS or any(arguments.get(k, v) != v for k, v in ADDED.items())
 
 
 def check_values(arguments: Mapping[str, Any]) -> None:
-    """Check the values of our arguments.
-
-    Raises:
-        ArgumentError: If one is invalid; names the argument, its value and what is valid.
-    """
+    """Check the values of our arguments; raise an ArgumentError for an invalid one."""
     factor, partial = arguments.get(NEW_LR_MULT), arguments.get("partial", False)
     is_number = isinstance(factor, int | float) and not isinstance(factor, bool)
     if factor is not None and not (is_number and 0 < factor < 1e9):
@@ -39,11 +32,7 @@ def check_values(arguments: Mapping[str, Any]) -> None:
 
 
 def check_freeze(value: Any) -> None:
-    """Check that a ``freeze`` that is a string is one of our values.
-
-    Raises:
-        ArgumentError: If it is not.
-    """
+    """Raise an ArgumentError for a ``freeze`` that is a string and not one of our values."""
     if isinstance(value, str) and value not in FREEZE_WORDS:
         raise ArgumentError(
             f"freeze={value} is unknown.{nearest(value, FREEZE_WORDS)} Give backbone, transferred, a number of layers "

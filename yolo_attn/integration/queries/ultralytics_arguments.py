@@ -51,13 +51,11 @@ class UltralyticsArgument:
         return self.type.startswith("bool")
 
 
+_NEW_LR_MULT = "multiply the learning rate of new layers, after a transfer of weights"
+_PARTIAL = "accept a checkpoint of which fewer than half of the tensors fit"
 OWN = (
-    UltralyticsArgument(
-        "new_lr_mult", "float", "1.0", "multiply the learning rate of new layers, after a transfer of weights", "Train"
-    ),
-    UltralyticsArgument(
-        "partial", "bool", "False", "accept a checkpoint of which fewer than half of the tensors fit", "Train"
-    ),
+    UltralyticsArgument("new_lr_mult", "float", "1.0", _NEW_LR_MULT, "Train"),
+    UltralyticsArgument("partial", "bool", "False", _PARTIAL, "Train"),
 )
 # Older spellings that Ultralytics still accepts.
 _DEPRECATED = tuple(UltralyticsArgument(name, "bool", "", "") for name in ("end2end", "half", "int8", "nms"))

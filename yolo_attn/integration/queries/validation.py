@@ -9,12 +9,10 @@ The ground truth comes from the labels that Ultralytics read, or from the COCO J
 
 from __future__ import annotations
 
-import contextlib
 import copy
-import dataclasses
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,7 +30,9 @@ from ...data.coco_reading import read_size
 from ...errors import ArgumentError, DataError, UserError, user_error_in
 from ...messages import nearest
 from ...metrics.coco_format import Dataset, Prediction, boxes_to_coco
-from . import data_fingerprint, training_arguments
+from . import training_arguments
+from .data_fingerprint import images_of
+from .yaml_files import listed
 from .yolo_command import check_model
 
 # The training arguments that a validation uses; for all others it has the defaults of `yolo val`.
@@ -73,17 +73,13 @@ class Evaluation:
 
 
 def check_training_arguments(arguments: Mapping[str, Any]) -> None:
-    """Check the arguments of a training, names and values.
-
-    Raises:
-        ArgumentError: If Ultralytics would refuse one; names it and the nearest known one, or what its value must be.
-    """
+    """Raise an ArgumentError for the name or value of a training's argument that Ultralytics would refuse."""
     training_arguments.check_freeze(arguments.get("freeze"))
     try:
         get_cfg(overrides={**arguments, "mode": "train", "task": "detect"})
-    except UserError:
-        raise
     except (SyntaxError, TypeError, ValueError) as error:
+        if isinstance(error, UserError):
+            raise
         known = {**training_arguments.ADDED, **DEFAULT_CFG_DICT}
         for name in arguments:
             if name not in known:
@@ -102,7 +98,7 @@ def check_data(data: str) -> dict[str, Any]:
     described = _described(data)
     for split, file in annotation_files(described).items():
         if split != "train" and _exists(described.get(split)):
-            read_truth(file, _listed(described[split]), _names(described))
+            read_truth(file, _pictures(described[split]), _names(described["names"]))
     return described
 
 
@@ -116,10 +112,10 @@ def _described(data: str) -> dict[str, Any]:
         raise DataError(f"data {data}: {' '.join(str(reported).split())}") from None
 
 
-def _listed(paths: Any) -> list[Picture]:
+def _pictures(paths: Any) -> list[Picture]:
     """Return path, name, height and width of a split's images, read from their headers."""
     found: list[Picture] = []
-    for path in sorted(_files(paths)):
+    for path in sorted(images_of(paths)):
         try:
             width, height, _ = read_size(Path(path))
         except Exception:  # Pillow documents no narrower type for damaged files
@@ -128,16 +124,12 @@ def _listed(paths: Any) -> list[Picture]:
     return found
 
 
-def _names(described: dict[str, Any]) -> list[str]:
-    return [str(described["names"][index]) for index in sorted(described["names"])]
+def _names(names: Mapping[int, str]) -> list[str]:
+    return [str(names[index]) for index in sorted(names)]
 
 
 def open_model(model: str) -> YOLO:
-    """Return ``YOLO(model)`` for a detection model.
-
-    Raises:
-        UserError: If the model does not exist, cannot be built, or is for another task.
-    """
+    """Return ``YOLO(model)``; raise a UserError if it does not exist, cannot be built, or is for another task."""
     check_model(model)
     opened = YOLO(model)
     if opened.task != "detect":
@@ -255,22 +247,49 @@ def evaluate(checkpoint: Path, data: str, arguments: Mapping[str, Any], split: s
         split, reason = _chosen(described)
     elif not _exists(described.get(split)):
         raise DataError(f"data {data} has no images for split={split}; use split=auto or another")
-    return dataclasses.replace(_validate(checkpoint, data, arguments, split, scratch, described), reason=reason)
+    metrics, validator = _validate(checkpoint, data, arguments, split, scratch)
+    names = _names(validator.names)
+    pictures, labels, root = _labels(validator.dataloader.dataset.labels, validator.shapes)
+    file = annotation_files(described).get(split)
+    truth: Any = None
+    ids = {path: number for number, (path, *_) in enumerate(pictures, start=1)}
+    if file is not None:
+        merged, classes = bool(arguments.get("single_cls")), arguments.get("classes")
+        numbers = None if classes is None else [int(number) for number in listed(classes)]
+        truth, ids = read_truth(file, pictures, _names(described["names"]), merged=merged, classes=numbers)
+    images = [(ids[path], name, height, width) for path, name, height, width in pictures]
+    boxes = [(ids[path], category, box) for path, category, box in labels]
+    box = metrics.box
+    own = {"mAP50": box.map50, "mAP50-95": box.map, "precision": box.mp, "recall": box.mr}
+    return Evaluation(
+        split=split,
+        reason=reason,
+        ultralytics={key: float(value) for key, value in own.items()},
+        images=images,
+        boxes=boxes,
+        predictions=[
+            {"image_id": ids[p["image_id"]], "category_id": p["category_id"], "bbox": p["bbox"], "score": p["score"]}
+            for p in validator.kept
+        ],
+        names=names,
+        truth=boxes_to_coco(images, boxes, names) if file is None else truth,
+        image_folder=str(root),
+        annotation_file=described["annotations"][split] if file else None,
+    )
 
 
 def _chosen(described: dict[str, Any]) -> tuple[str, str]:
     """Return the split to validate on and the reason: ``test`` if it has labels (COCO's test-dev has none)."""
     if not _exists(described.get("test")):
         return "val", "the data has no test split"
-    labels = map(Path, img2label_paths(list(_files(described["test"]))))
+    labels = map(Path, img2label_paths(list(images_of(described["test"]))))
     if not any(label.is_file() and label.stat().st_size for label in labels):
         return "val", "the test split has no labels"
     return "test", "no epoch was chosen on it"
 
 
-def _validate(
-    checkpoint: Path, data: str, arguments: Mapping[str, Any], split: str, scratch: Path, described: dict[str, Any]
-) -> Evaluation:
+def _validate(checkpoint: Path, data: str, arguments: Mapping[str, Any], split: str, scratch: Path) -> tuple[Any, Any]:
+    """Run ``yolo val``; return Ultralytics' metrics and the validator."""
     made: list[Any] = []
 
     def build(**kwargs: Any) -> Any:
@@ -278,57 +297,19 @@ def _validate(
         return made[-1]
 
     options = {name: arguments[name] for name in VALIDATION_ARGUMENTS if name in arguments}
-    if (
-        not isinstance(options.get("batch"), int) or options["batch"] < 1
-    ):  # -1 and 0.7 fill the memory, in training only
+    batch = options.get("batch")
+    if not isinstance(batch, int) or batch < 1:  # -1 and 0.7 fill the memory, in training only
         options.pop("batch", None)
-    place = {"project": str(scratch.parent.resolve()), "name": scratch.name, "exist_ok": True}
+    options |= {"project": str(scratch.parent.resolve()), "name": scratch.name, "exist_ok": True}
     try:
-        metrics = YOLO(checkpoint).val(
-            validator=build, **options, data=data, split=split, save_json=True, plots=False, **place
-        )
+        model = YOLO(checkpoint)
+        return model.val(validator=build, data=data, split=split, save_json=True, plots=False, **options), made[0]
     finally:
-        with contextlib.suppress(FileNotFoundError):
-            shutil.rmtree(scratch)
-    validator = made[0]
-    names = [str(validator.names[index]) for index in sorted(validator.names)]
-    pictures, labels, root = _labels(validator.dataloader.dataset.labels, validator.shapes)
-    file = annotation_files(described).get(split)
-    truth: Any
-    if file is None:
-        ids = {path: number for number, (path, *_) in enumerate(pictures, start=1)}
-    else:
-        merged, classes = bool(arguments.get("single_cls")), arguments.get("classes")
-        truth, ids = read_truth(
-            file, pictures, _names(described), merged=merged, classes=_numbers(classes) if classes is not None else None
-        )
-    images = [(ids[path], name, height, width) for path, name, height, width in pictures]
-    boxes = [(ids[path], category, box) for path, category, box in labels]
-    if file is None:
-        truth = boxes_to_coco(images, boxes, names)
-    predictions: list[Prediction] = [
-        {"image_id": ids[p["image_id"]], "category_id": p["category_id"], "bbox": p["bbox"], "score": p["score"]}
-        for p in validator.kept
-    ]
-    box = metrics.box
-    own = {"mAP50": box.map50, "mAP50-95": box.map, "precision": box.mp, "recall": box.mr}
-    return Evaluation(
-        split=split,
-        reason="",
-        ultralytics={key: float(value) for key, value in own.items()},
-        images=images,
-        boxes=boxes,
-        predictions=predictions,
-        names=names,
-        truth=truth,
-        image_folder=str(root),
-        annotation_file=described["annotations"][split] if file else None,
-    )
+        shutil.rmtree(scratch, ignore_errors=True)
 
 
 def _labels(
-    labels: list[dict[str, Any]],
-    shapes: Mapping[str, tuple[int, int]],
+    labels: list[dict[str, Any]], shapes: Mapping[str, tuple[int, int]]
 ) -> tuple[list[Picture], list[tuple[str, int, list[float]]], Path]:
     """Return the images, ``(path, class index, [x, y, w, h])`` of each label, and the folder of the images."""
     labels = sorted(labels, key=lambda label: str(label["im_file"]))  # the loader sorts by aspect ratio
@@ -345,15 +326,5 @@ def _labels(
     return pictures, boxes, root
 
 
-def _numbers(value: Any) -> list[int]:
-    return [int(number) for number in (value if isinstance(value, (list, tuple)) else [value])]
-
-
-def _files(paths: Any) -> Iterator[str]:
-    """Yield the image files of a split."""
-    return data_fingerprint.images_of(paths if isinstance(paths, (list, tuple)) else [paths])
-
-
 def _exists(paths: Any) -> bool:
-    paths = paths if isinstance(paths, (list, tuple)) else [paths]
-    return all(path and Path(path).exists() for path in paths)
+    return all(path and Path(path).exists() for path in listed(paths))

@@ -7,6 +7,7 @@ scale letter: it asks for ``yolo26n-ema.yaml``, then for ``yolo26-ema.yaml``.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 NO_MODEL = "a model YAML needs the lists 'backbone' and 'head' of [from, repeats, layer, arguments]"
 
@@ -31,3 +32,8 @@ def ultralytics_has(name: str) -> bool:
     from ultralytics.utils import ROOT
 
     return (Path(ROOT) / "cfg" / "datasets" / name).is_file()
+
+
+def listed(value: Any) -> list[Any]:
+    """Return a YAML's value as a list; a single value becomes a list of one."""
+    return list(value) if isinstance(value, list | tuple) else [value]

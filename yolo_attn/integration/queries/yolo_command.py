@@ -21,12 +21,7 @@ def value(text: str) -> Any:
 
 
 def check_model(name: str) -> None:
-    """Check that a model YAML or checkpoint exists.
-
-    Raises:
-        LayerError: If a YAML does not exist.
-        CheckpointError: If a checkpoint does not exist and Ultralytics cannot download it.
-    """
+    """Raise a LayerError for a model YAML, or a CheckpointError for a checkpoint, that Ultralytics cannot find."""
     from ultralytics.cfg import __file__ as cfg
     from ultralytics.utils.checks import check_yaml
     from ultralytics.utils.downloads import GITHUB_ASSETS_NAMES
@@ -34,11 +29,12 @@ def check_model(name: str) -> None:
     path = Path(name)
     if "://" in name or path.exists():
         return
-    shipped = [f.name for f in (Path(cfg).parent / "models").rglob("*.yaml")]
     if path.suffix in (".yaml", ".yml"):
         if not check_yaml(name, hard=False) and not check_yaml(without_scale(name), hard=False):
-            choices = [*shipped, *(f.name for f in yaml_files.folder("model_yamls").glob("*.yaml"))]
-            hint = nearest(path.name, [*choices, *(_with_scale(c) for c in choices)])
+            folders = Path(cfg).parent / "models", yaml_files.folder("model_yamls")
+            choices = [f.name for folder in folders for f in folder.rglob("*.yaml")]
+            with_scale = [re.sub(r"^(yolov?\d+)(?=[-.])", r"\1n", choice) for choice in choices]
+            hint = nearest(path.name, [*choices, *with_scale])
             raise LayerError(
                 f"model {name!r} does not exist.{hint} Give the path of a model YAML, or a bare name such as "
                 "yolo11n-ema.yaml (yolo<version><scale>-<what>.yaml)"
@@ -48,11 +44,7 @@ def check_model(name: str) -> None:
 
 
 def open_model(name: str, task: str | None = None, *, verbose: bool = False) -> Any:
-    """Return ``YOLO(name)``; ``verbose`` prints the layer table of a YAML.
-
-    Raises:
-        UserError: If the model does not exist or cannot be built.
-    """
+    """Return ``YOLO(name)``, checked as by :func:`check_model`; ``verbose`` prints the layer table of a YAML."""
     check_model(name)
     from ultralytics.models import YOLO
 
@@ -60,11 +52,7 @@ def open_model(name: str, task: str | None = None, *, verbose: bool = False) -> 
 
 
 def check_source(name: str) -> None:
-    """Check that the images to predict on exist.
-
-    Raises:
-        DataError: If they do not.
-    """
+    """Raise a DataError if the images to predict on do not exist."""
     if "://" in name or name.isnumeric() or name.startswith("screen") or any(c in name for c in "*?["):
         return
     if not Path(name).exists():
@@ -74,10 +62,6 @@ def check_source(name: str) -> None:
 def without_scale(name: str) -> str:
     """Return a model YAML's name without the scale's letter."""
     return re.sub(r"(\d+)([nslmx])(.+)?$", r"\1\3", name)
-
-
-def _with_scale(name: str) -> str:
-    return re.sub(r"^(yolov?\d+)(?=[-.])", r"\1n", name)
 
 
 def call(arguments: list[str]) -> None:

@@ -69,10 +69,8 @@ def _open(source: str | Path) -> tuple[Any, dict[str, Any]]:
     yolo_command.check_model(str(source))
     try:
         checkpoint, _ = torch_safe_load(str(source))
-    except UserError:
-        raise
     except Exception as error:
-        if (reason := user_error_in(error)) is None:
+        if isinstance(error, UserError) or (reason := user_error_in(error)) is None:
             raise
         raise CheckpointError(f"{source} is no checkpoint that Ultralytics can load: {reason}") from error
     found: Any = (checkpoint.get("ema") or checkpoint.get("model")) if isinstance(checkpoint, dict) else None
@@ -96,8 +94,7 @@ def _build(name: str, trained: Any) -> Any:
     like = yolo_command.open_model(name).model
     taken = {k: v for k, v in (trained.yaml or {}).items() if k in ("channels", "kpt_shape") and k in like.yaml}
     config = {**copy.deepcopy(like.yaml), **taken}
-    channels = taken.get("channels", config.get("channels", 3))
-    target = type(like)(config, ch=channels, nc=model_layers.classes_of(trained), verbose=False)
+    target = type(like)(config, ch=config.get("channels", 3), nc=model_layers.classes_of(trained), verbose=False)
     target.task = like.task
     target.names = dict(trained.names)
     return target
@@ -110,14 +107,10 @@ def _write(model: Any, arguments: Mapping[str, Any], file: Path, half: bool) -> 
 
     kept = {k: arguments[k] for k in ("imgsz", "data", "single_cls") if k in arguments}
     model.args = {**kept, "task": model.task}
-    saved = copy.deepcopy(model)
     checkpoint = {
         "epoch": -1,
-        "best_fitness": None,
-        "model": saved.half() if half else saved.float(),
-        "ema": None,
-        "updates": None,
-        "optimizer": None,
+        **dict.fromkeys(("best_fitness", "ema", "updates", "optimizer")),
+        "model": model.half() if half else model.float(),
         "train_args": model.args,
         "date": datetime.now().astimezone().isoformat(),
         "version": __version__,

@@ -6,7 +6,6 @@ Where the weights were aligned, numbers are those of the source's layers, and be
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any
 
 from ...alignment.transfer_summary import layers
@@ -20,10 +19,7 @@ EXACT = "yolo_attn_frozen"  # attribute of the trainer: frozen parameters that n
 
 
 def resolve(trainer: Any) -> str | None:
-    """Replace the trainer's ``freeze`` by the prefixes that Ultralytics takes, for the model that it will train.
-
-    Args:
-        trainer: Ultralytics' trainer with its model built and loaded.
+    """Replace the trainer's ``freeze`` by the prefixes that Ultralytics takes; its model has its weights already.
 
     Returns:
         A line that says what is frozen; None where ``freeze`` is left to Ultralytics.
@@ -44,7 +40,7 @@ def resolve(trainer: Any) -> str | None:
         check_freeze(freeze)
         names, exact = _by_word(freeze, model, known)
         message = f"freeze={freeze}: {_list(names)} frozen"
-    elif known is None or not weight_sources.layers_differ(known, len(rows)):
+    elif known is None or (known["source_layers"], known["layers"]) == (len(rows), {k: k for k in range(len(rows))}):
         return None
     else:
         numbers = list(range(freeze)) if isinstance(freeze, int) else list(freeze)
@@ -52,7 +48,9 @@ def resolve(trainer: Any) -> str | None:
             return None  # prefixes already, as in a resumed training
         names = [str(k) for k in _mapped(numbers, freeze, known)]
         message = f"freeze={freeze} counts the layers of {known['source']}: {_list(names)} frozen here"
-    _check_rest(model, names, exact, freeze)
+    frozen = tuple(f"model.{name}." for name in names)
+    if not any(n not in exact and ".dfl" not in n and not n.startswith(frozen) for n, _ in model.named_parameters()):
+        raise ArgumentError(f"freeze={freeze}: every layer would be frozen, and nothing is left to train; leave it out")
     trainer.args.freeze = names
     setattr(trainer, EXACT, exact)
     return message
@@ -108,30 +106,18 @@ def _collect(module: Any, name: str, new: set[str], names: list[str], exact: set
             _collect(part, f"{name}.{child}", new, names, exact)
 
 
-def _mapped(numbers: Iterable[Any], freeze: Any, known: dict[str, Any]) -> list[Any]:
+def _mapped(numbers: list[Any], freeze: Any, known: dict[str, Any]) -> list[Any]:
     """Replace numbers of the source's layers by the model's; keep what is not a number."""
-    out = []
+    last = known["source_layers"] - 1
     for number in numbers:
-        if isinstance(number, int):
-            if not 0 <= number < known["source_layers"]:
-                last = known["source_layers"] - 1
-                raise ArgumentError(f"freeze={freeze}: {known['source']} has no layer {number}; it has 0 to {last}")
-            number = known["layers"].get(number)
-        if number is not None:
-            out.append(number)
-    return out
-
-
-def _check_rest(model: Any, names: list[str], exact: set[str], freeze: Any) -> None:
-    frozen = tuple(f"model.{name}." for name in names)
-    if not any(n not in exact and ".dfl" not in n and not n.startswith(frozen) for n, _ in model.named_parameters()):
-        raise ArgumentError(f"freeze={freeze}: every layer would be frozen, and nothing is left to train; leave it out")
+        if isinstance(number, int) and not 0 <= number <= last:
+            raise ArgumentError(f"freeze={freeze}: {known['source']} has no layer {number}; it has 0 to {last}")
+    found = [known["layers"].get(number) if isinstance(number, int) else number for number in numbers]
+    return [number for number in found if number is not None]
 
 
 def _list(names: list[str]) -> str:
     whole = [int(n) for n in names if n.isdecimal()]
     parts = {int(n.partition(".")[0]) for n in names if not n.isdecimal()}
-    found = [layers(whole)] if whole else []
-    if parts:
-        found.append(f"parts of {layers(parts)}")
+    found = [layers(whole)] * bool(whole) + [f"parts of {layers(parts)}"] * bool(parts)
     return " and ".join(found) or "no layers"

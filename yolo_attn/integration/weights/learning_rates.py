@@ -12,9 +12,7 @@ from . import weight_sources
 def factor_of(trainer: Any, checkpoint: Any = None) -> float | None:
     """Return the factor of a training; None if it has none.
 
-    Args:
-        trainer: Ultralytics' trainer.
-        checkpoint: The checkpoint to resume from: some versions drop unknown arguments from the trainer's.
+    Some versions drop unknown arguments when they resume: then take it from the checkpoint.
     """
     value = getattr(trainer.args, NEW_LR_MULT, None)
     if value is None and getattr(trainer, "resume", False) and isinstance(checkpoint, dict):
@@ -25,11 +23,7 @@ def factor_of(trainer: Any, checkpoint: Any = None) -> float | None:
 
 
 def check_source(trainer: Any) -> None:
-    """Check that the model records which parameters are new.
-
-    Raises:
-        ArgumentError: If no weights were loaded.
-    """
+    """Raise an ArgumentError if no weights were loaded, so that every parameter is new."""
     if weight_sources.of(trainer.model) is None:
         raise ArgumentError(
             f"{NEW_LR_MULT}={getattr(trainer.args, NEW_LR_MULT)}: no weights were loaded, so every layer is new; "
@@ -44,19 +38,12 @@ def split(trainer: Any, model: Any, optimizer: Any) -> str:
     same order. Scheduler and warm-up scale each group's initial learning rate, so the ratio stays. Only the biases'
     warm-up, which starts at ``warmup_bias_lr``, reaches the ratio at its end.
 
-    Args:
-        trainer: Ultralytics' trainer.
-        model: The model, maybe wrapped.
-        optimizer: The optimizer that Ultralytics built for it.
-
     Returns:
         A line that says how many parameters are new, and the factor.
     """
     factor = float(getattr(trainer.args, NEW_LR_MULT))
-    inner = weight_sources.unwrapped(model)
-    known = weight_sources.of(inner) or {"new": []}
-    names = set(known["new"])
-    new = {id(p) for n, p in inner.named_parameters() if n in names}
+    names = set((weight_sources.of(model) or {"new": []})["new"])
+    new = {id(p) for n, p in weight_sources.unwrapped(model).named_parameters() if n in names}
     for group in list(optimizer.param_groups):
         apart = [p for p in group["params"] if id(p) in new]
         if not apart:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 import functools
+import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -49,18 +50,15 @@ class Options:
     align_stock: bool = False
 
 
-_options: ContextVar[Options | None] = ContextVar("yolo_attn_loading", default=None)
+_DEFAULT = Options()
+_options: ContextVar[Options] = ContextVar("yolo_attn_loading", default=_DEFAULT)
 _latest: ContextVar[Outcome | None] = ContextVar("yolo_attn_outcome", default=None)
-
-
-def _current() -> Options:
-    return _options.get() or Options()
 
 
 @contextmanager
 def options(**changes: Any) -> Iterator[None]:
     """Load weights with these :class:`Options` within this context. An empty or False option stays as it is."""
-    token = _options.set(replace(_current(), **{k: v for k, v in changes.items() if v}))
+    token = _options.set(replace(_options.get(), **{k: v for k, v in changes.items() if v}))
     try:
         yield
     finally:
@@ -69,7 +67,7 @@ def options(**changes: Any) -> Iterator[None]:
 
 def allow_partial() -> None:
     """Set ``partial`` until the current :func:`options` context ends."""
-    _options.set(replace(_current(), partial=True))
+    _options.set(replace(_options.get(), partial=True))
 
 
 def load(
@@ -106,11 +104,7 @@ def load(
 
 
 def load_quietly(target: Any, source: Any) -> Outcome:
-    """Load the weights of one built model into another; log nothing.
-
-    Raises:
-        CheckpointError: If too few tensors fit, or matches are ambiguous.
-    """
+    """Load the weights of one built model into another; log nothing. Raise as :func:`load` does."""
     with options(align_stock=True):
         target.load(source, verbose=False)
     outcome = _latest.get()
@@ -132,7 +126,7 @@ def is_for_us(target: Any, source: Any) -> bool:
     """Return whether we align these two models; two stock models only if asked to."""
     if not (model_layers.is_list_of_layers(target) and model_layers.is_list_of_layers(source)):
         return False
-    given = _current()
+    given = _options.get()
     asked = is_strict() or given.align_stock or given.partial or given.pins is not None
     return asked or layer_types.has_ours(target) or layer_types.has_ours(source)
 
@@ -142,18 +136,14 @@ def load_aligned(
 ) -> Any:
     """Load with the layers aligned; where that gains nothing, exactly as Ultralytics does.
 
-    Args:
-        original: Ultralytics' ``BaseModel.load``.
-        target: The model that gets the weights.
-        weights: What ``load`` was given: a model, or a checkpoint's dict.
-        source: The model in it.
-        verbose: Log what was transferred.
-        **kwargs: Further arguments of ``load``.
+    ``original`` is ``BaseModel.load``, ``weights`` its argument (a model or a checkpoint's dict), ``source`` the model
+    in it.
     """
-    found = _aligned(target, source)
-    source.float()  # as the original does; it would skip layers that have no place in the target
     # Describe both before loading: the original may rebuild the head for its classes.
     there, here = model_layers.describe(source), model_layers.describe(target)
+    ours = layer_types.has_ours(target) or layer_types.has_ours(source)
+    found = _aligned(target, source, there, here, ours)
+    source.float()  # as the original does; it would skip layers that have no place in the target
     if found is None:
         result = original(target, weights, verbose=verbose, **kwargs)
     else:
@@ -165,11 +155,10 @@ def load_aligned(
     weight_sources.record(target, source, compared.alignment.pairs, compared.new_parameters)
     _latest.set(outcome)
     if verbose and found is not None:
-        stock = not (layer_types.has_ours(target) or layer_types.has_ours(source))
-        pair = f"aligned {weight_sources.name_of(source)} with {_model_name(target)}: " if stock else ""
+        pair = "" if ours else f"aligned {weight_sources.name_of(source)} with {_model_name(target)}: "
         say(pair + line(outcome))
         if _is_fused(source) and not _is_fused(target):
-            _warn(FUSED)
+            say(FUSED, logging.WARNING)
     return result
 
 
@@ -177,37 +166,29 @@ def _is_fused(model: Any) -> bool:
     return bool(getattr(model, "is_fused", lambda: False)())
 
 
-def _aligned(target: Any, source: Any) -> Alignment | None:
-    """Return the alignment; None where Ultralytics' own loading transfers as much.
-
-    Raises:
-        CheckpointError: If too few tensors fit, or matches are ambiguous.
-    """
-    given = _current()
-    ours = layer_types.has_ours(target) or layer_types.has_ours(source)
-    there, here = model_layers.describe(source), model_layers.describe(target)
+def _aligned(target: Any, source: Any, there: list[Layer], here: list[Layer], ours: bool) -> Alignment | None:
+    """Return the alignment; None where Ultralytics' own loading transfers as much."""
+    given = _options.get()
     try:
         found = align(there, here, given.pins)
     except ValueError as error:
         raise CheckpointError(f"{weight_sources.name_of(source)}: {error}") from None
     fitting, possible = _share(found, source, target)
-    enough = given.partial or fitting >= ENOUGH * possible
-    if not ours and given.pins is None and enough:
-        same = [a.kind for a in there] == [b.kind for b in here]
-        if same or found.fitting <= by_number(there, here).fitting:
-            return None
-    names = weight_sources.name_of(source), _model_name(target)
-    if not enough:
+    weights, model = weight_sources.name_of(source), _model_name(target)
+    if fitting < ENOUGH * possible and not given.partial:
         share = f"{fitting} of {possible} tensors ({100 * fitting / max(possible, 1):.0f} %)"
         raise CheckpointError(
-            f"{names[0]}: only {share} fit {names[1]} in layers of the same type; give weights of the same family and "
+            f"{weights}: only {share} fit {model} in layers of the same type; give weights of the same family and "
             f"scale, or {given.partial_argument}"
         )
+    same = [a.kind for a in there] == [b.kind for b in here]
+    if not ours and given.pins is None and (same or found.fitting <= by_number(there, here).fitting):
+        return None
     if found.ambiguity is not None:
         pin = ",".join([*(f"{i}={j}" for i, j in (given.pins or {}).items()), str(found.pin)])
         raise CheckpointError(
-            f"{names[0]} fits {names[1]} in several ways: {found.ambiguity}; choose with yolo-attn transfer "
-            f"{names[0]} {names[1]} -o OUT.pt --map {pin} (source=target), then train model=OUT.pt"
+            f"{weights} fits {model} in several ways: {found.ambiguity}; choose with yolo-attn transfer "
+            f"{weights} {model} -o OUT.pt --map {pin} (source=target), then train model=OUT.pt"
         )
     return found
 
@@ -216,25 +197,16 @@ def _model_name(model: Any) -> str:
     return Path(str((getattr(model, "yaml", None) or {}).get("yaml_file") or "the model")).name
 
 
-def _class_branch(found: Alignment, source: Any, target: Any) -> frozenset[str]:
-    """Return the parts of the head that depend on its number of classes, where the two heads differ in it."""
-    head, other = len(found.source) - 1, len(found.target) - 1
-    if found.pairs.get(head) != other:
-        return frozenset()
-    return class_branch(
-        found.source[head], found.target[other], model_layers.classes_of(source), model_layers.classes_of(target)
-    )
-
-
 def _share(found: Alignment, source: Any, target: Any) -> tuple[int, int]:
     """Return how many tensors fit in layers of the same type, and how many could: the same family and scale fit.
 
     The head counts whatever its type. A class branch for other classes does not count. If one model is fused for
     inference, only the weights of convolutions count, because fusing keeps nothing else.
     """
-    branch = _class_branch(found, source, target)
     fused = _is_fused(source) != _is_fused(target)
     head = len(found.source) - 1, len(found.target) - 1
+    classes = model_layers.classes_of(source), model_layers.classes_of(target)
+    branch = class_branch(found.source[-1], found.target[-1], *classes) if head in found.pairs.items() else frozenset()
 
     def counted(layer: Layer, names: Iterable[str], is_head: bool) -> int:
         names = [n for n in names if len(layer.tensors[n]) == 4] if fused else list(names)
@@ -280,14 +252,8 @@ def _take_names(target: Any, source: Any, compared: TensorComparison) -> None:
         target.names = dict(names)
 
 
-def say(text: str) -> None:
+def say(text: str, level: int = logging.INFO) -> None:
     """Log a line as Ultralytics does."""
     from ultralytics.utils import LOGGER
 
-    LOGGER.info(text)
-
-
-def _warn(text: str) -> None:
-    from ultralytics.utils import LOGGER
-
-    LOGGER.warning(text)
+    LOGGER.log(level, text)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -74,8 +75,7 @@ def _part_of(mine: torch.Tensor, theirs: torch.Tensor, first: bool, classes: tup
 def outcome_of(source: Any, compared: TensorComparison) -> Outcome:
     """Sort the tensors of both models: transferred, in part, unused, new."""
     found = compared.alignment
-    head = len(found.source) - 1
-    unused: dict[tuple[int, str], int] = {}
+    unused: Counter[tuple[int, str]] = Counter()
     for i, layer in enumerate(found.source):
         for name in layer.tensors:
             if (i, name) in compared.transferred or (i, name) in compared.in_part:
@@ -83,41 +83,24 @@ def outcome_of(source: Any, compared: TensorComparison) -> Outcome:
             why = " in another shape or under another name"
             if i not in found.pairs:
                 why = ", not in this model"
-            elif i == head and name.partition(".")[0] in compared.branch:
+            elif i == len(found.source) - 1 and name.partition(".")[0] in compared.branch:
                 why = "the class branch of {where} " + "({} classes there, {} here)".format(*compared.classes)
-            unused[i, why] = unused.get((i, why), 0) + 1
-    new: dict[int, int] = {}
-    taken = {(j, name) for (i, name) in compared.in_part for j in (found.pairs[i],)}
-    for j, layer in enumerate(compared.target.model):
-        missing = [
-            name
-            for name in layer.state_dict()
-            if f"model.{j}.{name}" not in compared.arrived and (j, name) not in taken
-        ]
-        if missing:
-            new[j] = len(missing)
-    parts: dict[tuple[int, str], int] = {}
-    for (i, _), why in compared.in_part.items():
-        parts[i, why] = parts.get((i, why), 0) + 1
+            unused[i, why] += 1
+    known = compared.arrived | {f"model.{found.pairs[i]}.{name}" for i, name in compared.in_part}
+    new = Counter(
+        int(name.partition(".")[0]) for name in compared.target.model.state_dict() if f"model.{name}" not in known
+    )
+    in_part = Counter((i, why) for (i, _), why in compared.in_part.items())
     before = weight_sources.of(source)
-    inherited = before is not None and not before["trained"]
+    inherited: dict[str, Any] = before if before is not None and not before["trained"] else {"source": "", "new": []}
+    here = [weight_sources.renamed(name, found.pairs) for name in inherited["new"]]  # new in the source itself
+    newer = Counter(sorted(int(name.split(".")[1]) for name in here if name))
     return Outcome(
         tensors=sum(len(layer.tensors) for layer in found.source),
         transferred=len(compared.transferred),
-        in_part=[Part(n, i, found.source[i].kind, why) for (i, why), n in parts.items()],
+        in_part=[Part(n, i, found.source[i].kind, why) for (i, why), n in in_part.items()],
         unused=[Part(n, i, found.source[i].kind, why) for (i, why), n in unused.items()],
         new=[Part(n, j, found.target[j].kind) for j, n in new.items()],
-        since=before["source"] if before and inherited else "",
-        newer=_newer(before["new"], found) if before and inherited else (),
+        since=inherited["source"],
+        newer=[Part(n, j, found.target[j].kind) for j, n in newer.items()],
     )
-
-
-def _newer(names: list[str], found: Alignment) -> list[Part]:
-    """Count the parameters that were new in the source itself."""
-    counts: dict[int, int] = {}
-    for name in names:
-        here = weight_sources.renamed(name, found.pairs)
-        if here:
-            number = int(here.split(".")[1])
-            counts[number] = counts.get(number, 0) + 1
-    return [Part(n, j, found.target[j].kind) for j, n in sorted(counts.items())]

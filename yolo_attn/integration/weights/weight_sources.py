@@ -39,11 +39,11 @@ def unwrapped(model: Any) -> Any:
 
 
 def record(model: Any, source: Any, layers: Mapping[int, int], new: Iterable[str]) -> None:
-    """Record on ``model`` what came from ``source``.
+    """Record on ``model`` what came from ``source``. If the source has a record itself, join the two.
 
     Args:
         model: The model that got the weights.
-        source: The model they came from. If it has a record itself, the two are joined.
+        source: The model they came from.
         layers: The model's layer for each layer of ``source`` that has one.
         new: Names of the model's parameters that did not come from ``source`` entirely.
     """
@@ -66,17 +66,9 @@ def record(model: Any, source: Any, layers: Mapping[int, int], new: Iterable[str
 
 def renamed(name: str, layers: Mapping[int, int]) -> str:
     """Return a parameter's name with its layer's number in another model; empty if the layer is not there."""
-    head, _, rest = name.partition(".")
-    number, _, rest = rest.partition(".")
-    if head != "model" or not number.isdecimal() or int(number) not in layers:
-        return ""
-    return f"model.{layers[int(number)]}.{rest}"
-
-
-def layers_differ(known: Mapping[str, Any], count: int) -> bool:
-    """Return whether the source's layers differ from those of the model, which has ``count`` layers."""
-    numbers = range(known["source_layers"])
-    return count != len(numbers) or any(known["layers"].get(k) != k for k in numbers)
+    head, number, rest = (*name.split(".", 2), "", "")[:3]
+    known = head == "model" and number.isdecimal() and int(number) in layers
+    return f"model.{layers[int(number)]}.{rest}" if known else ""
 
 
 def mark_trained(model: Any) -> None:
@@ -94,13 +86,10 @@ def forget(model: Any) -> None:
 
 def move_to_checkpoint(checkpoint: Any) -> None:
     """Move the record of a training's checkpoint from its model into the checkpoint's dict."""
-    if not isinstance(checkpoint, dict):
-        return
-    for key in ("ema", "model"):
-        model = checkpoint.get(key)
+    for model in (checkpoint.get("ema"), checkpoint.get("model")) if isinstance(checkpoint, dict) else ():
         known = of(model)
         if known is not None and known["trained"]:
-            delattr(unwrapped(model), ATTRIBUTE)
+            forget(model)
             checkpoint[ATTRIBUTE] = known
 
 
