@@ -64,7 +64,8 @@ from ultralytics.utils import dist
 if __name__ == "__main__":
     words = dict(model="yolo11n-own.yaml", pretrained="yolo11n.pt", freeze="transferred", new_lr_mult=3, {TRAIN})
     trainer = DetectionTrainer(overrides=dict(words, project=PROJECT, name="ddp"))
-    trainer.model = trainer.get_model(cfg=YOLO(words["model"]).model.yaml)
+    model = YOLO(words["model"]).load("yolo11n.pt").model
+    trainer.model = trainer.get_model(weights=model, cfg=model.yaml)  # as YOLO.train
     trainer.hub_session = None  # earlier versions: set by YOLO.train
     print("=", dist.generate_ddp_file(trainer))
 """

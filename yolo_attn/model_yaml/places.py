@@ -17,7 +17,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ..errors import LayerError
-from ..integration.queries.model_graph import Graph, Layer, level, types
+from ..integration.queries.layer_types import ultralytics_layers
+from ..integration.queries.model_graph import Graph, Layer, level
 from ..messages import joined, nearest
 
 FORMS = "layer:NUMBER, each:TYPE, backbone.each:TYPE, neck.each:TYPE"
@@ -102,7 +103,7 @@ def find(graph: Graph, name: str, numbers: Mapping[int, int]) -> list[Place]:
         present = sorted({layer.name for layer in within})
         where = f"the {part[:-1]} of {graph.file}" if part else graph.file
         raise LayerError(
-            f"{where} has no layer {kind!r}.{nearest(kind, [*present, *types()])} Types: {joined(present)}"
+            f"{where} has no layer {kind!r}.{nearest(kind, [*present, *ultralytics_layers()])} Types: {joined(present)}"
         )
     without_map = [p.layer for p in matching if graph.layers[p.layer].channels is None]
     if without_map:
