@@ -82,12 +82,28 @@ def test_layers_with_several_maps_are_described(tmp_path):
     assert "reads layer 11 (AttentionFPN, 3 maps); output: 128 channels, stride 8 = P3" in level
 
 
-@pytest.mark.parametrize(("row", "write"), [("[[-1, 3],", "4 instead of 3"), ("[[-1, -5],", "-4 instead of -5")])
-def test_a_consumer_that_bypasses_attention(look, row, write):
-    line, layer, text = only(look((CONCAT, f"{row} 1, Concat, [1]]")))
-    assert (line, layer) == (line_of(MODEL, "Concat"), 8)
-    assert re.search(r"layer 3 \(C2f\).*layer 4 \(EMA\).*64 channels, stride 8 = P3.* 5 \(Conv\) .*layer 4\b", text)
-    assert text.endswith(f"write {write}")
+SCALE_N = "  n: [0.5, 0.25, 1024]\n"
+BYPASSED = r"layer 3 \(C2f\).*layer 4 \(EMA\).*64 channels, stride 8 = P3.* 5 \(Conv\) .*layer 4\b.*"
+FINDINGS = {  # old and new text; a text in the finding's line, its layer, what it says
+    "bypass": (CONCAT, "[[-1, 3], 1, Concat, [1]]", "Concat", 8, f"{BYPASSED}write 4 instead of 3$"),
+    "relative bypass": (CONCAT, "[[-1, -5], 1, Concat, [1]]", "Concat", 8, f"{BYPASSED}write -4 instead of -5$"),
+    "unused": (C2F, f"{C2F}  - [-1, 1, EMA, []]\n", "EMA, []", 10, r"11 \(Detect\) .*9 \(C2f\).*write 10 there"),
+    "stage": (DETECT, "[[9, 5], 1, Detect, [nc]]", "Detect", 10, r"5 \(Conv\) .*6 \(C2f\) \(stride 16.*6 instead of 5$"),
+    "one stride": (DETECT, "[[4, 9, 6], 1, Detect, [nc]]", "Detect", 10, r"4 \(EMA\) and 9 \(C2f\).*stride 8"),
+    "classes": (DETECT, "[[9, 6], 1, Detect, [80]]", "Detect", 10, r"80.*\[nc\]"),
+    "no head": (f"  - {DETECT}  # 10\n", "", "9, P3", 9, r"Detect, \[nc\]"),
+    "key twice": ("nc: 80\n", "nc: 80\nnc: 3\n", "nc: 3", None, "'nc' .*1 and 2.*uses 3 .*ignores 80"),
+    "inner key": (SCALE_N, f"{SCALE_N}  n: [1.0, 1.0, 512]\n", "[1.0,", None, "'n' .*3 and 4"),
+    "letter": ("  s: [", "  b: [", None, None, "scale b "),
+}  # fmt: skip
+
+
+@pytest.mark.fast
+@pytest.mark.parametrize(("old", "new", "place", "layer", "said"), FINDINGS.values(), ids=FINDINGS)
+def test_findings(look, old, new, place, layer, said):
+    (finding,) = look((old, new)).findings
+    assert (finding.line, finding.layer) == (place and line_of(MODEL.replace(old, new), place), layer)
+    assert re.search(said, finding.text)
 
 
 def test_a_head_that_bypasses_attention(look):
@@ -129,33 +145,14 @@ def test_a_list_block_and_a_pyramid_level_can_be_passed_by(tmp_path):
 
 @pytest.mark.fast
 def test_layers_without_consumers(look):
-    line, layer, text = only(look((C2F, C2F + "  - [-1, 1, EMA, []]  # 10\n")))
-    assert (line, layer) == (line_of(MODEL, "9, P3") + 1, 10)
-    assert re.search(r"11 \(Detect\) reads layer 9 \(C2f\).*write 10 there", text)
     for row in ("EMA, []", "Conv, [64, 1]"):
         extra = (C2F, C2F + f"  - [-1, 1, {row}]  # 10\n")
         assert look(extra, (DETECT, "[[10, 6], 1, Detect, [nc]]")).findings == ()
     assert re.search("write 10 .*by 1", only(look(extra))[2])
 
 
-def test_a_reference_into_a_stage(look):
-    line, layer, text = only(look((DETECT, "[[9, 5], 1, Detect, [nc]]")))
-    assert (line, layer) == (line_of(MODEL, "Detect"), 10)
-    assert re.search(r"layer 5 \(Conv\) .*layer 6 \(C2f\) \(stride 16\).*write 6 instead of 5$", text)
-
-
-def test_a_head_with_two_maps_of_one_stride(look):
-    assert re.search(r"4 \(EMA\) and 9 \(C2f\).*stride 8", only(look((DETECT, "[[4, 9, 6], 1, Detect, [nc]]")))[2])
-
-
 @pytest.mark.fast
-def test_repeated_keys(look):
-    line, layer, text = only(look(("nc: 80\n", "nc: 80\nnc: 3\n")))
-    assert (line, layer) == (2, None)
-    assert re.search("'nc' .*1 and 2.*uses 3 .*ignores 80", text)
-    inner = only(look(("  n: [0.5, 0.25, 1024]\n", "  n: [0.5, 0.25, 1024]\n  n: [1.0, 1.0, 512]\n")))
-    assert inner[0] == 4
-    assert re.search("'n' .*3 and 4", inner[2])
+def test_repeated_keys():
     assert repeated_keys("a: {b: 1}\nc: {b: 2}\n") == []
     assert [k.key for k in repeated_keys("a: [{b: 1, b: 2}]\n")] == ["b"]
     assert repeated_keys("a: [\n") == []
@@ -168,17 +165,7 @@ def test_row_lines_follow_the_text():
     assert row_lines("backbone: [\n") == []
 
 
-def test_a_fixed_class_count(look):
-    assert look((DETECT, "[[9, 6], 1, Detect, [nc]]")).findings == ()
-    _, layer, text = only(look((DETECT, "[[9, 6], 1, Detect, [80]]")))
-    assert layer == 10
-    assert re.search(r"80.*\[nc\]", text)
-
-
-def test_heads_come_last(look):
-    line, layer, text = only(look(("  - [[9, 6], 1, Detect, [nc]]  # 10\n", "")))
-    assert (line, layer) == (line_of(MODEL, "9, P3"), 9)
-    assert "Detect, [nc]" in text
+def test_no_layer_follows_the_head(look):
     with pytest.raises(LayerError, match=rf"line {line_of(MODEL, 'Detect')}: layer 10 \(Detect\).*layer 11 \(EMA\)"):
         look(("Detect, [nc]]  # 10\n", "Detect, [nc]]  # 10\n  - [9, 1, EMA, []]\n"))
 
@@ -230,8 +217,7 @@ def test_file_names(name, said):
 
 
 @pytest.mark.fast
-def test_scales_without_a_letter_and_unknown_scales(look):
-    assert "scale b " in only(look(("  s: [", "  b: [")))[2]
+def test_a_single_scale_and_unknown_scales(look):
     assert look(("  s: [0.5, 0.5, 1024]\n", ""), name="mine.yaml").findings == ()
     with pytest.raises(LayerError, match=r"'x'; .*n, s"):
         look(scale="x")
