@@ -88,7 +88,7 @@ FINDINGS = {  # old and new text; a text in the finding's line, its layer, what 
     "bypass": (CONCAT, "[[-1, 3], 1, Concat, [1]]", "Concat", 8, f"{BYPASSED}write 4 instead of 3$"),
     "relative bypass": (CONCAT, "[[-1, -5], 1, Concat, [1]]", "Concat", 8, f"{BYPASSED}write -4 instead of -5$"),
     "unused": (C2F, f"{C2F}  - [-1, 1, EMA, []]\n", "EMA, []", 10, r"11 \(Detect\) .*9 \(C2f\).*write 10 there"),
-    "stage": (DETECT, "[[9, 5], 1, Detect, [nc]]", "Detect", 10, r"5 \(Conv\) .*6 \(C2f\) \(stride 16.*6 instead of 5$"),
+    "stage": (DETECT, "[[9, 5], 1, Detect, [nc]]", "Detect", 10, r"5 \(Conv.*6 \(C2f\) \(stride 16.*6 instead of 5$"),
     "one stride": (DETECT, "[[4, 9, 6], 1, Detect, [nc]]", "Detect", 10, r"4 \(EMA\) and 9 \(C2f\).*stride 8"),
     "classes": (DETECT, "[[9, 6], 1, Detect, [80]]", "Detect", 10, r"80.*\[nc\]"),
     "no head": (f"  - {DETECT}  # 10\n", "", "9, P3", 9, r"Detect, \[nc\]"),
