@@ -141,6 +141,10 @@ def test_mistakes_of_every_command(command, capsys):
         (["compare", "--models", "a.yaml", "models=b.yaml"], ["--models is given twice"]),
         (["place", "yolo11.yaml", "EMA", "--at", "neck.P3", "-o", "a", "GSoP", "--output", "b"], ["--output", "twice"]),
         (["place", "yolo11.yaml", "--at", "neck.P3"], ["--at", "EMA"]),
+        (["place", "yolo11.yaml", "EMA"], ["EMA: ", "--at"]),
+        (["place", "yolo11.yaml", "EMA", "--at", "neck.P3", "reroute=al"], ['"al"', '"all", "detect", "path"']),
+        (["place", "yolo11.yaml", "EMA", "--at", "neck.P3", "--args", "factor=8,3"], ["EMA: --args '3'"]),
+        (["check", "yolo11.yaml", "--scale"], ["check: --scale has no value"]),
         (["train", "model=yolo11n.yaml", "epoch=3"], ["epoch", "--epochs"]),
         (["compare", "--bsae", "x"], ["'--bsae'", "'--base'"]),  # '--save' is as near
         (["train", "model=yolo11n.yaml", "epochs"], ["--epochs has no value"]),

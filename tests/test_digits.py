@@ -1,7 +1,6 @@
 """The embedded digits and the data YAMLs: nothing here trains or needs the network."""
 
 import hashlib
-import json
 import time
 from pathlib import Path
 
@@ -9,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 import yaml
-from support import ROOT, run
+from support import ROOT, read_json, run
 from ultralytics import utils
 from ultralytics.data import utils as data_utils
 
@@ -51,7 +50,7 @@ def small(out, **values):
 
 
 def annotations(folder, split):
-    return json.loads((folder / "annotations" / f"instances_{split}.json").read_text())
+    return read_json(folder / "annotations" / f"instances_{split}.json")
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +63,7 @@ def test_scans_and_data_set_are_those_of_scikit_learn(made):
         content = arrays["images"].tobytes() + arrays["labels"].tobytes()
     assert hashlib.sha256(content).hexdigest() == SCANS_DIGEST
     assert SCANS_DIGEST in SCANS.with_suffix(".txt").read_text()
-    if json.loads((made / MANIFEST).read_text())["versions"] != VERSIONS:
+    if read_json(made / MANIFEST)["versions"] != VERSIONS:
         pytest.skip(f"the digest of the images is of {VERSIONS}")
     digest = hashlib.sha256()
     for name, content in files(made).items():
@@ -83,7 +82,7 @@ def test_same_parameters_same_bytes_other_seed_other_bytes(made, tmp_path):
 
 
 def test_splits_share_no_scan_and_have_every_digit_by_its_share(made):
-    scans = json.loads((made / MANIFEST).read_text())["scans"]
+    scans = read_json(made / MANIFEST)["scans"]
     assert sorted(scan for split in SPLITS for scan in scans[split]) == list(range(1797))  # a partition: no index twice
     assert len(np.unique(IMAGES, axis=0)) == 1797  # and no scan has two indices
     for split, share in zip(SPLITS, (0.7, 0.15, 0.15), strict=True):

@@ -34,9 +34,9 @@ def bind(app: App, name: str, given: Sequence[str]) -> functools.partial[int]:
         ArgumentError: If an argument is unknown (names the nearest), lacks its value, has a wrong one or comes twice.
     """
     try:
-        command, bound, _ = app.parse_args(normalized(app, given), print_error=False, exit_on_error=False)
+        command, bound, _ = app.parse_args(normalized(app, name, given), print_error=False, exit_on_error=False)
     except CycloptsError as error:
-        raise ArgumentError(f"{name}: {_message(error)} See yolo-attn {name} --help".removeprefix(": ")) from None
+        raise ArgumentError(f"{name}: {_message(error)} See yolo-attn {name} --help") from None
     return functools.partial(command, *bound.args, **bound.kwargs)
 
 
@@ -55,13 +55,12 @@ def _message(error: CycloptsError) -> str:
     return " ".join(str(error).split())
 
 
-def normalized(app: App, given: Sequence[str]) -> list[str]:
+def normalized(app: App, command: str, given: Sequence[str]) -> list[str]:
     """Return the arguments as cyclopts spells them: ``name=value`` becomes ``--name=value``.
 
     Raises:
         ArgumentError: If an option comes twice or has no value.
     """
-    command = app.name[0]
     arguments = app.assemble_argument_collection()
     takes_value = {name: argument.token_count()[0] > 0 for argument in arguments for name in argument.names}
     several = {name for argument in arguments for name in argument.names if argument.token_count()[1]}

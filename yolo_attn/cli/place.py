@@ -71,7 +71,7 @@ def call_of(app: App, given: Sequence[str]) -> functools.partial[int]:
     """
     insertions = []
     for_all: dict[str, Any] = {}
-    for part in _by_block(argument_parsing.normalized(app, given)):
+    for part in _by_block(argument_parsing.normalized(app, "place", given)):
         call = argument_parsing.bind(app, "place", part)
         options = call.keywords
         for name in {"output", "force"} & set(options):
