@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import os
 import platform
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -30,14 +31,8 @@ def versions() -> dict[str, str]:
 
 def cpu_name() -> str:
     """Return the processor's name as its maker writes it, if the system knows it."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:
-        lines = []
-    for line in lines:
-        if line.lower().startswith("model name"):
-            return " ".join(line.split(":", 1)[1].split())
-    return platform.processor() or platform.machine()
+    name = _proc_field("cpuinfo", "model name")
+    return " ".join(name.split()) if name else platform.processor() or platform.machine()
 
 
 def usable_cores() -> int:
@@ -72,19 +67,22 @@ def peak_memory() -> PeakMemory:
 
 
 def _peak_resident() -> int | None:
-    try:  # on Linux, getrusage includes the process that started this one
-        status = Path("/proc/self/status").read_text(encoding="ascii", errors="replace")
-    except OSError:
-        status = ""
-    for line in status.splitlines():
-        if line.startswith("VmHWM:"):
-            return int(line.split()[1]) * 1024
+    peak = _proc_field("self/status", "VmHWM")  # on Linux, getrusage includes the process that started this one
+    if peak:
+        return int(peak.split()[0]) * 1024
     if sys.platform == "win32":
         return None
     import resource
 
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
+def _proc_field(file: str, field: str) -> str | None:
+    """Return a field of a file in Linux's ``/proc``; None elsewhere."""
+    path = Path("/proc") / file
+    text = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
+    found = re.search(rf"^{field}\s*:(.*)", text, re.IGNORECASE | re.MULTILINE)
+    return found[1].strip() if found else None
 
 
 def git_state() -> GitState | None:

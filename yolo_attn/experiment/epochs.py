@@ -19,16 +19,14 @@ def read_epochs(path: Path) -> list[Epoch]:
     """
     if not path.is_file():
         return []
-    with path.open(encoding="utf-8", newline="") as file:
-        lines = list(csv.reader(file))
-    header = [name.strip() for name in lines[0]] if lines else []
     rows: dict[float, Epoch] = {}
-    for line in lines[1:]:
-        try:
-            row = dict(zip(header, map(float, line), strict=True))
-        except ValueError:
-            continue
-        rows[row["epoch"]] = {name: value if math.isfinite(value) else None for name, value in row.items()}
+    with path.open(encoding="utf-8", newline="") as file:
+        for line in csv.DictReader(file, skipinitialspace=True):
+            try:
+                row = {name: float(value) for name, value in line.items()}
+            except (TypeError, ValueError):  # a value is missing or cut off
+                continue
+            rows[row["epoch"]] = {name: value if math.isfinite(value) else None for name, value in row.items()}
     return [rows[epoch] for epoch in sorted(rows)]
 
 
