@@ -57,6 +57,7 @@ def check_fit(
             its consumers read before.
     """
     for scale in graphs.scales(before):
+        fault = f"{block} does not fit{f' at scale {scale}' if scale else ''}"
         old = graphs.build(before, scale, base)
         try:
             new = graphs.build(after, scale, name)
@@ -64,11 +65,10 @@ def check_fit(
             for source, row in sorted(took, key=lambda pair: pair[1]):  # is a new row the reason?
                 part = _built_until(after, scale, name, row)
                 if part is not None:
-                    _same_map(part.layers[row], old.layers[source], scale, block)
-            at = f" at scale {scale}" if scale else ""
-            raise LayerError(f"{block} does not fit{at}: {error}") from error
+                    _same_map(part.layers[row], old.layers[source], fault)
+            raise LayerError(f"{fault}: {error}") from error
         for source, row in took:
-            _same_map(new.layers[row], old.layers[source], scale, block)
+            _same_map(new.layers[row], old.layers[source], fault)
         for layer in old.layers:
             now = new.layers[moved[layer.index]]
             reads = tuple(redirected.get((layer.index, s), moved.get(s, s)) for s in layer.reads)
@@ -88,14 +88,12 @@ def _built_until(after: dict[str, Any], scale: str, name: str, row: int) -> Grap
         return None
 
 
-def _same_map(new: Layer, old: Layer, scale: str, block: str) -> None:
-    if (new.channels, new.stride) == (old.channels, old.stride):
-        return
-    at = f" at scale {scale}" if scale else ""
-    raise LayerError(
-        f"{block} does not fit{at}: its output has {_output(new)}, but the consumers of layer {named(old)} need "
-        f"{_output(old)}; place it after a layer with the channels and stride of its output"
-    )
+def _same_map(new: Layer, old: Layer, fault: str) -> None:
+    if (new.channels, new.stride) != (old.channels, old.stride):
+        raise LayerError(
+            f"{fault}: its output has {_output(new)}, but the consumers of layer {named(old)} need {_output(old)}; "
+            "place it after a layer with the channels and stride of its output"
+        )
 
 
 def _output(layer: Layer) -> str:
