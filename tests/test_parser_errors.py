@@ -3,11 +3,12 @@
 import re
 
 import pytest
-from sample_layers import parse, tiny
+from sample_layers import Plain, parse, tiny
 from support import model_yaml
 from ultralytics import YOLO
 
 from yolo_attn.errors import LayerError
+from yolo_attn.integration.queries import model_graph
 from yolo_attn.integration.strict_mode import strict
 
 pytestmark = pytest.mark.fast
@@ -73,6 +74,15 @@ def test_bad_rows(known, row, match):
     start, text = f"yolo11n-tiny.yaml: layer 2 ({row[2]}): ", str(caught.value)
     assert text.startswith(start)
     assert not re.search(rf"\b{row[2]}\b|\n", text.removeprefix(start))  # the layer type is named once
+
+
+def test_a_layer_that_refuses_its_input(known, monkeypatch):
+    def refuse(self, x):
+        raise ValueError(f"Plain: {len(x)} must be even")
+
+    monkeypatch.setattr(Plain, "forward", refuse)
+    with pytest.raises(LayerError, match=r"layer 2 \(Plain\) .* -1 .*32x128x128\): 1 must be even$"):
+        model_graph.build(tiny([-1, 1, "Plain", []]))
 
 
 @pytest.mark.parametrize(

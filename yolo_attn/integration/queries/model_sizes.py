@@ -10,7 +10,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from ...alignment.layer_alignment import Layer
-from ...errors import LayerError
+from ...errors import LayerError, UserError
 from .. import install
 from . import gflops_count, layer_types, model_graph, model_layers, validation
 
@@ -42,7 +42,7 @@ def gflops(model: dict[str, Any], scale: str = "", imgsz: int = gflops_count.IMG
     content = model_graph.at_scale(model, scale)
     try:
         return gflops_count.model_gflops(validation.build(content), imgsz)
-    except LayerError:
+    except UserError:
         raise
     except Exception as error:  # Ultralytics' layers raise errors of many types
         if layer_types.names_any(content) and not isinstance(error, RuntimeError | ValueError):
