@@ -152,7 +152,8 @@ def load_aligned(
     if found is not None:
         _take_names(target, source, compared)
     outcome = outcome_of(source, compared)
-    weight_sources.record(target, source, compared.alignment.pairs, compared.new_parameters)
+    new = {name for name, _ in target.named_parameters()} - compared.in_target(compared.transferred)
+    weight_sources.record(target, source, compared.alignment.pairs, new)
     _latest.set(outcome)
     if verbose and found is not None:
         pair = "" if ours else f"aligned {weight_sources.name_of(source)} with {_model_name(target)}: "

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -22,20 +22,18 @@ class TensorComparison:
 
     target: Any
     alignment: Alignment
-    branch: frozenset[str]
     classes: tuple[int, int]
-    transferred: frozenset[tuple[int, str]]  # layer of the source, name within it
+    transferred: set[tuple[int, str]]  # layer of the source, name within it
     in_part: Mapping[tuple[int, str], str]
-    arrived: frozenset[str]  # names in the target
 
-    @property
-    def new_parameters(self) -> list[str]:
-        return [name for name, _ in self.target.named_parameters() if name not in self.arrived]
+    def in_target(self, names: Iterable[tuple[int, str]]) -> set[str]:
+        """Return the names that tensors of the source have in the target."""
+        return {f"model.{self.alignment.pairs[i]}.{name}" for i, name in names}
 
 
 def compare_tensors(target: Any, source: Any, found: Alignment) -> TensorComparison:
     """Compare the tensors of every pair of layers."""
-    transferred, arrived, in_part = set(), set(), {}
+    transferred, in_part = set(), {}
     classes = model_layers.classes_of(source), model_layers.classes_of(target)
     for i, j in found.pairs.items():
         have, given = target.model[j].state_dict(), source.model[i].state_dict()
@@ -43,7 +41,6 @@ def compare_tensors(target: Any, source: Any, found: Alignment) -> TensorCompari
             mine, theirs = have[name], given[name].to(have[name].device, have[name].dtype)
             if mine.shape == theirs.shape and bool((mine == theirs).all()):
                 transferred.add((i, name))
-                arrived.add(f"model.{j}.{name}")
             elif why := _part_of(mine, theirs, j == 0, classes if j == len(target.model) - 1 else None):
                 in_part[i, name] = why
     for (i, name), why in list(in_part.items()):  # a bias goes with the rows of its weight
@@ -51,10 +48,7 @@ def compare_tensors(target: Any, source: Any, found: Alignment) -> TensorCompari
         if "classes" in why and bias in source.model[i].state_dict():
             in_part[i, bias] = why
             transferred.discard((i, bias))
-            arrived.discard(f"model.{found.pairs[i]}.{bias}")
-    # The head may have been built again with the source's widths, so the parts are those of before.
-    branch = class_branch(found.source[-1], found.target[-1], *classes) if found.target else frozenset()
-    return TensorComparison(target, found, branch, classes, frozenset(transferred), in_part, frozenset(arrived))
+    return TensorComparison(target, found, classes, transferred, in_part)
 
 
 def _part_of(mine: torch.Tensor, theirs: torch.Tensor, first: bool, classes: tuple[int, int] | None) -> str:
@@ -75,6 +69,8 @@ def _part_of(mine: torch.Tensor, theirs: torch.Tensor, first: bool, classes: tup
 def outcome_of(source: Any, compared: TensorComparison) -> Outcome:
     """Sort the tensors of both models: transferred, in part, unused, new."""
     found = compared.alignment
+    # The head may have been built again with the source's widths, so the parts are those of before.
+    branch = class_branch(found.source[-1], found.target[-1], *compared.classes)
     unused: Counter[tuple[int, str]] = Counter()
     for i, layer in enumerate(found.source):
         for name in layer.tensors:
@@ -83,10 +79,10 @@ def outcome_of(source: Any, compared: TensorComparison) -> Outcome:
             why = " in another shape or under another name"
             if i not in found.pairs:
                 why = ", not in this model"
-            elif i == len(found.source) - 1 and name.partition(".")[0] in compared.branch:
+            elif i == len(found.source) - 1 and name.partition(".")[0] in branch:
                 why = "the class branch of {where} " + "({} classes there, {} here)".format(*compared.classes)
             unused[i, why] += 1
-    known = compared.arrived | {f"model.{found.pairs[i]}.{name}" for i, name in compared.in_part}
+    known = compared.in_target([*compared.transferred, *compared.in_part])
     new = Counter(
         int(name.partition(".")[0]) for name in compared.target.model.state_dict() if f"model.{name}" not in known
     )
