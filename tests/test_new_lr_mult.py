@@ -127,10 +127,7 @@ def test_wrapped_models(model, place):
     new = weight_sources.of(model)["new"]
     assert said.startswith(f"new_lr_mult=5: {len(new)} ")
     assert [(g["lr"], len(g["params"])) for g in optimizer.param_groups][1] == (5.0, len(new))
-    by_name = dict(model.named_parameters())
-    optimizer = torch.optim.SGD(
-        [{"params": [by_name[n] for n in new[:3]]}, {"params": [by_name["model.0.conv.weight"]]}]
-    )
-    optimizer.param_groups[0]["lr"] = optimizer.param_groups[1]["lr"] = 0.5
+    names = new[:3], ["model.0.conv.weight"]
+    optimizer = torch.optim.SGD([{"params": [model.get_parameter(n) for n in group]} for group in names], lr=0.5)
     learning_rates.split(made, model, optimizer)  # a group of new ones only
     assert [(g["lr"], len(g["params"])) for g in optimizer.param_groups] == [(2.5, 3), (0.5, 1)]

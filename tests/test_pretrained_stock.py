@@ -6,37 +6,24 @@ from functools import cache
 import pytest
 from hand_made import SHIPPED
 from ultralytics import YOLO
-from ultralytics.utils import LOGGER
 
 from yolo_attn.alignment.layer_alignment import align, by_number
 from yolo_attn.integration.queries import model_layers
 
 FAMILIES = {
-    "v5": ("yolov5.yaml", "yolov5-p6.yaml"),
-    "v8": (
-        "yolov8.yaml",
-        "yolov8-p2.yaml",
-        "yolov8-p6.yaml",
-        "yolov8-seg.yaml",
-        "yolov8-pose-p6.yaml",
-        "yolov8-cls.yaml",
-    ),
-    "v9": ("yolov9t.yaml", "yolov9c.yaml", "yolov9c-seg.yaml"),
-    "11": ("yolo11.yaml", "yolo11-obb.yaml", "yolo11-seg.yaml", "yolo11-cls.yaml"),
-    "26": ("yolo26.yaml", "yolo26-p2.yaml", "yolo26-p6.yaml", "yolo26-pose.yaml"),
+    "v5": ("yolov5", "yolov5-p6"),
+    "v8": ("yolov8", "yolov8-p2", "yolov8-p6", "yolov8-seg", "yolov8-pose-p6", "yolov8-cls"),
+    "v9": ("yolov9t", "yolov9c", "yolov9c-seg"),
+    "11": ("yolo11", "yolo11-obb", "yolo11-seg", "yolo11-cls"),
+    "26": ("yolo26", "yolo26-p2", "yolo26-p6", "yolo26-pose"),
 }
 
 
 @cache
 def layers(family, name):
-    if not (SHIPPED / family / name).is_file():
+    if not (SHIPPED / family / f"{name}.yaml").is_file():
         pytest.skip(f"this Ultralytics has no {name}")
-    level = LOGGER.level
-    LOGGER.setLevel("ERROR")
-    try:
-        return model_layers.describe(YOLO(re.sub(r"^(yolov?\d+)(?=[-.])", r"\1n", name)).model)
-    finally:
-        LOGGER.setLevel(level)
+    return model_layers.describe(YOLO(re.sub(r"^(yolov?\d+)(?=-|$)", r"\1n", name) + ".yaml").model)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
