@@ -81,11 +81,6 @@ class DigitsParameters:
                 raise DataError(f"digits: has no key {key!r}.{nearest(str(key), known)} Keys: {joined(known)}")
         return cls(**values)
 
-    def as_dict(self) -> dict[str, Any]:
-        """Return the parameters as JSON stores them."""
-        values: dict[str, Any] = json.loads(json.dumps(asdict(self)))
-        return values
-
 
 def generate_from_yaml(data: Mapping[str, Any], *, progress: bool = True) -> Path:
     """Generate the data set of a data YAML. The ``download:`` script of ``digits.yaml`` calls this.
@@ -191,7 +186,7 @@ def _is_complete(out: Path, parameters: DigitsParameters) -> bool:
         there = json.loads((out / MANIFEST).read_text(encoding="utf-8"))["parameters"]
     except (OSError, ValueError, KeyError, TypeError):
         raise DataError(f"{out} exists but is not a digits data set (no {MANIFEST}); {remedy}") from None
-    wanted = parameters.as_dict()
+    wanted = json.loads(json.dumps(asdict(parameters)))  # pairs as lists
     if there != wanted:
         keys = joined(key for key in wanted if there.get(key) != wanted[key])
         raise DataError(f"{out} was generated with other values of {keys}; {remedy}")
@@ -258,7 +253,7 @@ def _write(build: Path, parameters: DigitsParameters, names: Sequence[str], prog
             _write_text(build / "annotations" / f"instances_{split}.json", json.dumps(content) + "\n")
     versions = {"numpy": np.__version__, "opencv": str(cv2.__version__)}
     scans_of = {split: part.tolist() for split, part in usable.items()}
-    manifest = {"parameters": parameters.as_dict(), "versions": versions, "scans": scans_of}
+    manifest = {"parameters": asdict(parameters), "versions": versions, "scans": scans_of}
     _write_text(build / MANIFEST, json.dumps(manifest) + "\n")
 
 
