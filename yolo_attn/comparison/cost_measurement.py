@@ -12,6 +12,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from ..errors import UserError
 from ..experiment.costs import Costs, ModelCost, ThroughputTiming, Timing
 from ..experiment.plan import Plan, Run
@@ -81,7 +83,8 @@ def measure(plan: Plan) -> Costs:
             "gflops": gflops_count.model_gflops(model, gflops_count.IMGSZ),
         }
         ready[name] = gflops_count.fused(model).to(device)
-    imgsz = math.ceil(largest_side(arguments.get("imgsz", 640)) / stride) * stride
+    side = int(np.max(arguments.get("imgsz", 640)))  # of two, Ultralytics trains with the larger one
+    imgsz = math.ceil(side / stride) * stride
     latency = latency_measurement.times(ready, imgsz, rounds=LATENCY_ROUNDS, seconds=latency_measurement.SECONDS)
     slowest = max(spread(values).median for values in latency.values())
     requested = arguments.get("batch")
@@ -117,11 +120,6 @@ def measure(plan: Plan) -> Costs:
         versions=environment.versions(),
         hardware=environment.hardware(),
     )
-
-
-def largest_side(imgsz: Any) -> int:
-    """Return the image size as one number; Ultralytics trains with the larger side of two."""
-    return max(int(side) for side in imgsz) if isinstance(imgsz, (list, tuple)) else int(imgsz)
 
 
 def torch_device(device: Any) -> str:
