@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 from pathlib import Path
@@ -51,8 +52,6 @@ def pretend(folder, name):
 
 
 def _facts(plan, run, done):
-    import os
-
     models = [model for model in (run.model_file, plan.data) if Path(model).is_file()]
     names = ("OMP_NUM_THREADS", "YOLO_ATTN_THREADS", "WANDB_RUN_GROUP", "CUDA_VISIBLE_DEVICES", "YOLO_OFFLINE")
     return {

@@ -13,16 +13,16 @@ from comparison import make
 from made_up_experiment import empty_record
 from support import write_json
 from torch import nn
+from ultralytics import YOLO
+from ultralytics.utils.torch_utils import get_flops
 
 from yolo_attn.comparison import cost_measurement, environment, latency_measurement
 from yolo_attn.errors import UserError
-from yolo_attn.integration.queries import gflops_count
+from yolo_attn.integration.queries import gflops_count, validation
 
 
 @pytest.mark.parametrize("name", ["yolo11n.yaml", "yolov8n.yaml"])
 def test_costs_agree_with_ultralytics(name):
-    from ultralytics import YOLO
-
     opened = YOLO(name)
     theirs = opened.info()[3]
     model = opened.model.eval()
@@ -124,8 +124,6 @@ def test_device_as_ultralytics_reads_it():
 @pytest.fixture
 def comparison(tmp_path):
     """A comparison of two seeds with made-up records; the variant's first run is not finished."""
-    from ultralytics import YOLO
-
     plan = make(tmp_path / "c", base="yolov8n.yaml", models=["yolo11n.yaml"], seeds="0-1", arguments={"device": "cpu"})
     plan.save()
     for run in plan.runs:
@@ -137,11 +135,6 @@ def comparison(tmp_path):
 
 
 def test_each_model_is_measured_once(comparison, monkeypatch):
-    from ultralytics import YOLO
-    from ultralytics.utils.torch_utils import get_flops
-
-    from yolo_attn.integration.queries import validation
-
     monkeypatch.setattr(latency_measurement, "SECONDS", 0.0)
     monkeypatch.setattr(latency_measurement, "WARMUP_SECONDS", 0.0)
     monkeypatch.setattr(gflops_count, "IMGSZ", 64)
@@ -182,10 +175,6 @@ def test_each_model_is_measured_once(comparison, monkeypatch):
 
 
 def test_a_model_without_its_checkpoint_is_built_from_its_record(tmp_path):
-    from ultralytics import YOLO
-
-    from yolo_attn.integration.queries import validation
-
     model = YOLO("yolo11n.yaml").model
     rebuilt = validation.build(json.loads(json.dumps({**model.yaml, "nc": 3})))
     assert not rebuilt.training

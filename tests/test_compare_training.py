@@ -5,10 +5,13 @@ from __future__ import annotations
 import shutil
 
 import pytest
+import torch
 from comparison import make, quiet
+from ultralytics import YOLO
 
 from yolo_attn.comparison.running import run_experiment
 from yolo_attn.errors import DataError, UserError
+from yolo_attn.integration.queries import validation
 from yolo_attn.metrics import boxes_to_coco, compute_metrics
 
 
@@ -19,11 +22,6 @@ def test_perfect_predictions_are_perfect_in_both_metrics(tmp_path, rectangles, m
 
     The images are 64 x 48 and are seen at 96, sorted by aspect ratio, from two folders that share their file names.
     """
-    import torch
-    from ultralytics import YOLO
-
-    from yolo_attn.integration.queries import validation
-
     original = validation._Validator.update_metrics
 
     def with_labels_as_predictions(self, preds, batch):
@@ -55,10 +53,6 @@ def test_perfect_predictions_are_perfect_in_both_metrics(tmp_path, rectangles, m
 
 @pytest.mark.slow
 def test_a_test_split_without_labels_is_not_used(tmp_path, rectangles):
-    from ultralytics import YOLO
-
-    from yolo_attn.integration.queries import validation
-
     for file in (rectangles.parent / "labels" / "test").rglob("*.txt"):
         file.unlink()
     YOLO("yolo11n.yaml").save(tmp_path / "best.pt")
