@@ -60,7 +60,7 @@ def strict_mode():
         ([-1, 4, "Once", []], " 2 times; write 1$"),
         ([-1, 4, "Wide", [64]], r"2 times.*\[32\].*16"),
         ([[0, 1], 4, "Lists", []], "2 times"),
-        ([-1, "two", "Plain", []], "TypeError"),
+        ([-1, "two", "Plain", []], "'two'"),
         ([-1, 1, "Plain", [{"reduction": 0}]], "reduction=0 must be at least 1$"),
         ([-1, 1, "Plain", [{"reduction": "many"}]], "-1.*'reduction': 'many'.*TypeError"),
         ([-1, 1, "EMA", [{"factor": 5}]], r"factor=5.*32.*\[1, 2, 4"),

@@ -69,10 +69,11 @@ def _table(d: dict[str, Any], file: str) -> list[list[Any]]:
     for i, row in enumerate(table):
         if not isinstance(row, list | tuple) or len(row) != 4 or not isinstance(row[2], str):
             raise LayerError(f"{file}: layer {i}: a row must be [from, repeats, layer, arguments], got {row!r}")
+        where = f"{file}: layer {i} ({row[2]})"
+        if not isinstance(row[1], int | float):
+            raise LayerError(f"{where}: the number of repeats must be a number, got {row[1]!r}; write 1")
         if not isinstance(row[3], list | tuple):
-            raise LayerError(
-                f"{file}: layer {i} ({row[2]}): arguments must be a list, got {row[3]!r}; write [] for none"
-            )
+            raise LayerError(f"{where}: arguments must be a list, got {row[3]!r}; write [] for none")
     return [[f, n, name, list(args)] for f, n, name, args in table]
 
 
