@@ -52,8 +52,8 @@ def resolved(model, freeze):
     return trainer.args.freeze, said
 
 
-def loaded(source, name="yolo11n-ema.yaml", **words):
-    model = DetectionModel(name, verbose=False, **words)
+def loaded(source, name="yolo11n-ema.yaml", **arguments):
+    model = DetectionModel(name, verbose=False, **arguments)
     loading.load_quietly(model, source)
     return model
 
@@ -155,12 +155,12 @@ def test_single_parameters_beside_new_children():
 # In a real training
 
 
-def train(model, place, **words):
+def train(model, place, **arguments):
     """Train an epoch; return the trainer, the state after it, and the names of the tensors that changed."""
     states = []
     for event in "on_train_start", "on_train_epoch_end":
         model.add_callback(event, lambda t: states.append(copy.deepcopy(t.model.state_dict())))
-    model.train(data=str(place / "data" / "data.yaml"), epochs=1, project=str(place / "runs"), **OPTIONS, **words)
+    model.train(data=str(place / "data" / "data.yaml"), epochs=1, project=str(place / "runs"), **OPTIONS, **arguments)
     before, after = states
     return model.trainer, after, {k for k in after if not torch.equal(before[k], after[k])}
 
@@ -169,10 +169,10 @@ def train(model, place, **words):
 @pytest.mark.parametrize("way", ["pretrained", "load"])
 def test_only_what_is_new_is_trained(way, place):
     model = YOLO("yolo11n-ema.yaml")
-    words = {"pretrained": str(place / "yolo11n.pt")} if way == "pretrained" else {}
+    arguments = {"pretrained": str(place / "yolo11n.pt")} if way == "pretrained" else {}
     if way == "load":
         model.load(place / "yolo11n.pt")
-    trainer, after, changed = train(model, place, freeze="transferred", **words)
+    trainer, after, changed = train(model, place, freeze="transferred", **arguments)
     new = set(weight_sources.of(trainer.model)["new"])
     assert changed <= {n for n in after if n in new or n.startswith(tuple(norms_of(new)))}
     attention = {n for n in new if n.split(".")[1] in ("17", "21", "25")}
@@ -207,14 +207,14 @@ def test_numbers_in_a_training(place, tmp_path):
 def test_a_mistake_leaves_no_folder(place, capsys):
     data = str(place / "data" / "data.yaml")
     runs = place / "refused"
-    for words, match in (
+    for arguments, match in (
         ({"freeze": "transferred"}, "freeze=transferred: .*pretrained="),
         ({"freeze": "tranferred"}, "'transferred'"),
         ({"new_lr_mult": 3}, "new_lr_mult=3: .*pretrained="),
         ({"new_lr_mult": 0}, "new_lr_mult=0 .* 0,"),
     ):
         with pytest.raises(ArgumentError, match=match):
-            YOLO("yolo11n-ema.yaml").train(data=data, epochs=1, project=str(runs), **OPTIONS, **words)
+            YOLO("yolo11n-ema.yaml").train(data=data, epochs=1, project=str(runs), **OPTIONS, **arguments)
         assert not list(runs.glob("*"))
     YOLO("yolov8n.yaml").save(place / "yolov8n.pt")
     given = [f"pretrained={place / 'yolov8n.pt'}", f"data={data}", f"project={runs}", "epochs=1", "device=cpu"]

@@ -39,9 +39,9 @@ def model():
     return target
 
 
-def trainer(place, **words):
-    words = {"model": "yolo11n-ema.yaml", "data": str(place / "data" / "data.yaml"), "device": "cpu", **words}
-    made = DetectionTrainer(overrides={**words, "project": str(place / "made"), "plots": False})
+def trainer(place, **arguments):
+    arguments = {"model": "yolo11n-ema.yaml", "data": str(place / "data" / "data.yaml"), "device": "cpu", **arguments}
+    made = DetectionTrainer(overrides={**arguments, "project": str(place / "made"), "plots": False})
     made.data["nc"] = 3
     return made
 

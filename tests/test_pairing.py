@@ -106,10 +106,10 @@ def rude(tmp_path, own_layers):
 
 def train(model, seed, workers, data, folder, *, paired=True, stop_at=None):
     seen = Seen(workers, stop_at)
-    words = {"imgsz": 64, "batch": 4, "plots": False, "val": True, "device": "cpu", "close_mosaic": 0}
+    arguments = {"imgsz": 64, "batch": 4, "plots": False, "val": True, "device": "cpu", "close_mosaic": 0}
     try:
         seen.watch(YOLO(model), paired).train(
-            data=str(data), epochs=3, seed=seed, project=str(folder), name="run", exist_ok=True, **words
+            data=str(data), epochs=3, seed=seed, project=str(folder), name="run", exist_ok=True, **arguments
         )
     except InterruptionError:
         seen.watch(YOLO(folder / "run" / "weights" / "last.pt"), paired).train(resume=True)

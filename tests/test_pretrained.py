@@ -45,8 +45,8 @@ def said():
         yield lines
 
 
-def built(model, **words):
-    return DetectionModel(model, verbose=False, **words).eval()
+def built(model, **arguments):
+    return DetectionModel(model, verbose=False, **arguments).eval()
 
 
 @pytest.fixture
@@ -228,8 +228,8 @@ def test_what_cannot_be_told_apart_is_not_guessed(bases, tmp_path, said, aligned
     """Layer 6 doubled. The next layer reads both: either could be the old one."""
     double = [-1, 2, "C3k2", [512, True]]
     file = write(tmp_path, "yolo11n-own.yaml", inserted(shipped(), 6, double, {13: [-1, 7]}))
-    words = r"yolo11n.yaml fits yolo11n-own.yaml .*: source layer 6 \(C3k2\) could be layer 6 or 7; .* --map 6=6 "
-    with pytest.raises(CheckpointError, match=words):
+    expected = r"yolo11n.yaml fits yolo11n-own.yaml .*: source layer 6 \(C3k2\) could be layer 6 or 7; .* --map 6=6 "
+    with pytest.raises(CheckpointError, match=expected):
         built(file).load(bases["yolo11n"])
     for place in (6, 7):
         target = built(file)

@@ -6,7 +6,7 @@ import pytest
 from support import TRAIN, gate_module, model_yaml, run_file, tiny_data
 from test_ultralytics_versions import last_lines, version  # noqa: F401  a fixture
 
-WORDS = {
+ARGUMENTS = {
     "data": "data/data.yaml", "epochs": 3, "imgsz": 64, "batch": 2, "nbs": 2, "workers": 0, "device": "cpu",
     "plots": False, "optimizer": "SGD", "lr0": 0.01, "warmup_epochs": 1, "warmup_bias_lr": 0.0, "lrf": 0.1,
     "name": "cut", "new_lr_mult": 10, "freeze": 3, "val": False,
@@ -52,7 +52,7 @@ for event, function in {
     "on_train_start": start, "on_train_batch_end": batch, "on_train_epoch_end": epoch, "on_model_save": save
 }.items():
     model.add_callback(event, function)
-model.train(**WORDS)
+model.train(**ARGUMENTS)
 """
 DDP = f"""
 import my_layers, yolo_attn
@@ -62,9 +62,9 @@ from ultralytics.models.yolo.detect import DetectionTrainer
 from ultralytics.utils import dist
 
 if __name__ == "__main__":
-    words = dict(model="yolo11n-own.yaml", pretrained="yolo11n.pt", freeze="transferred", new_lr_mult=3, {TRAIN})
-    trainer = DetectionTrainer(overrides=dict(words, project=PROJECT, name="ddp"))
-    model = YOLO(words["model"]).load("yolo11n.pt").model
+    arguments = dict(model="yolo11n-own.yaml", pretrained="yolo11n.pt", freeze="transferred", new_lr_mult=3, {TRAIN})
+    trainer = DetectionTrainer(overrides=dict(arguments, project=PROJECT, name="ddp"))
+    model = YOLO(arguments["model"]).load("yolo11n.pt").model
     trainer.model = trainer.get_model(weights=model, cfg=model.yaml)  # as YOLO.train
     trainer.hub_session = None  # earlier versions: set by YOLO.train
     print("=", dist.generate_ddp_file(trainer))
@@ -85,15 +85,15 @@ def place(version, tmp_path):  # noqa: F811
     return tmp_path, run
 
 
-def script(stop, model, words):
-    return SCRIPT.replace("STOP", str(stop)).replace("MODEL", repr(model)).replace("WORDS", repr(words))
+def script(stop, model, arguments):
+    return SCRIPT.replace("STOP", str(stop)).replace("MODEL", repr(model)).replace("ARGUMENTS", repr(arguments))
 
 
 @pytest.mark.slow
 def test_warm_up_schedule_and_resume(place):
     folder, run = place
-    words = {**WORDS, "pretrained": "yolo11n.pt", "project": str(folder / "runs")}
-    out, first = run(script(True, "yolo11n-ema.yaml", words), status=7)
+    arguments = {**ARGUMENTS, "pretrained": "yolo11n.pt", "project": str(folder / "runs")}
+    out, first = run(script(True, "yolo11n-ema.yaml", arguments), status=7)
     assert "transferred " in out
     assert "in the class branch of layer " in out
     assert "(80 classes there, 2 here)" in out

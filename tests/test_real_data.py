@@ -64,7 +64,8 @@ def test_a_photograph_of_any_shape_goes_through(kind, coco):
 def test_bccd_is_usable_as_it_stands(shared, tmp_path):
     data = borrowed(shared / "data" / "bccd", "bccd.yaml", tmp_path)
     model = YOLO("yolo11n-ema.yaml")
-    arguments = {"imgsz": 64, "batch": 4, "workers": 0, "plots": False, "device": "cpu", "project": str(tmp_path / "out")}
+    arguments = {"imgsz": 64, "batch": 4, "workers": 0, "plots": False, "device": "cpu"}
+    arguments["project"] = str(tmp_path / "out")
     model.train(data=str(data), epochs=1, fraction=0.05, **arguments)
     metrics = model.val(data=str(data), split="test", **arguments)
     assert len(metrics.box.maps) == 3
