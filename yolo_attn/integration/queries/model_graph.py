@@ -253,7 +253,7 @@ def _shapes(modules: Any, channels: int, file: str, table: list[Any]) -> list[An
             if is_ours and not isinstance(error, RuntimeError | ValueError):
                 raise  # a fault of the layer
             reads = [getattr(o, "shape", None) for o in read]
-            seen = " and ".join(f"{r[1]}x{r[2]}x{r[3]}" for r in reads if r is not None and len(r) == 4)
+            seen = joined((f"{r[1]}x{r[2]}x{r[3]}" for r in reads if r is not None and len(r) == 4), " and ")
             name = table[module.i][1][2]
             why = " ".join(str(error).split()).removeprefix(f"{name}: ")
             raise LayerError(

@@ -13,12 +13,12 @@ from ...messages import nearest
 
 NEW_LR_MULT = "new_lr_mult"
 ADDED: dict[str, Any] = {NEW_LR_MULT: None, "partial": False}  # name -> default
-FREEZE_WORDS = ("backbone", "transferred")  # values that we add to Ultralytics' ``freeze``
+FREEZE_NAMES = ("backbone", "transferred")  # values that we add to Ultralytics' ``freeze``
 
 
 def uses_ours(arguments: Mapping[str, Any]) -> bool:
     """Return whether a training was given one of our arguments, or ``freeze`` with one of our values."""
-    return arguments.get("freeze") in FREEZE_WORDS or any(arguments.get(k, v) != v for k, v in ADDED.items())
+    return arguments.get("freeze") in FREEZE_NAMES or any(arguments.get(k, v) != v for k, v in ADDED.items())
 
 
 def check_values(arguments: Mapping[str, Any]) -> None:
@@ -33,8 +33,8 @@ def check_values(arguments: Mapping[str, Any]) -> None:
 
 def check_freeze(value: Any) -> None:
     """Raise an ArgumentError for a ``freeze`` that is a string and not one of our values."""
-    if isinstance(value, str) and value not in FREEZE_WORDS:
+    if isinstance(value, str) and value not in FREEZE_NAMES:
         raise ArgumentError(
-            f"freeze={value} is unknown.{nearest(value, FREEZE_WORDS)} Give backbone, transferred, a number of layers "
+            f"freeze={value} is unknown.{nearest(value, FREEZE_NAMES)} Give backbone, transferred, a number of layers "
             "or a list of layer numbers"
         )

@@ -10,8 +10,9 @@ from typing import Any
 
 from ...alignment.transfer_summary import layers
 from ...errors import ArgumentError
+from ...messages import joined
 from ..queries import layer_types
-from ..queries.training_arguments import FREEZE_WORDS, check_freeze
+from ..queries.training_arguments import FREEZE_NAMES, check_freeze
 from ..strict_mode import is_strict
 from . import weight_sources
 
@@ -35,7 +36,7 @@ def resolve(trainer: Any) -> str | None:
     exact: set[str] = set()
     known = weight_sources.of(model)
     if isinstance(freeze, str):
-        if freeze not in FREEZE_WORDS and not is_strict() and not layer_types.has_ours(model):
+        if freeze not in FREEZE_NAMES and not is_strict() and not layer_types.has_ours(model):
             return None
         check_freeze(freeze)
         names, exact = _by_word(freeze, model, known)
@@ -120,4 +121,4 @@ def _list(names: list[str]) -> str:
     whole = [int(n) for n in names if n.isdecimal()]
     parts = {int(n.partition(".")[0]) for n in names if not n.isdecimal()}
     found = [layers(whole)] * bool(whole) + [f"parts of {layers(parts)}"] * bool(parts)
-    return " and ".join(found) or "no layers"
+    return joined(found, " and ") or "no layers"
