@@ -24,7 +24,7 @@ RECIPE = {
     "models": "yolo11n-ema.yaml",
     "data": "digits.yaml",  # 800 training images of handwritten digits, generated on first use
     "imgsz": 128,  # the images' size; 1/25 of the work of 640
-    "epochs": 25,  # about 13 minutes for both models on two cores
+    "epochs": 25,  # 8 to 13 minutes for both models on two cores
     "batch": 16,
     "optimizer": "AdamW",  # named, so that Ultralytics does not choose by the number of iterations
     "lr0": 0.002,
