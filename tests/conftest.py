@@ -81,3 +81,28 @@ def known(own_layers):
 
     add_all(own_layers)
     return own_layers
+
+
+@pytest.fixture
+def pretend(tmp_path, monkeypatch):
+    """Return a function that tells the children, by name of the run or module, what to do; a record by default."""
+    import json
+
+    from comparison import PRETENDER, make
+    from made_up_experiment import cost, empty_record
+
+    from yolo_attn.comparison import child_processes, engines
+
+    script, plan = tmp_path / "pretender.py", make(tmp_path / "template")
+    script.write_text(PRETENDER)
+    templates = {"record": empty_record(plan, plan.runs[0]), "cost": cost(plan)}
+    script.with_suffix(".json").write_text(json.dumps(templates))
+    monkeypatch.setattr(child_processes, "command", lambda *given: [sys.executable, str(script), *map(str, given)])
+    monkeypatch.setattr(engines, "POLL", 0.05)
+
+    def tell(**instructions):
+        named = {name.replace("_seed", "-seed"): what for name, what in instructions.items()}
+        monkeypatch.setenv("INSTRUCTIONS", json.dumps(named))
+
+    tell()
+    return tell

@@ -73,7 +73,7 @@ def empty_record(plan, run, found=None, *, epochs=6):
     """Return a run's record as the worker writes it, without metrics and predictions."""
     found = found or {"images": [], "annotations": [], "categories": []}
     return {
-        "format": 1,
+        "format": 2,
         "experiment": plan.id,
         "run": run.name,
         "model": run.model,
@@ -96,6 +96,8 @@ def empty_record(plan, run, found=None, *, epochs=6):
         "sessions": 1,
         "resumed_versions": [],
         "transfer": None,
+        "weights_digest": None,
+        "findings": [],
         "training_seconds": 120.0,
         "epoch_seconds": 10.0,
         "peak_memory": {"resident_bytes": 2**30, "gpu_bytes": None},
@@ -110,18 +112,17 @@ def cost(plan):
     """Return what ``cost.json`` holds; each model costs a little more than the one before."""
     models = {}
     for index, model in enumerate(plan.planned_models):
-        over = 1 + 0.1 * index
+        over = 1.0 if model.control == "repeat" else 1 + 0.1 * index
         times = {"median": 10.0 * over, "p10": 9.5 * over, "p90": 11.0 * over}
         rates = {"median": 200.0 / over, "p10": 190.0 / over, "p90": 210.0 / over}
-        ends = {"p10": 0.98 * over, "p90": 1.03 * over}
         models[model.name] = {
             "run": f"{model.name}-seed{model.seeds[0]}",
             "parameters": int(2_590_000 * over),
             "gflops": 6.4 * over,
             "latency_ms": times,
-            "latency_ratio": {"median": over, **ends} if index else None,
+            "latency_ratio": {"median": over, "p10": 0.98 * over, "p90": 1.03 * over} if index else None,
             "images_per_s": rates,
-            "throughput_ratio": {"median": 1 / over, **ends} if index else None,
+            "throughput_ratio": {"median": 1 / over, "p10": 0.97 / over, "p90": 1.02 / over} if index else None,
         }
     where = {"imgsz": 64, "dtype": "float32", "device": "A CPU", "threads": 2}
     return {
@@ -129,6 +130,8 @@ def cost(plan):
         "gflops_imgsz": 640,
         "latency": {**where, "batch": 1, "rounds": 50},
         "throughput": {**where, "batch": 16, "rounds": 20, "requested_batch": 16, "batch_limit": None},
+        "latency_check": {"median": 1.0, "p10": 0.98, "p90": 1.02},
+        "throughput_check": {"median": 1.0, "p10": 0.98, "p90": 1.02},
         "models": models,
         "versions": {},
         "hardware": {"cpu": "A CPU", "cores": 2, "threads": 2, "gpus": [], "platform": "Linux"},

@@ -18,7 +18,8 @@ HEAD = "epoch,time,metrics/mAP50-95(B)\n"
 
 def pretend(folder, name):
     """Pretend to be ``yolo_attn.comparison.worker``; the training argument ``pretend`` says what happens."""
-    from yolo_attn.comparison.worker import alone, end_with_parent
+    from yolo_attn.comparison.folder_locks import one_process
+    from yolo_attn.comparison.worker import end_with_parent
     from yolo_attn.experiment.epochs import read_epochs
     from yolo_attn.experiment.plan import Plan
 
@@ -26,7 +27,7 @@ def pretend(folder, name):
     plan = Plan.load(folder)
     run, told = plan.run(name), plan.arguments["pretend"]
     print(f"{name} starts")
-    with alone(run):
+    with one_process(run):
         results = run.folder / "results.csv"
         done = len(read_epochs(results)) if (run.weights / "last.pt").is_file() else 0
         if not done:

@@ -63,7 +63,7 @@ def train(model, data, **arguments):
     ("row", "match"),
     [
         ("[-1, 1, EMAA, []]", r"layer 3 \(EMAA\): .*'EMA'"),
-        ("[-1, 1, EMA, [256]]", r"layer 3 \(EMA\): .*\[256\].*64 channels"),
+        ("[-1, 1, EMA, [256]]", r"layer 3 \(EMA\): .*\[256\].*write \[\]"),
         ("[-1, 1, EMA, [{channels: 64}]]", r"layer 3 \(EMA\): .*'channels'"),
         ("[7, 1, EMA, []]", r"layer 3 \(EMA\): 'from' is 7.*0 to 2"),
         ("[[1, 2], 1, EMA, []]", r"layer 3 \(EMA\): 'from' is \[1, 2\]"),
@@ -74,7 +74,7 @@ def train(model, data, **arguments):
 )
 def test_a_row_that_cannot_be_built(row, match, model, data, refused, tmp_path):
     name = model(row)
-    with pytest.raises(UserError, match=f"^yolo11n-mine.yaml: .*{match}") as error:
+    with pytest.raises(UserError, match=f"^yolo11-mine.yaml, line 9: .*{match}") as error:
         YOLO(name)
     line = refused("train", f"model={name}", f"data={data}", f"project={tmp_path / 'out'}")
     assert line == f"yolo-attn: {error.value}"
@@ -104,6 +104,11 @@ def test_a_data_set_that_does_not_exist(model, data, refused, tmp_path):
         ("2 0.5 0.5 0.2 0.2\n", "3.txt line 1: .*2.*0 to 1"),
         ("0 0.5 0.5 0.2\n", "3.txt line 1: 4 .*5"),
         ("zero 0.5 0.5 0.2 0.2\n", "3.txt line 1: 'zero 0.5 0.5 0.2 0.2'"),
+        ("nan 0.5 0.5 0.2 0.2\n", "3.txt line 1: 'nan 0.5 0.5 0.2 0.2'"),
+        ("1 0.5 0.5 0.2 0.2\n".encode("utf-16"), "3.txt is UTF-16"),
+        (b"1 0.5 0.5 0.2 0.2\n\xff", "3.txt, line 2: not UTF-8"),
+        ("1 0.5 0.5 0.4 0.4\n0 0.95 0.5 0.2 0.2\n", r"3.txt line 2: .*0.95 0.5 0.2 0.2 extends 5.0% beyond"),
+        ("0 1.005 0.5 0.0 0.2\n", r"3.txt line 1: .*1.005 0.5 0.0 0.2 .* beyond"),
     ],
 )
 @pytest.mark.parametrize("split", ["train", "val"])
@@ -111,7 +116,7 @@ def test_images_and_labels_that_cannot_be_used(label, reason, split, model, data
     if label is None:
         (tmp_path / "images" / split / "3.png").write_bytes(b"not an image")
     else:
-        (tmp_path / "labels" / split / "3.txt").write_text(label)
+        (tmp_path / "labels" / split / "3.txt").write_bytes(label if isinstance(label, bytes) else label.encode())
     with pytest.raises(UserError, match=rf"mine\.yaml: 1 of 6 images .*{split}/{reason}"):
         train(model(), data, project=str(tmp_path / "out"))
 
@@ -123,6 +128,12 @@ def test_nothing_good_is_overwritten(model, data, refused, tmp_path):
     (tmp_path / "labels" / "train" / "3.txt").write_text("9 0.5 0.5 0.2 0.2\n")
     refused("train", f"model={model()}", f"data={data}", f"project={out}", "name=run", "exist_ok=True", "imgsz=64")
     assert (out / "run" / "weights" / "best.pt").read_bytes() == good
+
+
+def test_an_optimizer_that_does_not_exist_leaves_nothing(model, data, refused, tmp_path):
+    rest = [f"data={data}", "epochs=1", "imgsz=64", "batch=2", "workers=0", f"project={tmp_path / 'out'}"]
+    assert "adamm" in refused("train", f"model={model()}", "optimizer=adamm", *rest)
+    assert not list((tmp_path / "out").iterdir())
 
 
 @pytest.mark.fast
@@ -147,11 +158,11 @@ def test_files_that_do_not_exist(arguments, values, refused):
         ("nc: 3\nbackbone: [[-1, 1, Conv, [64, 3, 2]]\nhead: x\n", "not valid YAML"),
         ("", "'backbone' and 'head'"),
         ("nc: 3\n", "'backbone' and 'head'"),
-        ("- 1\n- 2\n", "'backbone' and 'head'|not valid YAML"),  # by version
+        ("- 1\n- 2\n", "'backbone' and 'head'"),
     ],
 )
 def test_a_file_that_is_no_model(text, match, tmp_path, refused):
     (tmp_path / "yolo11-odd.yaml").write_text(text)
     line = refused("info", f"model={tmp_path / 'yolo11n-odd.yaml'}")
-    assert "yolo11n-odd.yaml: " in line
-    assert any(part in line for part in match.split("|"))
+    assert "yolo11-odd.yaml" in line
+    assert match in line

@@ -14,7 +14,7 @@ from oracles import C, LargestTensor, an_input, make, randomised
 
 import yolo_attn.blocks
 from yolo_attn import docstrings
-from yolo_attn.registry import BLOCKS
+from yolo_attn.registry import BLOCKS, SHIPPED
 
 OURS = {name: s for name, s in sorted(BLOCKS.items()) if s.cls.__module__.startswith("yolo_attn.blocks.")}
 GRID = {"reduced_channels": 16, "grid": 4}
@@ -276,6 +276,11 @@ def test_takes_no_name_that_ultralytics_uses(spec):
     block.i, block.f, block.type, block.np = 3, -1, "EMA", 17  # the parser sets these on a layer
     x = an_input(spec)
     assert shapes(block.eval()(x)) == shapes(kept(spec, x))
+
+
+@pytest.mark.fast
+def test_the_list_for_code_without_torch_is_complete():
+    assert list(SHIPPED) == list(OURS)
 
 
 @every_block

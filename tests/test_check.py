@@ -5,13 +5,14 @@ import re
 import pytest
 from shipped import one_scale
 from support import ROOT
+from ultralytics.cfg import TASKS
 
 import yolo_attn
 from yolo_attn.cli import main
 from yolo_attn.errors import LayerError
+from yolo_attn.integration.queries.lint import file_name
+from yolo_attn.integration.queries.yaml_text import row_lines
 from yolo_attn.model_yaml.check_report import check
-from yolo_attn.model_yaml.lint import file_name
-from yolo_attn.model_yaml.yaml_text import repeated_keys, row_lines
 
 yolo_attn.install()
 
@@ -82,7 +83,6 @@ def test_layers_with_several_maps_are_described(tmp_path):
     assert "reads layer 11 (AttentionFPN, 3 maps); output: 128 channels, stride 8 = P3" in level
 
 
-SCALE_N = "  n: [0.5, 0.25, 1024]\n"
 BYPASSED = r"layer 3 \(C2f\).*layer 4 \(EMA\).*64 channels, stride 8 = P3.* 5 \(Conv\) .*layer 4\b.*"
 FINDINGS = {  # old and new text; a text in the finding's line, its layer, what it says
     "bypass": (CONCAT, "[[-1, 3], 1, Concat, [1]]", "Concat", 8, f"{BYPASSED}write 4 instead of 3$"),
@@ -92,8 +92,6 @@ FINDINGS = {  # old and new text; a text in the finding's line, its layer, what 
     "one stride": (DETECT, "[[4, 9, 6], 1, Detect, [nc]]", "Detect", 10, r"4 \(EMA\) and 9 \(C2f\).*stride 8"),
     "classes": (DETECT, "[[9, 6], 1, Detect, [80]]", "Detect", 10, r"80.*\[nc\]"),
     "no head": (f"  - {DETECT}  # 10\n", "", "9, P3", 9, r"Detect, \[nc\]"),
-    "key twice": ("nc: 80\n", "nc: 80\nnc: 3\n", "nc: 3", None, "'nc' .*1 and 2.*uses 3 .*ignores 80"),
-    "inner key": (SCALE_N, f"{SCALE_N}  n: [1.0, 1.0, 512]\n", "[1.0,", None, "'n' .*3 and 4"),
     "letter": ("  s: [", "  b: [", None, None, "scale b "),
 }  # fmt: skip
 
@@ -149,13 +147,6 @@ def test_layers_without_consumers(look):
         extra = (C2F, C2F + f"  - [-1, 1, {row}]  # 10\n")
         assert look(extra, (DETECT, "[[10, 6], 1, Detect, [nc]]")).findings == ()
     assert re.search("write 10 .*by 1", only(look(extra))[2])
-
-
-@pytest.mark.fast
-def test_repeated_keys():
-    assert repeated_keys("a: {b: 1}\nc: {b: 2}\n") == []
-    assert [k.key for k in repeated_keys("a: [{b: 1, b: 2}]\n")] == ["b"]
-    assert repeated_keys("a: [\n") == []
 
 
 @pytest.mark.fast
@@ -238,6 +229,12 @@ def test_the_command_prints_lines_that_fit(capsys, monkeypatch):
     text = " ".join(out.split())
     assert "layer 11 PMFS in the head: reads layers 4 (C3k2, 128 channels, stride 8 = P3), 6 (C3k2, " in text
     assert "layers, detect, scale n (of n, s, m, l, x)." in text
+
+
+@pytest.mark.parametrize("name", ["rtdetr-l.yaml", "yolov9t.yaml", "yolo11n-seg.yaml", "yolo11n-cls.yaml"])
+def test_the_task_is_one_of_ultralytics(name, capsys):
+    assert main(["check", name]) == 0
+    assert re.search(r"layers, (\w+)", capsys.readouterr().out)[1] in TASKS
 
 
 def test_strict_turns_a_finding_into_status_1(look, capsys, tmp_path):

@@ -24,6 +24,7 @@ GOOD = {
     "info": (["yolo11n.yaml"], ("task", "detect"), None),
     "place": (["yolo11.yaml", "EMA", "at=neck.P3"], ("args", "factor=8"), "force"),
     "diagram": (["yolo11n.yaml", "-o", "a.svg"], ("imgsz", "320"), "force"),
+    "convert": (["a.yaml", "-o", "b.yaml"], None, "force"),
     "check": (["yolo11n.yaml"], ("scale", "n"), "strict"),
     "transfer": (["a.pt", "yolo11n.yaml", "-o", "b.pt"], ("map", "6=7"), "partial"),
     "compare": (["experiment.yaml"], ("gpus_per_run", "0.5"), None),
@@ -228,13 +229,15 @@ def test_completion(capsys, tmp_path):
 
 @fast
 def test_start_up_needs_no_torch(tmp_path):
-    """Its CPU time, as other work may keep the machine busy; the best of a few."""
+    """Its CPU time, as a multiple of that of the libraries it needs; the best of a few."""
     code = """
         import sys, time
         start = time.process_time()
+        import cyclopts, msgspec, rich.console, rich.table
+        libraries = time.process_time() - start
         from yolo_attn.cli import main
         main(["--help"])
-        took = time.process_time() - start
+        took = (time.process_time() - start) / libraries
         main(["train", "--help"])
         main(["report", "nowhere"])
         print(took, sorted({"torch", "ultralytics"} & set(sys.modules)))
@@ -242,9 +245,9 @@ def test_start_up_needs_no_torch(tmp_path):
     for _ in range(3):
         took, _, modules = run(code, tmp_path).splitlines()[-1].partition(" ")
         assert modules == "[]"
-        if float(took) < 0.3:
+        if float(took) < 3:
             return
-    pytest.fail(f"--help took {took} s")
+    pytest.fail(f"--help took {took} times as long as the import of its libraries")
 
 
 @fast

@@ -92,9 +92,9 @@ def test_mistakes_are_one_line_and_write_nothing(planned, tmp_path, given, match
 @pytest.mark.parametrize(
     ("text", "match"),
     [
-        ("base: [", r"experiment e\.yaml cannot be read"),
+        ("base: [", r"e\.yaml, line 1: not valid YAML: "),
         ("- a\n", r"e\.yaml"),
-        ("basis: yolo11n.yaml\n", r"e\.yaml: .*'basis'.*'base'"),
+        ("bases: yolo11n.yaml\n", r"e\.yaml: .*'bases'.*'base'"),
         ("data: digits.yaml\n", "compare needs base= and models="),
     ],
 )

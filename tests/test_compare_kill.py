@@ -99,7 +99,7 @@ def test_a_run_killed_again_and_again_arrives_where_it_would_have(tmp_path, rect
     moments = ("second epoch", "half a best", "half a checkpoint", "half a stripped best", "before the validation")
     for moment in (*moments, "half a record"):
         reason = attempt(moment)
-        assert reason == "its process was ended by SIGKILL; the system may have run out of memory", run.log.read_text()
+        assert "SIGKILL" in reason, run.log.read_text()
         assert not run.record.exists()  # never counted
         epochs.append(read_epochs(run.folder / "results.csv"))
     # Killed in epoch 2 after one checkpoint; after epoch 2; in epoch 3 with half a checkpoint; at the end.

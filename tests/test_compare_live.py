@@ -90,7 +90,9 @@ def test_every_state_with_metrics_and_time_left(tmp_path):
         show.epoch(third, 3, 190, batch=2, batches=4)
         lines = show.drawn()
         assert lines[0] == "1 of 4 runs done, 1 running, 1 failed, 1 waiting"
-        assert lines[3:5] == ["yolo11n  ✓▶            1 of 2", "yolov8n  ✗·            0 of 2"]
+        assert lines[2].split() == ["model", "seeds", "0", "to", "1", "done", "val", "mAP50-95", "to", "base"]
+        assert lines[3].split() == ["yolo11n", "✓▶", "1", "of", "2", "10.0"]
+        assert lines[4].split() == ["yolov8n", "✗·", "0", "of", "2"]
         assert "0:03:10 epoch 4 of 10, val mAP50-95 3.0 on node" in lines[-1]
         show.epoch(third, 9, 0, phase="validating")
         assert "epoch 10 of 10, validating, val mAP50-95 9.0" in show.drawn()[-1]
@@ -98,6 +100,35 @@ def test_every_state_with_metrics_and_time_left(tmp_path):
         assert "validating the best epoch" in show.drawn()[-1]
     assert show.live.reasons == {second.name: "layer 3 cannot\nbe built"}
     assert f"[2/4] {second.name}: failed: layer 3 cannot be built\n" in show.printed().replace("\r", "")
+
+
+def test_the_running_difference_is_up_to_the_same_epoch(tmp_path):
+    show = Show(tmp_path / "c", seeds="0-1", models=["yolov8n.yaml", "yolo11n-gsop.yaml"])
+    base, other, late, base_1, other_1, _ = show.runs
+    with show.live:
+        for run in (base, other):
+            show.live.started(run)
+        show.epoch(base, 10, value=[0.1, 0.5, 0.2, *[0.7] * 7])
+        assert show.drawn()[3].split()[-1] == "70.0"
+        assert show.drawn()[4].split()[-1] == "2"  # nothing is made up: 0 of 2
+        show.epoch(other, 2, value=[0.3, 0.4])
+        assert show.drawn()[4].split()[-2:] == ["40.0", "-10.0"]  # the base had 50.0 after two epochs
+        show.epoch(other, 3, value=[0.3, 0.4, 0.6])
+        assert show.drawn()[4].split()[-2:] == ["60.0", "+10.0"]
+        show.finish(base)
+        show.finish(other)  # stopped early: both are finished, so all epochs count
+        assert show.drawn()[4].split()[-2:] == ["60.0", "-10.0"]
+        assert show.drawn()[5].split()[-3:] == ["0", "of", "2"]
+        show.epoch(base_1, 1, value=[0.2])
+        show.epoch(other_1, 1, value=[0.24])
+        assert show.drawn()[3].split()[-1] == "70.0"  # of the finished run
+        assert show.drawn()[4].split()[-2:] == ["60.0", "-3.0"]  # mean of -10.0 and +4.0
+        show.epoch(late, 1, value=["nan"])
+        assert show.drawn()[5].split()[-3:] == ["0", "of", "2"]
+        assert max(map(len, show.drawn())) <= 80
+    again = Live(show.plan, show.console)  # after an interruption: from the files
+    assert again.grid().row_count == 3
+    assert [curve.best() for curve in again.curves.values()][:2] == [0.7, 0.6]
 
 
 def test_the_time_left_counts_all_runs_and_earlier_epochs(tmp_path):
@@ -127,7 +158,7 @@ def test_a_large_grid_fits_80_columns(tmp_path, models, seeds):
     show = Show(tmp_path / "c", models=names, seeds=f"0-{seeds - 1}", arguments={"epochs": 300})
     for number in range(min(10, len(show.runs) - 1)):
         show.live.started(show.runs[number], "a-node-of-the-cluster.example.org")
-        show.live.progressed(show.runs[number], Progress("training", 99, 300, 100, 1000))
+        show.epoch(show.runs[number], 99, batch=100, batches=1000)
     lines = show.drawn()
     assert max(map(len, lines)) <= 80
     assert len(lines) <= 60
@@ -135,6 +166,8 @@ def test_a_large_grid_fits_80_columns(tmp_path, models, seeds):
         rows = [line for line in lines if "0 of 20" in line]
         assert len(rows) == 12
         assert rows[0].split()[1:3] == ["▶" + 9 * "·", 10 * "·"]
+        assert rows[0].split()[-1] == "99.0"
+        assert rows[1].split()[-2:] == ["99.0", "0.0"]
 
 
 def test_only_ascii_where_the_terminal_has_no_more(tmp_path):
@@ -178,6 +211,7 @@ def test_plain_lines_where_there_is_no_terminal(tmp_path):
             show.epoch(third, epoch, 40)
             show.live.progressed(third, Progress("training", epoch, 10, 1, 4))
         fourth.folder.mkdir()
+        (fourth.folder / "results.csv").write_text("epoch,metrics/mAP50-95(B)\n1,0.035\n2,0.01\n")
         show.finish(fourth)  # without an event before
     lines = show.printed().splitlines()
     assert [re.sub("about .* left", "... left", line) for line in lines] == [
@@ -193,6 +227,6 @@ def test_plain_lines_where_there_is_no_terminal(tmp_path):
         "[3/4] yolo11n-seed1: epoch 1 of 10 done, val mAP50-95 1.0",
         "[3/4] yolo11n-seed1: epoch 2 of 10 done, val mAP50-95 2.0, ... left for all runs",
         "[4/4] yolov8n-seed1: training",
-        "[4/4] yolov8n-seed1: finished in 0:00:00",
+        "[4/4] yolov8n-seed1: finished in 0:00:00, best val mAP50-95 3.5, difference to yolo11n +1.5 (1 seed)",
     ]
     assert "about 0:07:24 left" in lines[1]  # 37 epochs of 12 s

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from comparison import make
 from msgspec.structs import replace
 
 from yolo_attn.errors import ArgumentError, DataError
+from yolo_attn.experiment import plan as plan_module
 from yolo_attn.experiment.plan import Control, Plan, read_seeds
+from yolo_attn.integration.queries import yaml_files
 
 pytestmark = pytest.mark.fast
 
@@ -46,21 +50,54 @@ def test_default_folder_says_what_is_compared_and_differs_with_it():
     ],
 )
 def test_another_plan_cannot_take_the_folder(tmp_path, changes, values):
-    make(tmp_path / "c").claim()
+    first, other = make(tmp_path / "c"), make(tmp_path / "c", **changes)
+    first.claim()
+    (tmp_path / "c" / "yolov8n-seed0").mkdir()
+    trained = tmp_path / "c" / "yolov8n-seed0" / "results.csv"
+    trained.write_text("epoch\n1\n")
     before = (tmp_path / "c" / "plan.json").read_bytes()
     with pytest.raises(ArgumentError, match=f": {values}. .* folder="):
-        make(tmp_path / "c", **changes).claim()
+        other.claim()
     assert (tmp_path / "c" / "plan.json").read_bytes() == before
+    trained.unlink()
+    assert f"{values} before the first epoch" in other.claim()
+    assert Plan.load(tmp_path / "c") == other
 
 
-def test_a_changed_model_file_is_another_experiment(tmp_path):
-    model = tmp_path / "mine.yaml"
-    model.write_text("nc: 1\n")
-    make(tmp_path / "c", models=[str(model)]).claim()
-    assert make(tmp_path / "c", models=[str(model)]).claim() == []
-    model.write_text("nc: 2\n")
-    with pytest.raises(ArgumentError, match=r"mine\.yaml has changed"):
-        make(tmp_path / "c", models=[str(model)]).claim()
+NAMES = {  # the name in the comparison -> the file behind it
+    "a path": ("mine.yaml", "mine.yaml"),
+    "a name with the letter of the scale": ("yolo11n-mine.yaml", "yolo11-mine.yaml"),
+    "a name that this project ships": ("yolo11n-ema.yaml", None),
+    "a name that Ultralytics ships": ("yolov8s-p2.yaml", None),
+    "a checkpoint": ("mine.pt", "mine.pt"),
+}
+
+
+@pytest.mark.parametrize("what", NAMES)
+@pytest.mark.parametrize("role", ["base", "models", "data", "pretrained"])
+def test_a_changed_file_is_another_experiment_once_a_run_has_an_epoch(role, what, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    name, file = NAMES[what]
+    shipped = yaml_files.resolve(name)
+    if file is None:  # as if another version of the package had another file
+        assert shipped.is_file()
+        monkeypatch.setattr(yaml_files, "resolve", lambda given: Path("other") if given == name else None)
+        file = "other"
+    Path(file).write_text("nc: 1\n")
+    given = {"pretrained": {"arguments": {"pretrained": name}}, "models": {"models": [name]}}.get(role, {role: name})
+    plan = make("c", **given)
+    plan.claim()
+    assert plan.claim() == []
+    Path(file).write_text("nc: 2\n")
+    with pytest.raises(ArgumentError, match=rf"{file}.* has changed"):
+        plan.check_files()
+    assert plan.claim() == [f"the file {plan_module._shown(name)} has changed before the first epoch"]
+    plan.check_files()
+    plan.runs[0].folder.mkdir()
+    (plan.runs[0].folder / "results.csv").write_text("epoch\n1\n")
+    Path(file).write_text("nc: 3\n")
+    with pytest.raises(ArgumentError, match=rf"{file}.* has changed"):
+        plan.claim()
 
 
 def test_a_folder_with_something_else_is_left_alone(tmp_path):
@@ -135,6 +172,8 @@ def test_an_experiment_grows_by_seeds_models_and_controls_and_keeps_its_id(tmp_p
     assert more.id == first.id
     assert {run.name for run in first.runs} < {run.name for run in more.runs}
     assert make(tmp_path / "c", arguments={"epochs": 4}).id != first.id
+    more.runs[0].folder.mkdir()
+    (more.runs[0].folder / "results.csv").write_text("epoch\n1\n")
     with pytest.raises(ArgumentError, match=r"seeds were 0,1,2,3, now 0,1; models were .*; controls were r, now none"):
         first.claim()
 

@@ -15,7 +15,7 @@ import torch
 from comparison import make
 from msgspec.structs import replace
 
-from yolo_attn.comparison import child_processes, training, worker
+from yolo_attn.comparison import child_processes, folder_locks, training, worker
 from yolo_attn.errors import DataError, UserError
 from yolo_attn.experiment import epochs, storage
 from yolo_attn.experiment.ground_truth_file import GroundTruth, TruthInfo, keep
@@ -117,15 +117,24 @@ def test_a_training_that_has_ended_is_not_resumed(run, epoch, optimizer):
 
 
 def test_the_previous_checkpoint_is_there_while_the_next_is_written(run):
-    training.keep_previous(run)  # the first epoch: there is none
+    last, seen = run.weights / "last.pt", []
+
+    def save_model():
+        seen.append((last.exists(), found(run)))
+        if len(seen) < 4:
+            save(run, "last.pt", len(seen))
+        return len(seen) < 4
+
+    trainer = SimpleNamespace(save_model=save_model)
+    training.keep_previous(run, trainer)
     save(run, "best.pt", 0)
-    save(run, "last.pt", 3)
-    training.keep_previous(run)
-    assert found(run) == ("previous.pt", 4)  # killed before the next was begun
-    (run.weights / "last.pt").write_bytes(b"half")
-    assert found(run) == ("previous.pt", 4)  # not best.pt, which is three epochs back
-    save(run, "last.pt", 4)
-    assert found(run) == ("last.pt", 5)
+    for epoch in (2, 3, 4):  # between two saves last.pt stays: Ultralytics returns to it from a NaN
+        assert trainer.save_model()
+        assert found(run) == ("last.pt", epoch)
+    assert trainer.save_model() is False  # Ultralytics does not save weights with NaN
+    assert found(run) == ("last.pt", 4)
+    # while a save goes on, the checkpoint before is there, not only best.pt of three epochs ago
+    assert seen == [(False, ("best.pt", 1)), *((False, ("previous.pt", epoch)) for epoch in (2, 3, 4))]
 
 
 def test_the_best_checkpoint_is_repaired(run):
@@ -197,10 +206,11 @@ def test_time_of_an_epoch_is_not_confused_by_a_resumption():
 
 
 def test_a_run_is_trained_by_one_process_at_a_time(run, monkeypatch):
-    monkeypatch.setattr(worker, "PATIENCE", 0.3)
-    with worker.alone(run), pytest.raises(UserError, match=str(os.getpid())), worker.alone(run):
+    monkeypatch.setattr(folder_locks, "PATIENCE", 0.3)
+    lock = folder_locks.one_process
+    with lock(run), pytest.raises(UserError, match=f"process {os.getpid()} on "), lock(run):
         pass
-    with worker.alone(run):
+    with lock(run):
         pass
 
 

@@ -6,6 +6,7 @@ import errno
 import json
 import os
 import re
+import socket
 import subprocess
 import sys
 import time
@@ -13,70 +14,16 @@ import time
 import psutil
 import pytest
 from comparison import make, quiet
-from made_up_experiment import cost, empty_record
+from made_up_experiment import empty_record
 from support import read_json
 
 from yolo_attn import atomic_files
 from yolo_attn.comparison import child_processes, engines, worker
 from yolo_attn.comparison.running import run_experiment
-from yolo_attn.errors import ArgumentError, DataError, DiskFullError
+from yolo_attn.errors import ArgumentError, DataError, DiskFullError, UserError
 from yolo_attn.experiment import storage
 from yolo_attn.experiment.plan import Control
 from yolo_attn.experiment.records import Progress
-
-PRETENDER = """
-import json, os, signal, sys, time
-from pathlib import Path
-module, folder, *name = sys.argv[1:]
-folder, module = Path(folder), module.rsplit(".", 1)[1]
-with (folder / "log.txt").open("a") as log:
-    log.write(" ".join([module, *name]) + "\\n")
-instructions = json.loads(os.environ["INSTRUCTIONS"])
-what = instructions.get(name[0] if name else module, "good")
-target = folder / name[0] if name else folder
-target.mkdir(exist_ok=True)
-print("printed by", *name)
-templates = json.loads(Path(__file__).with_suffix(".json").read_text())
-plan = json.loads((folder / "plan.json").read_text())
-if what == "good" and name:
-    (target / "record.json").write_text(json.dumps({**templates["record"], "experiment": plan["id"], "run": name[0]}))
-elif what == "good" and module == "cost_measurement":
-    (folder / "cost.json").write_text(json.dumps(templates["cost"]))
-elif what == "killed":
-    os.kill(os.getpid(), signal.SIGKILL)
-elif what == "interrupted":
-    sys.exit(130)
-elif what == "silent":
-    sys.exit(3)
-elif what == "slow":
-    (target / "progress.json").write_text(json.dumps({"format": 1, "phase": "training", "epoch": 1, "epochs": 3}))
-    (target / "pid").write_text(str(os.getpid()))
-    from yolo_attn.comparison import worker
-    worker.end_with_parent()
-    time.sleep(30)
-elif what != "good":
-    error, message = what
-    (target / "error.json").write_text(json.dumps({"format": 1, "error": error, "message": message}))
-    sys.exit(2 if error else 1)
-"""
-
-
-@pytest.fixture
-def pretend(tmp_path, monkeypatch):
-    """Return a function that tells the children, by name of the run or module, what to do; a record by default."""
-    script, plan = tmp_path / "pretender.py", make(tmp_path / "template")
-    script.write_text(PRETENDER)
-    templates = {"record": empty_record(plan, plan.runs[0]), "cost": cost(plan)}
-    script.with_suffix(".json").write_text(json.dumps(templates))
-    monkeypatch.setattr(child_processes, "command", lambda *given: [sys.executable, str(script), *map(str, given)])
-    monkeypatch.setattr(engines, "POLL", 0.05)
-
-    def tell(**instructions):
-        named = {name.replace("_seed", "-seed"): what for name, what in instructions.items()}
-        monkeypatch.setenv("INSTRUCTIONS", json.dumps(named))
-
-    tell()
-    return tell
 
 
 def log_of(plan):
@@ -111,8 +58,10 @@ def test_an_experiment_grows(tmp_path, pretend):
     [
         ([None, "ValueError: odd"], r"ValueError: odd \(.* .*a-seed0.log\.txt\)"),
         (["LayerError", "layer 3 cannot be built"], "layer 3 cannot be built"),
-        ("silent", r".* status 3 .* .*a-seed0.log\.txt"),
-        pytest.param("killed", ".* SIGKILL; .* memory", marks=pytest.mark.skipif(sys.platform == "win32", reason="")),
+        ("silent", r".* status 3 .* .*a-seed0.log\.txt\)"),
+        pytest.param(
+            "killed", ".* SIGKILL, .* memory .*", marks=pytest.mark.skipif(sys.platform == "win32", reason="")
+        ),
     ],
 )
 def test_a_failed_run_is_reported_and_the_others_continue(tmp_path, pretend, what, reason):
@@ -133,7 +82,7 @@ def test_a_failed_run_is_reported_and_the_others_continue(tmp_path, pretend, wha
     [
         ("yolo11n_seed0", DataError, ["worker", "worker yolo11n-seed0"]),
         ("yolo11n_seed0", DiskFullError, ["worker", "worker yolo11n-seed0"]),
-        ("worker", ArgumentError, ["worker"]),  # found before the first training
+        ("worker", ArgumentError, None),  # found before the first training: nothing is left
     ],
 )
 def test_an_error_that_concerns_every_run_ends_the_experiment(tmp_path, pretend, where, error, log):
@@ -141,7 +90,7 @@ def test_an_error_that_concerns_every_run_ends_the_experiment(tmp_path, pretend,
     pretend(**{where: [error.__name__, "d.yaml: no labels"]})
     with pytest.raises(error, match=r"^d\.yaml: no labels$"):
         run_experiment(plan, quiet())
-    assert log_of(plan) == log
+    assert (log_of(plan) if plan.folder.exists() else None) == log
 
 
 def test_interruption_and_failed_measurement(tmp_path, pretend):
@@ -157,7 +106,7 @@ def test_interruption_and_failed_measurement(tmp_path, pretend):
 
 @pytest.mark.parametrize(
     ("content", "values"),
-    [(None, "experiment 0123456789ab"), ('{"format": 3}', r"record\.json has format 3; .*format 1\. .*delete it")],
+    [(None, "experiment 0123456789ab"), ('{"format": 3}', r"record\.json has format 3; .*format 2\. .*delete it")],
 )
 def test_a_record_that_does_not_belong_here_is_refused_and_kept(tmp_path, pretend, content, values):
     plan = make(tmp_path / "c")
@@ -172,30 +121,75 @@ def test_a_record_that_does_not_belong_here_is_refused_and_kept(tmp_path, preten
     assert not (plan.folder / "log.txt").exists()
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="kills a process by signal")
-def test_a_run_ends_when_the_experiment_is_killed(tmp_path, pretend):
-    """Otherwise the next command would find the run's folder locked."""
-    plan = make(tmp_path / "c")
-    pretend(yolo11n_seed0="slow")
+@pytest.fixture
+def another_command(tmp_path, pretend):
+    """Return a function that starts a command which trains a slow first run, and returns it and the run's process."""
     code = (
         "import sys; from yolo_attn.comparison import child_processes, running; from yolo_attn.experiment import plan; "
         "folder, script = sys.argv[1:]; "
         "child_processes.command = lambda *given: [sys.executable, script, *map(str, given)]; "
         "running.run_experiment(plan.Plan.load(folder))"
     )
-    plan.claim()
-    command = [sys.executable, "-c", code, str(plan.folder), str(tmp_path / "pretender.py")]
-    process = subprocess.Popen(command, env=child_processes.child_environment(), stdout=subprocess.DEVNULL)
-    pid, end = plan.runs[0].folder / "pid", time.monotonic() + 30
-    while not pid.exists() or not pid.read_text():
-        assert time.monotonic() < end
-        time.sleep(0.05)
-    child = int(pid.read_text())
+    started = []
+
+    def start(plan):
+        pretend(yolo11n_seed0="slow")
+        plan.claim()
+        command = [sys.executable, "-c", code, str(plan.folder), str(tmp_path / "pretender.py")]
+        process = subprocess.Popen(command, env=child_processes.child_environment(), stdout=subprocess.DEVNULL)
+        started.append(process)
+        pid, end = plan.runs[0].folder / "pid", time.monotonic() + 30
+        while not pid.exists() or not pid.read_text():
+            assert time.monotonic() < end
+            time.sleep(0.05)
+        return process, int(pid.read_text())
+
+    yield start
+    for process in started:
+        process.kill()
+        process.wait()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="kills a process by signal")
+def test_a_run_ends_when_the_experiment_is_killed(tmp_path, another_command):
+    """Otherwise the next command would find the run's folder locked."""
+    process, child = another_command(make(tmp_path / "c"))
     process.kill()
     process.wait()
+    end = time.monotonic() + 30
     while psutil.pid_exists(child) and psutil.Process(child).status() != psutil.STATUS_ZOMBIE:
         assert time.monotonic() < end
         time.sleep(0.05)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="has no such locks")
+def test_a_second_command_says_what_the_first_one_runs_and_leaves_it_alone(tmp_path, another_command, pretend):
+    plan, more = make(tmp_path / "c"), make(tmp_path / "c", seeds="0-1")
+    first, _ = another_command(plan)
+    before = {path: path.read_bytes() for path in plan.folder.rglob("*") if path.is_file()}
+    for second in (plan, more, make(tmp_path / "c", arguments={"epochs": 9})):
+        with pytest.raises(UserError) as caught:
+            run_experiment(second, quiet())
+        for part in (f"process {first.pid} on {socket.gethostname()}", "yolo11n-seed0 is running", "0 of 2 runs"):
+            assert part in str(caught.value)
+    assert {path: path.read_bytes() for path in plan.folder.rglob("*") if path.is_file()} == before
+    first.kill()
+    first.wait()
+    pretend()
+    assert run_experiment(more, console := quiet()) == {}
+    assert "failed" not in console.file.getvalue()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="has no such locks")
+def test_a_file_system_without_locks_is_said_and_used(tmp_path, pretend, monkeypatch, capsys):
+    import fcntl
+
+    def none(*_):
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(fcntl, "flock", none)
+    assert run_experiment(make(tmp_path / "c"), quiet()) == {}
+    assert str(tmp_path / "c" / ".lock") in capsys.readouterr().err
 
 
 @pytest.mark.fast

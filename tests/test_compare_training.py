@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-import shutil
-
 import pytest
 import torch
 from comparison import make, quiet
+from support import logged
 from ultralytics import YOLO
+from ultralytics.engine.trainer import BaseTrainer
+from ultralytics.nn.tasks import BaseModel
 
+from yolo_attn.comparison import worker
 from yolo_attn.comparison.running import run_experiment
 from yolo_attn.errors import DataError, UserError
+from yolo_attn.experiment.records import read_record
 from yolo_attn.integration.queries import validation
 from yolo_attn.metrics import boxes_to_coco, compute_metrics
 
@@ -72,11 +75,38 @@ def test_mistakes_are_one_line_and_train_nothing(tmp_path, rectangles):
         with pytest.raises(UserError, match=match) as caught:
             run_experiment(plan, quiet())
         assert "\n" not in str(caught.value)
-        assert not list(plan.folder.rglob("*.pt"))
-        assert not list(plan.folder.rglob("record.json"))
-        shutil.rmtree(plan.folder)
+        assert not plan.folder.exists()
 
     refused("'epochz'.*'epochs'", arguments={"epochz": 3})
     refused("yolov99n", models=["yolov99n.yaml"])
     refused("for the task segment; only detection", models=["yolo11n-seg.yaml"])
+    refused("device=abc", arguments={"epochs": 1, "device": "abc"})
+    refused("classes=7: .* 0 to 1", arguments={"epochs": 1, "classes": [0, 7]})
     refused("nowhere", data=str(tmp_path / "nowhere.yaml"))
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not hasattr(BaseTrainer, "_handle_nan_recovery"), reason="this Ultralytics does not recover")
+def test_a_training_recovers_from_a_nan_as_it_does_without_compare(tmp_path, rectangles, monkeypatch):
+    """Ultralytics then loads last.pt, which must be in its place: the loss of the last batch of epoch 2 is NaN once."""
+    model_loss, batches = BaseModel.loss, []
+
+    def loss(self, *args, **kwargs):
+        found, items = model_loss(self, *args, **kwargs)
+        batches.extend([1] * self.training)
+        return (found * float("nan") if self.training and len(batches) == 4 else found), items
+
+    monkeypatch.setattr(BaseModel, "loss", loss)
+    arguments = {"epochs": 3, "imgsz": 32, "batch": 8, "device": "cpu", "workers": 0}
+    plan = make(tmp_path / "c", models=["yolo11n-ema.yaml"], data=str(rectangles), arguments=arguments)
+    plan.claim()
+    run = plan.run("yolo11n-ema-seed0")
+    with logged() as lines:
+        assert worker.main([str(plan.folder), run.name]) == 0
+    assert sum("recovering from last.pt" in line for line in lines) == 1
+    assert len(batches) == 8  # the second epoch ran twice
+    record = read_record(run.record, plan.id)
+    assert [row["epoch"] for row in record.epochs] == [1, 2, 3]
+    weights = validation.open_checkpoint(run.weights / "last.pt").state_dict().values()
+    assert all(tensor.isfinite().all() for tensor in weights)
+    assert sorted(path.name for path in run.weights.iterdir()) == ["best.pt", "last.pt"]

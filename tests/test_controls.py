@@ -13,8 +13,8 @@ from yolo_attn.comparison import controls, worker
 from yolo_attn.errors import ArgumentError
 from yolo_attn.experiment.plan import Plan
 from yolo_attn.experiment.records import read_record
-from yolo_attn.integration.queries import model_graph, model_sizes
-from yolo_attn.model_yaml import capacity_control, identity_control, yaml_text
+from yolo_attn.integration.queries import model_graph, model_sizes, yaml_text
+from yolo_attn.model_yaml import capacity_control, identity_control
 
 yolo_attn.install()
 YAMLS = sorted(p.stem for p in (support.ROOT / "model_yamls").glob("*.yaml"))

@@ -12,9 +12,9 @@ from support import run
 import yolo_attn
 from yolo_attn.cli import main
 from yolo_attn.integration.queries import model_graph as graphs
+from yolo_attn.integration.queries.layer_text import size
 from yolo_attn.model_yaml.diagram import drawing, matplotlib_figure
-from yolo_attn.model_yaml.diagram.style import COLOURS
-from yolo_attn.model_yaml.layer_text import size
+from yolo_attn.model_yaml.diagram.style import COLOURS, box_text
 from yolo_attn.registry import BLOCKS
 
 yolo_attn.install()
@@ -166,6 +166,42 @@ def test_characters_outside_the_font(tmp_path, monkeypatch):
     assert "Ω" not in warning
     assert any("模型Ω" in t for t in texts(drawn(tmp_path, graph)))  # the viewer's fonts decide
     assert matplotlib_figure._families("a⌚型") == (["DejaVu Sans", "STIXGeneral", "sans-serif"], "型")
+
+
+@pytest.mark.fast
+@pytest.mark.parametrize("suffix", ["svg", "dot", "mmd"])
+def test_every_argument_is_in_the_boxes(tmp_path, suffix):
+    options = "mode: sum, reduced_channels: 16, position_covariance: authors, unpool: authors, residual: true"
+    file = tmp_path / "yolo11n-mine.yaml"
+    text = graphs.locate("yolo11n-gsop.yaml").read_text("utf-8")
+    text, changed = re.subn(r"GSoP, \[.*?\]\]", f"GSoP, [{{{options}}}]]", text)
+    assert changed == 1
+    file.write_text(text, "utf-8")
+    graph = built(str(file))
+    drawing.draw(graph, tmp_path / f"model.{suffix}")
+    if suffix == "svg":
+        found = " ".join(texts(ET.parse(tmp_path / "model.svg").getroot()))
+    else:
+        found = (tmp_path / f"model.{suffix}").read_text("utf-8").replace("\\n", " ").replace("<br>", " ")
+    assert f"11 GSoP attention: {options.replace(': ', '=').replace('true', 'True')}" in found
+    assert "0 Conv [64, 3, 2]" in found
+    assert "2 C3k2 [256, False, 0.25]" in found
+    assert ("[ ] arguments in the YAML" in found) == (suffix == "svg")
+    assert all(len(lines) <= 3 for lines in map(box_text, graph.layers))
+
+
+@pytest.mark.fast
+@pytest.mark.parametrize("suffix", ["svg", "dot", "mmd"])
+def test_no_title_leaves_out_the_title_alone(tmp_path, suffix):
+    files = {flag: tmp_path / f"model{flag}.{suffix}" for flag in ("", "--no-title")}
+    for flag, file in files.items():
+        assert main(["diagram", "yolo11n-ema.yaml", "-o", str(file), *filter(None, [flag])]) == 0
+    assert "yolo11n-ema.yaml, scale n" in files[""].read_text()
+    text = files["--no-title"].read_text()
+    assert "yolo11n-ema.yaml" not in text
+    assert "attention: 1" not in text
+    assert "image 3x640x640" in text
+    assert " EMA" in text
 
 
 @pytest.mark.fast

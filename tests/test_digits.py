@@ -1,5 +1,6 @@
 """The embedded digits and the data YAMLs: nothing here trains or needs the network."""
 
+import contextlib
 import hashlib
 import time
 from pathlib import Path
@@ -7,12 +8,15 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import ultralytics
 import yaml
-from support import ROOT, read_json, run
+from comparison import make
+from support import ROOT, logged, read_json, run
 from ultralytics import utils
 from ultralytics.data import utils as data_utils
 
 import yolo_attn
+from yolo_attn.comparison import worker
 from yolo_attn.data import SPLITS, digits_image
 from yolo_attn.data.digits import (
     MANIFEST,
@@ -24,6 +28,7 @@ from yolo_attn.data.digits import (
     split_scans,
 )
 from yolo_attn.errors import DataError
+from yolo_attn.integration.strict_mode import strict
 
 pytestmark = pytest.mark.fast
 DATASETS = ROOT / "datasets"
@@ -294,6 +299,52 @@ def test_ultralytics_generates_on_first_use_and_refuses_a_changed_yaml(tmp_path,
     file.write_text(yaml.safe_dump(data))
     with pytest.raises(DataError, match="size"):
         data_utils.check_det_dataset(str(file))
+
+
+class ReachedError(Exception):
+    """Instead of what follows the search for the data set."""
+
+
+def reach(*_, **__):
+    raise ReachedError
+
+
+def first_compare(file, tmp_path, monkeypatch):
+    monkeypatch.setattr(worker.model_checks, "check_models", reach)
+    plan = make(tmp_path / "experiment", data=str(file))
+    plan.claim()
+    worker.check(plan)
+
+
+def first_train(file, tmp_path, monkeypatch):
+    monkeypatch.setattr(ultralytics.models.yolo.detect.DetectionTrainer, "get_model", reach)
+    ultralytics.YOLO("yolo11n-ema.yaml").train(data=str(file), epochs=1, project=str(tmp_path / "runs"))
+
+
+def first_val(file, tmp_path, monkeypatch):
+    monkeypatch.setattr(ultralytics.models.yolo.detect.DetectionValidator, "get_dataloader", reach)
+    ultralytics.YOLO("yolo11n-ema.yaml").val(data=str(file), project=str(tmp_path / "runs"))
+
+
+@pytest.mark.parametrize("use", [first_compare, first_train, first_val])
+@pytest.mark.parametrize("where", ["absolute", "in Ultralytics' folder"])
+@pytest.mark.parametrize("is_strict", [True, False], ids=["yolo-attn", "yolo"])
+def test_the_first_use_does_not_begin_with_a_warning(use, where, is_strict, tmp_path, monkeypatch):
+    """Ultralytics would warn 'Dataset images not found' before it runs our code, as if something had failed."""
+    yolo_attn.install()
+    monkeypatch.setattr(data_utils, "check_font", lambda *_: None)  # would ask the network
+    for module in (utils, data_utils):
+        monkeypatch.setattr(module, "DATASETS_DIR", tmp_path / "of Ultralytics")
+    path = tmp_path / "digits" if where == "absolute" else Path("digits")
+    data = load("digits.yaml") | {"path": str(path)}
+    data["digits"] = SMALL
+    file = tmp_path / "mine.yaml"
+    file.write_text(yaml.safe_dump(data))
+    made = utils.DATASETS_DIR / path
+    with logged() as lines, strict() if is_strict else contextlib.nullcontext(), pytest.raises(ReachedError):
+        use(file, tmp_path, monkeypatch)
+    assert (made / MANIFEST).is_file()
+    assert [line for line in lines if "WARNING" in line or "not found" in line] == []
 
 
 @pytest.mark.parametrize("name", FETCHED)

@@ -98,6 +98,8 @@ def test_a_comparison_refuses_data_that_changed_between_runs(tmp_path, data):
     assert worker.check_unchanged(plan, found) == digest == read_json(plan.folder / "data.json")["digest"]
     kept = (plan.folder / "data.json").read_bytes()
     (data.parent / "images" / "train" / "0.png").unlink()
+    plan.runs[0].folder.mkdir(parents=True)
+    (plan.runs[0].folder / "results.csv").write_text("epoch")
     with pytest.raises(DataError, match=r"mine\.yaml .*train: 3 images then, 2 now"):
         worker.check_unchanged(plan, found)
     assert (plan.folder / "data.json").read_bytes() == kept

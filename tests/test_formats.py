@@ -35,6 +35,9 @@ ALIASES = {
     "ControlKind": "Literal['identity', 'capacity', 'repeat']",
     "Epoch": "dict[str, float | None]",
     "VerdictWord": "str",
+    "Measured": "float",
+    "Share": "float",
+    "Sides": "list[float]",
 }
 INTRODUCTION = """\
 # File formats

@@ -14,7 +14,6 @@ import rich.console
 import yaml
 from PIL import Image
 
-from yolo_attn.data import coco_to_yolo
 from yolo_attn.data.coco_to_yolo import from_coco, summary
 from yolo_attn.errors import DataError
 
@@ -116,8 +115,8 @@ BAD = {
     "bottom": (box(5, bbox=(10, 70, 12, 12)), "100x80 by 2 px"),
     "outside": (box(5, bbox=(100, 10, 0.5, 5)), "completely .*100x80"),
     "three numbers": (box(5, bbox=(1, 2, 3)), "four"),
-    "text": (box(5, bbox=(1, 2, 3, "4")), "four"),
-    "no bbox": ({"id": 5, "image_id": 1, "category_id": 7}, "four"),
+    "text": (box(5, bbox=(1, 2, 3, "four")), "four numbers"),
+    "no bbox": ({"id": 5, "image_id": 1, "category_id": 7}, "no bbox"),
     "category": (box(5, category=99), "99"),
     "no category": (box(5, category=None), "None"),
     "image": (box(5, image=77), "image_id"),
@@ -268,48 +267,11 @@ def test_refusals_leave_everything_as_it_was(tree):
     before = tree.everything()
     with pytest.raises(DataError, match="images/train"):
         tree.run("train")
-    with pytest.raises(DataError, match=r"\['dog', 'cat'\].* \['dog', 'bird'\]"):
+    with pytest.raises(DataError, match=r"'bird'.*'dog', 'cat'"):
         tree.run("val", categories=[{"id": 7, "name": "bird"}, {"id": 3, "name": "dog"}])
     with pytest.raises(DataError, match=r"'valid' .*train, val, test"):
         tree.run("valid")
     assert tree.everything() == before
-
-
-@pytest.mark.parametrize("broken", ["_write_images", "_write_json", "_write_data"])
-@pytest.mark.parametrize(
-    ("error", "raised"),
-    [(OSError("disk full"), OSError), (PermissionError(13, "Permission denied", "out/x"), DataError)],
-)
-def test_a_failure_leaves_no_half_data_set(tree, monkeypatch, broken, error, raised):
-    def fail(*_):
-        raise error
-
-    (tree.root / "instances.json").write_text("")
-    before = tree.everything()
-    monkeypatch.setattr(coco_to_yolo, broken, fail)
-    with pytest.raises(raised, match=r"disk full|out/x: Permission denied"):
-        tree.run()
-    assert tree.everything() == before
-    monkeypatch.undo()
-    assert tree.run().boxes == 2
-
-
-def test_a_failure_while_moving_into_place_takes_back_what_was_moved(tree, monkeypatch):
-    tree.run("train")
-    before = tree.everything()
-    data = (tree.out / "data.yaml").read_text()
-    replace = Path.replace
-
-    def fail(self, target):
-        if self.name == "data.yaml":
-            raise OSError("disk full")
-        return replace(self, target)
-
-    monkeypatch.setattr(Path, "replace", fail)
-    with pytest.raises(OSError, match="disk full"):
-        tree.run("val")
-    assert tree.everything() == before
-    assert (tree.out / "data.yaml").read_text() == data
 
 
 @pytest.mark.parametrize(
@@ -323,9 +285,11 @@ def test_a_failure_while_moving_into_place_takes_back_what_was_moved(tree, monke
         ({"categories": [{"id": 1}]}, r"categories\[0\]=\{'id': 1\}"),
         ({"categories": [{"id": 1, "name": "a"}] * 2}, "id 1"),
         ({"categories": [{"id": 1, "name": "a"}, {"id": 2, "name": "a"}]}, r"'a' \(id 2\)"),
-        ({"categories": [{"id": "1", "name": "a"}]}, "'a' .*'1'"),
+        ({"categories": [{"id": "x1", "name": "a"}]}, "'a' .*'x1'"),
         ({"images": [{"id": 1}]}, r"images\[0\] .*file_name"),
-        ({"annotations": [{"id": 1}]}, r"annotations\[0\] .*image_id"),
+        ({"annotations": [{"id": 1}]}, r"annotations\[0\]: image_id is missing"),
+        ({"annotations": [{"id": 1, "image_id": 1.5}]}, r"annotations\[0\]: image_id is 1\.5"),
+        ({"annotations": [7]}, r"annotations\[0\] is 7"),
         ({"images": [entry(1, "x.jpg"), entry(2, "y.jpg")]}, r"2 images .*x\.jpg"),
     ],
 )

@@ -1,19 +1,19 @@
 """The start-up hook, in fresh interpreters. Multi-GPU training without it: ``test_pretrained_versions.py``."""
 
 import shutil
+import sys
 import textwrap
+import venv
 
+import pytest
 from support import ROOT, gate_module, model_yaml, run, run_file
 
-MODULES = [
-    f"yolo_attn{name}" for name in ("", ".integration", ".integration.patches", ".integration.patches.import_hook")
-]
-SESSION = f"""
+SESSION = """
     import sys
     if __name__ == "__main__":
-        heavy = {{"torch", "ultralytics", "numpy", "yaml", "yolo_attn", "inspect", "importlib.metadata", "typing"}}
-        assert sorted(m for m in sys.modules if {{m, m.partition(".")[0]}} & heavy) == {MODULES}
-        assert sys.meta_path[0].__module__ == "yolo_attn.integration.patches.import_hook"
+        heavy = {"torch", "ultralytics", "numpy", "yaml", "yolo_attn", "inspect", "importlib.metadata", "typing"}
+        assert not [m for m in sys.modules if {m, m.partition(".")[0]} & heavy]
+        assert sys.meta_path[0].__module__ == "_yolo_attn_startup"
 
     import importlib, importlib.machinery, inspect, multiprocessing, pathlib
     from ultralytics import YOLO
@@ -70,7 +70,7 @@ def test_start_up_takes_under_5_ms(tmp_path):
         start = time.perf_counter()
         {(startup / "yolo_attn.pth").read_text()}
         print(time.perf_counter() - start)
-        assert sys.meta_path[0].__name__ == "Finder"
+        assert sys.meta_path[0].__name__ == "Waiting"
         """
     times = []
     for _ in range(8):
@@ -94,9 +94,9 @@ def test_a_session_without_the_hook(tmp_path):
     gate_module(tmp_path)
     model_yaml(tmp_path, "EMA, []", "Gate, [{reduction: 8}]")
     out = run(
-        f"""
+        """
         import sys
-        assert [m for m in sys.modules if m.startswith("yolo_attn")] == {MODULES}
+        assert not [m for m in sys.modules if m.startswith("yolo_attn")]
         assert "yolo_attn" not in str(sys.meta_path[0])
         import yolo_attn
         yolo_attn.install()
@@ -124,3 +124,77 @@ def test_a_session_without_the_hook(tmp_path):
         YOLO_ATTN_AUTOLOAD="0",
     )
     assert out.splitlines() == ["unknown", "EMA Gate"]
+
+
+def _write(path, text=""):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+
+
+# What can be wrong beside the start-up files, in a site-packages folder with a copy of the package: what to do there
+BROKEN = {
+    "nothing": lambda site: None,
+    "no package": lambda site: shutil.rmtree(site / "yolo_attn"),
+    "no start-up module": lambda site: (site / "_yolo_attn_startup.py").unlink(),
+    "broken start-up module": lambda site: _write(site / "_yolo_attn_startup.py", "def start(:"),
+    "start-up module that exits": lambda site: _write(site / "_yolo_attn_startup.py", "raise SystemExit(3)"),
+    "syntax error": lambda site: _write(site / "yolo_attn/__init__.py", "def broken(:"),
+    "another exception": lambda site: _write(site / "yolo_attn/__init__.py", "raise RuntimeError('two\\nlines')"),
+    "exit": lambda site: _write(site / "yolo_attn/__init__.py", "raise SystemExit(3)"),
+    "null bytes": lambda site: _write(site / "yolo_attn/integration/patches/import_hook.py", "\0"),
+    "half removed": lambda site: shutil.rmtree(site / "yolo_attn/integration/patches"),
+    "broken wrappers": lambda site: _write(site / "yolo_attn/integration/patches/parse_model.py", "import nowhere"),
+    "wrappers that exit": lambda site: _write(site / "yolo_attn/integration/patches/parse_model.py", "exit(3)"),
+    "hidden by a module": lambda site: _write(site.parent / "first/yolo_attn.py", "print('hello'); exit(3)"),
+    "hidden by a folder": lambda site: _write(site.parent / "first/yolo_attn/__init__.py", "exit(3)"),
+    "typing is hidden": lambda site: _write(site.parent / "first/yaml.py", "exit(3)"),
+    "a folder of this name": lambda site: (site.parent / "first/yolo_attn").mkdir(parents=True),
+}
+STARTS = {"plain": [], "isolated": ["-I"], "no site": ["-S"], "no environment": ["-E"], "safe path": ["-P"]}
+ACTIVE = {"nothing", "a folder of this name"}
+
+
+@pytest.fixture(scope="module")
+def empty_environment(tmp_path_factory):
+    """An environment without packages, but for an ``ultralytics`` with nothing in it."""
+    folder = tmp_path_factory.mktemp("environment")
+    venv.create(folder, with_pip=False)
+    site = next(folder.glob("lib/python*/site-packages"), folder / "Lib" / "site-packages")
+    for module in ("__init__", "cfg/__init__"):
+        _write(site / f"ultralytics/{module}.py", "print('ultralytics')" if module == "__init__" else "")
+    return next(p for p in (folder / "bin/python", folder / "Scripts/python.exe") if p.exists()), site
+
+
+@pytest.mark.parametrize("what", BROKEN)
+def test_python_starts_whatever_is_wrong(tmp_path, empty_environment, what):
+    """It prints nothing; Ultralytics works, and the reason is one line when it is imported."""
+    python, site = empty_environment
+    startup = ROOT / "yolo_attn/integration/patches/startup"
+    for path in (site / "yolo_attn", site / "_yolo_attn_startup.py", site.parent / "first"):
+        shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+    for name in ("_yolo_attn_startup.py", "yolo_attn.pth", "yolo_attn.start"):
+        shutil.copy(startup / name, site)
+    shutil.copytree(ROOT / "yolo_attn", site / "yolo_attn", ignore=shutil.ignore_patterns("__pycache__", "*.pth"))
+    BROKEN[what](site)
+    first = {"PYTHONPATH": str(site.parent / "first"), "PYTHONDONTWRITEBYTECODE": "1"}
+    for start in STARTS.values() if sys.version_info >= (3, 11) else [[], ["-I"], ["-S"], ["-E"]]:
+        done = run_file([*start, "-c", "print(1)"], tmp_path, python=python, **first)
+        assert (done.returncode, done.stdout, done.stderr) == (0, "1\n", ""), start
+    done = run_file(["-c", "import ultralytics.cfg, ultralytics; print(2)"], tmp_path, python=python, **first)
+    assert (done.returncode, done.stdout) == (0, "ultralytics\n2\n"), done.stderr
+    silent = what in ACTIVE or "start-up module" in what
+    lines = done.stderr.splitlines()
+    if what in ACTIVE:  # in this environment, without torch and yaml, the wrappers cannot be imported either
+        lines = [line for line in lines if "No module named" not in line]
+    assert len(lines) == (not silent), done.stderr
+    assert all(line.startswith("yolo-attn: switched off") for line in lines)
+
+
+def test_python_starts_in_a_deleted_folder(tmp_path, empty_environment):
+    python, _ = empty_environment
+    code = (
+        "import os, subprocess, sys; os.rmdir(os.getcwd()); sys.exit(subprocess.call([sys.argv[1], '-c', 'print(1)']))"
+    )
+    (tmp_path / "gone").mkdir()
+    done = run_file(["-S", "-c", code, str(python)], tmp_path / "gone")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "1\n", "")

@@ -199,29 +199,33 @@ def test_an_evaluation_is_on_the_json(tmp_path, data, model):
 
 
 def test_a_json_that_does_not_fit_is_refused_before_the_training(data):
-    from yolo_attn.integration.queries import validation
+    from yolo_attn.integration.queries import annotation_checks, validation
 
-    assert validation.check_data(str(data))["annotations"] == {"val": "val.json"}  # and Ultralytics takes the key
+    described = validation.check_data(str(data))
+    assert described["annotations"] == {"val": "val.json"}  # and Ultralytics takes the key
+    assert annotation_checks.check(described) == []
     Image.new("RGB", (64, 48)).save(data.parent / "images" / "val" / "new.png")
     with pytest.raises(DataError, match=r"val.json .*val/new.png"):
-        validation.check_data(str(data))
+        annotation_checks.check(validation.check_data(str(data)))
     (data.parent / "images" / "val" / "new.png").write_bytes(b"no image")
     with pytest.raises(DataError, match=r"new.png"):
-        validation.check_data(str(data))
+        annotation_checks.check(validation.check_data(str(data)))
     data.write_text(data.read_text().replace("val.json", "gone.json"))
     with pytest.raises(DataError, match=r"annotations: val: .*gone.json"):
-        validation.check_data(str(data))
+        annotation_checks.check(validation.check_data(str(data)))
 
 
 def test_what_from_coco_writes_is_evaluated_on_its_json(data):
     from yolo_attn.data.coco_to_yolo import from_coco
-    from yolo_attn.integration.queries import validation
+    from yolo_attn.integration.queries import annotation_checks, validation
 
     out = data.parent / "out"
     from_coco(data.parent / "val.json", data.parent / "images" / "val", out, split="val", progress=False)
     described = validation.check_data(str(out / "data.yaml"))
     file = annotation_files(described)["val"]
-    truth, ids = read_truth(file, validation._pictures(described["val"]), validation._names(described["names"]))
+    truth, ids = read_truth(
+        file, annotation_checks.pictures_of(described["val"]), annotation_checks.names_of(described["names"])
+    )
     assert sorted(ids.values()) == [897, 898, 899, 900]
     assert sorted((a["id"], a["area"], a["iscrowd"]) for a in truth["annotations"]) == [
         (10, 500, 0), (11, 500, 0), (12, 500, 0), (13, 500, 0), (99, 3000, 1),

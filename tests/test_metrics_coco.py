@@ -11,7 +11,7 @@ from scenes import pycocotools_metrics, pycocotools_per_class, random_scene
 
 from yolo_attn.errors import DataError
 from yolo_attn.metrics import METRICS, boxes_to_coco, columns, compute_class_metrics, compute_metrics, error_kinds, rows
-from yolo_attn.metrics.matching import assign, read_objects
+from yolo_attn.metrics.matching import assign, match, read_objects
 
 SCENES = {
     "plain": {},
@@ -141,6 +141,40 @@ def test_predictions_of_unknown_images_are_refused():
     for function in (compute_metrics, compute_class_metrics, error_kinds):
         with pytest.raises(DataError, match=r"1 image .*image 7"):
             function(truth, [{"image_id": 7, "category_id": 0, "bbox": [0, 0, 1, 1], "score": 1.0}])
+
+
+BAD = [("score", value) for value in (float("nan"), float("inf"), None, "high", [0.5])]
+BAD += [("bbox", [0, 0, value, 1]) for value in (float("nan"), float("-inf"), None, "wide", [1])]
+BAD += [("bbox", box) for box in ([0, 0, 1], [0, 0, 1, 1, 1], [], 7)]
+FUNCTIONS = {
+    "metrics": compute_metrics,
+    "metrics of classes": compute_class_metrics,
+    "error kinds": error_kinds,
+    "matches": lambda truth, predictions: match(read_objects(truth), predictions),
+    "rows": lambda _, predictions: rows(predictions),
+}
+
+
+@pytest.mark.fast
+@pytest.mark.parametrize("form", [list, columns])
+@pytest.mark.parametrize("function", FUNCTIONS)
+@pytest.mark.parametrize(("key", "value"), BAD, ids=str)
+def test_what_is_no_number_is_refused_by_every_function(key, value, function, form):
+    truth = boxes_to_coco([(1, "a.jpg", 99, 99)], [(1, 0, [5, 5, 50, 50])], ["x"])
+    good = {"image_id": 1, "category_id": 0, "bbox": [5, 5, 50, 50], "score": 0.5}
+    assert FUNCTIONS[function](truth, form([good, good]))
+    with pytest.raises(DataError, match="prediction 1 "):
+        FUNCTIONS[function](truth, form([good, {**good, key: value}]))
+
+
+@pytest.mark.fast
+@pytest.mark.parametrize("key", ["image_id", "category_id", "score", "bbox"])
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_a_prediction_without_a_key_is_refused_by_every_function(key, function):
+    truth = boxes_to_coco([(1, "a.jpg", 99, 99)], [(1, 0, [5, 5, 50, 50])], ["x"])
+    row = {"image_id": 1, "category_id": 0, "bbox": [5, 5, 50, 50], "score": 0.5}
+    with pytest.raises(DataError, match=f"prediction 0 has no {key}"):
+        FUNCTIONS[function](truth, [{name: value for name, value in row.items() if name != key}])
 
 
 @pytest.mark.fast

@@ -7,7 +7,7 @@ import shipped
 import yaml
 
 from yolo_attn.errors import LayerError
-from yolo_attn.model_yaml.yaml_text import NewRow, insert, rows
+from yolo_attn.integration.queries.yaml_text import NewRow, insert, rows
 
 
 def load(text):

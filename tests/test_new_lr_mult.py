@@ -15,7 +15,7 @@ from ultralytics.utils import DEFAULT_CFG_DICT, SETTINGS
 import yolo_attn
 from yolo_attn.cli.main import main
 from yolo_attn.errors import ArgumentError
-from yolo_attn.integration.queries import training_arguments, validation
+from yolo_attn.integration.queries import training_arguments, yolo_command
 from yolo_attn.integration.weights import learning_rates, weight_sources
 
 yolo_attn.install()
@@ -90,7 +90,7 @@ def test_values(value, place):
     with pytest.raises(ArgumentError, match=r"new_lr_mult=.* 0,"):
         trainer(place, new_lr_mult=value)
     with pytest.raises(ArgumentError, match=r"new_lr_mult=.* 0,"):
-        validation.check_training_arguments({"new_lr_mult": value})
+        yolo_command.check_arguments({"new_lr_mult": value})
 
 
 def test_needs_a_source(place):
@@ -101,7 +101,7 @@ def test_needs_a_source(place):
 
 
 def test_only_a_training_takes_it(place, capsys):
-    validation.check_training_arguments({"new_lr_mult": 10, "partial": True, "freeze": "backbone"})
+    yolo_command.check_arguments({"new_lr_mult": 10, "partial": True, "freeze": "backbone"})
     assert not {"new_lr_mult", "partial"} & {*DEFAULT_CFG_DICT}
     with pytest.raises(ArgumentError, match="partial=maybe"):
         training_arguments.check_values({"partial": "maybe"})
@@ -131,3 +131,29 @@ def test_wrapped_models(model, place):
     optimizer = torch.optim.SGD([{"params": [model.get_parameter(n) for n in group]} for group in names], lr=0.5)
     learning_rates.split(made, model, optimizer)  # a group of new ones only
     assert [(g["lr"], len(g["params"])) for g in optimizer.param_groups] == [(2.5, 3), (0.5, 1)]
+
+
+INFINITE = float("inf")
+WRONG_NUMBERS = [
+    ("batch", 0),
+    ("batch", -2),
+    ("batch", 2.5),
+    ("workers", -1),
+    ("imgsz", 0),
+    ("imgsz", -32),
+    ("imgsz", "large"),
+]
+WRONG_NUMBERS += [("imgsz", [64, 0]), ("box", INFINITE), ("batch", INFINITE), ("warmup_epochs", float("nan"))]
+
+
+@pytest.mark.fast
+@pytest.mark.parametrize(("name", "value"), WRONG_NUMBERS)
+def test_values_that_no_training_can_use(name, value):
+    with pytest.raises(ValueError, match=f"{name}={re.escape(str(value))} "):
+        yolo_command.check_arguments({name: value})
+
+
+@pytest.mark.fast
+@pytest.mark.parametrize("batch", [-1, 0.7, 1, 16])
+def test_batches_of_every_kind(batch):
+    yolo_command.check_arguments({"batch": batch, "workers": 0})

@@ -3,6 +3,7 @@
 import re
 
 import pytest
+import torch
 from sample_layers import Plain, parse, tiny
 from support import model_yaml
 from ultralytics import YOLO
@@ -10,6 +11,7 @@ from ultralytics import YOLO
 from yolo_attn.errors import LayerError
 from yolo_attn.integration.queries import model_graph
 from yolo_attn.integration.strict_mode import strict
+from yolo_attn.registry import register
 
 pytestmark = pytest.mark.fast
 
@@ -145,13 +147,33 @@ def test_bad_rows_in_a_model_without_ours(known):
     ]:
         with pytest.raises(LayerError, match=rf"^yolo11n-tiny\.yaml: {match}"):
             parse(tiny(row))
-    with pytest.raises(TypeError, match="positional arguments"):  # where we cannot say more, the error is Ultralytics'
+    with pytest.raises(LayerError, match=r"layer 2 \(Conv\): .*TypeError: .*positional arguments"):
         parse(tiny([-1, 1, "Conv", [64, 1, 1, None, 1, 1, 1, 1, 1]]))
 
 
-def test_the_error_names_the_file_that_was_asked_for(known, tmp_path):
+def test_the_error_names_the_file_and_the_line(known, tmp_path):
     model_yaml(tmp_path, "EMA, []", "Plain, [{reduction: 0}]")
-    with pytest.raises(LayerError, match=r"^yolo11s-own\.yaml: layer 17 \(Plain\): reduction=0"):
+    with pytest.raises(LayerError, match=r"^yolo11-own\.yaml, line 48: layer 17 \(Plain\): reduction=0"):
         YOLO(str(tmp_path / "yolo11s-own.yaml"))
     with pytest.raises(LayerError, match=r"^model YAML: layer 2 \(Plian\)"):
         parse({k: v for k, v in tiny([-1, 1, "Plian", []]).items() if k != "yaml_file"})
+
+
+@pytest.mark.parametrize("first", ["c1", "inp", "in_channels"])
+def test_a_class_of_your_own_that_takes_its_output_channels(first, own_layers):
+    """As CoordAtt and many others: ``__init__(self, c1, c2, reduction=32)``."""
+    space = {"nn": torch.nn}
+    exec(f"class Coord(nn.Module):\n  def __init__(self, {first}, oup, reduction=32): super().__init__()", space)
+    register("Coord")(space["Coord"])
+    with pytest.raises(LayerError, match=r"layer 2 \(Coord\): .*'oup'.*output=\"argument\""):
+        parse(tiny([-1, 1, "Coord", []]))
+
+
+def test_a_class_of_ultralytics_can_be_registered(own_layers):
+    from ultralytics.nn.modules import CBAM
+
+    with pytest.raises(LayerError, match=r"layer 2 \(CBAM\): .*register\('CBAM'\)\(ultralytics\.nn\.modules\.CBAM\)"):
+        parse(tiny([-1, 1, "CBAM", []]))
+    register("CBAM")(CBAM)
+    model = parse(tiny([-1, 1, "CBAM", [{"kernel_size": 3}]]))
+    assert type(model[2]) is CBAM

@@ -293,6 +293,39 @@ def test_the_command_writes_prints_and_lists(tmp_path, monkeypatch, capsys):
     assert max(map(len, listed.splitlines())) <= 80
 
 
+@pytest.mark.fast
+@pytest.mark.parametrize(
+    ("model", "output", "named", "letter"),
+    [
+        ("yolo11.yaml", "yolo11-mine.yaml", "yolo11n-mine.yaml", "n"),
+        ("yolo11s.yaml", "yolo11-mine.yaml", "yolo11s-mine.yaml", "s"),  # the base's
+        ("yolo11s.yaml", "my models/yolo11-mine.yaml", "my models/yolo11s-mine.yaml", "s"),
+        ("yolo11s.yaml", "yolo11m-mine.yaml", "yolo11m-mine.yaml", "m"),  # the output's own
+        ("yolo11s.yaml", "mine.yaml", "mine.yaml", "n"),  # no place for a letter, as a warning says
+        ("yolov5-p6.yaml", "yolov5-p6-mine.yaml", "yolov5n-p6-mine.yaml", "n"),
+        ("yolov9s.yaml", "yolov9s-mine.yaml", "yolov9s-mine.yaml", ""),  # has no scales
+        ("yolo11l-seg.yaml", "yolo11-seg-mine.yaml", "yolo11l-seg-mine.yaml", "l"),
+        ("yolo11-cls.yaml", "yolo11-cls-mine.yaml", "yolo11n-cls-mine.yaml", "n"),
+        ("yolo11-pose.yaml", "yolo11-pose-mine.yaml", "yolo11n-pose-mine.yaml", "n"),
+    ],
+)
+def test_the_command_to_train_names_the_scale_and_data_of_the_task(
+    model, output, named, letter, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    Path(output).parent.mkdir(exist_ok=True)
+    assert main(["place", model, "EMA", "--at", "backbone.end", "-o", output]) == 0
+    line = next(line for line in capsys.readouterr().out.splitlines() if "yolo train" in line)
+    words = shlex.split(line.partition("Train it: ")[2].partition("(")[0])
+    assert words[:3] == ["yolo", "train", f"model={named}"]
+    assert (f"{letter} is the scale" in line) == (named != output)
+    graph = model_graph.build(model_graph.load(named))
+    assert graph.scale == letter
+    # the digits are a detection data set
+    assert words[3:] == (["data=DATA"] if "-seg" in model or "-cls" in model or "-pose" in model else
+                         ["data=digits.yaml", "imgsz=128"])  # fmt: skip
+
+
 def test_arguments_are_read_as_yaml():
     options = {"heads": 4, "sizes": [3, 5], "residual": True, "kernel": "linear"}
     assert arguments("1024,heads=4,sizes=[3,5],residual=true,kernel=linear", "B") == ([1024], options)

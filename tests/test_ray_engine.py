@@ -160,7 +160,7 @@ def test_a_failure_of_the_run_itself_is_not_tried_again(tmp_path, cluster, nodes
     log = plan.run("yolov8n-seed0").log
     assert notes.reasons == {
         "yolo11n-seed0": "layer 3 cannot be built",
-        "yolov8n-seed0": f"ValueError: odd (in full in {log})",
+        "yolov8n-seed0": f"ValueError: odd (its output: {log})",
     }
     assert log.read_text() == "yolov8n-seed0 starts\n"
     assert notes.done == ["yolo11n-seed1", "yolov8n-seed1"]
@@ -264,6 +264,38 @@ def test_this_machine_alone(tmp_path, monkeypatch):
     assert begun["cwd"] == str(Path.cwd())
     assert not ray.is_initialized()
     assert gone([begun["parent"]])
+
+
+def listening():
+    """Return addresses and ports on which this process and its children listen."""
+    family = {process.pid for process in (psutil.Process(), *psutil.Process().children(recursive=True))}
+    found = psutil.net_connections("inet")
+    return {tuple(c.laddr) for c in found if c.status == psutil.CONN_LISTEN and c.pid in family}
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere Ray listens on the loopback interface by default")
+def test_a_local_ray_serves_nobody_else(monkeypatch):
+    """It listens on the loopback interface, and refuses a client without its token."""
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    before, others = dict(os.environ), listening()
+    client = "import ray, sys; ray._raylet.GcsClient(address=sys.argv[1])"
+    with cluster_engine.connected(None):
+        new = listening() - others
+        assert len(new) > 3
+        assert {address.removeprefix("::ffff:") for address, _ in new} == {"127.0.0.1"}
+        assert len(os.environ["RAY_AUTH_TOKEN"]) == 64
+        address = ray.get_runtime_context().gcs_address
+        stranger = subprocess.Popen(
+            [sys.executable, "-c", client, address], env=before, stderr=subprocess.PIPE, text=True
+        )
+        try:
+            assert "InvalidAuthToken" in next(iter(stranger.stderr))
+        finally:
+            stranger.kill()
+            stranger.communicate()
+        assert subprocess.run([sys.executable, "-c", client, address], timeout=60).returncode == 0
+    changed = {name for name in {**before, **os.environ} if before.get(name) != os.environ.get(name)}
+    assert not any("AUTH" in name for name in changed)
 
 
 def test_without_a_cluster_at_the_address(tmp_path):

@@ -167,7 +167,9 @@ def test_layers_of_an_installed_package(tmp_path):
     first, second, error = out.splitlines()
     assert first == "False"
     assert second == "['AcmeGate', 'AcmeGate', 'AcmeGate'] 8"
-    assert error.startswith("yolo11n-typo.yaml: layer 17 (AcmeGat): unknown layer type. Did you mean 'AcmeGate'?")
+    assert error.startswith(
+        "yolo11-typo.yaml, line 48: layer 17 (AcmeGat): unknown layer type. Did you mean 'AcmeGate'?"
+    )
     assert (
         "the blocks lost of acme-attn did not load: ModuleNotFoundError: No module named 'acme_attn.nowhere'" in error
     )

@@ -7,24 +7,30 @@ import html.parser
 import io
 import itertools
 import json
+import os
 import re
 import shutil
 import subprocess
+import urllib.parse
 import xml.etree.ElementTree as ET
+from dataclasses import replace
 
 import made_up_experiment
+import msgspec
+import numpy as np
 import pytest
 from loop_oracles.tide import overlap
 from PIL import Image
 from rich.console import Console
 from support import read_json, write_json
 
+from yolo_attn.experiment import folder_contents
 from yolo_attn.experiment.costs import Spread
 from yolo_attn.report import make_report
-from yolo_attn.report.charts.pareto_plot import Point, pareto_front, pareto_points
+from yolo_attn.report.charts.pareto_plot import Point, beaten_by, pareto_points
 from yolo_attn.report.charts.svg import Scale, scale, shortened
+from yolo_attn.report.image_comparison import compare_images, judge_boxes
 from yolo_attn.report.image_panels import thumbnail
-from yolo_attn.report.most_different_images import judge_boxes
 
 SCRIPT = "<script>document.title='run'</script>"
 NAMES = (SCRIPT, "a|b", "\"'><img src=x onerror=\"document.title='run'\">", "&amp;", "\x00 odd", "cat")
@@ -137,9 +143,12 @@ def test_verdicts_come_first(parsed):
         "training",
         "classes",
         "errors",
+        "plots",
         "images",
+        "models",
         "made",
         "reading",
+        "tables",
     ]
     assert [name for name in parsed.ids if name in sections] == sections
 
@@ -165,7 +174,7 @@ def test_twelve_images_at_most_each_with_three_pictures(hostile, parsed):
 
 def test_each_picture_is_a_small_jpeg_of_the_right_image(hostile, parsed):
     plan, _, text = hostile
-    name = re.search(r"<h3>1\. (\d+\.png)</h3>", text)[1]
+    name = re.search(r"<h4>1\. (\d+\.png)</h4>", text)[1]
     source = next(ref for ref in parsed.refs if ref.startswith("data:image/jpeg"))
     shown = Image.open(io.BytesIO(base64.b64decode(source.split(",")[1])))
     with Image.open(plan.folder / "images" / name) as image:
@@ -174,36 +183,84 @@ def test_each_picture_is_a_small_jpeg_of_the_right_image(hostile, parsed):
     assert all(abs(a - b) < 6 for a, b in zip(shown.getpixel((5, 5)), expected, strict=True))
 
 
-def test_images_are_those_with_the_largest_difference_in_errors(hostile):
+def test_errors_by_image_are_those_of_a_loop_over_seeds_at_the_best_f1(hostile):
     plan, _, text = hostile
-    truth = read_json(plan.folder / "ground_truth.json")
-    columns = {title: read_json(plan.folder / f"{title}-seed0" / "record.json")["predictions"]
-               for title in ("yolo11n", "yolo11n-ema", "yolo11n-_b_bold")}  # fmt: skip
+    experiment = folder_contents.collect(plan.folder)
+    truth, seeds = read_json(plan.folder / "ground_truth.json"), plan.planned_models[0].seeds
+    found = compare_images(experiment, hostile[1])
 
-    def errors(title, image):
-        rows = zip(*(columns[title][key] for key in ("image_id", "category_id", "score", "bbox")), strict=True)
-        rows = sorted((row for row in rows if row[0] == image and row[2] >= 0.25), key=lambda row: -row[2])
+    def count(title, seed, image, score):
+        """Return the number of right boxes, wrong boxes and objects."""
+        columns = read(title, seed)
+        rows = zip(*(columns[key] for key in ("image_id", "category_id", "score", "bbox")), strict=True)
+        rows = sorted((row for row in rows if row[0] == image and row[2] >= score), key=lambda row: -row[2])
         left = [entry for entry in truth["annotations"] if entry["image_id"] == image]
-        wrong = 0
+        objects = len(left)
         for _, category, _, box in rows:
             fits = [o for o in left if o["category_id"] == category and overlap(o["bbox"], box) >= 0.5]
             if fits:
                 left.remove(max(fits, key=lambda o: overlap(o["bbox"], box)))
-            else:
-                wrong += 1
-        return wrong + len(left)
+        right = objects - len(left)
+        return right, len(rows) - right, objects
 
-    changes = []
-    for image in truth["images"]:
-        base = errors("yolo11n", image["id"])
-        changes.append(max(abs(base - errors(title, image["id"])) for title in columns if title != "yolo11n"))
-    shown = [int(number) for number in re.findall(r": (\d+) errors? (?:fewer|more)", text)]
-    assert shown == sorted((change for change in changes if change), reverse=True)[:12]
+    def read(title, seed):
+        return experiment.records[title][seed].predictions
+
+    def totals(title, score):
+        each = [count(title, seed, image["id"], score) for seed in seeds for image in truth["images"]]
+        return [sum(column) for column in zip(*each, strict=True)]
+
+    changes = {}
+    for errors in found.errors:
+        title = errors.model.name
+        right, wrong, objects = totals(title, errors.threshold)
+        assert errors.f1 == pytest.approx(2 * right / (right + wrong + objects))
+        for score in np.linspace(0.02, 0.98, 25):
+            right, wrong, objects = totals(title, score)
+            assert errors.f1 >= 2 * right / (right + wrong + objects) - 1e-12
+        for index, image in enumerate(truth["images"]):
+            for number, seed in enumerate(seeds):
+                right, wrong, objects = count(title, seed, image["id"], errors.threshold)
+                assert errors.counts[number, index] == wrong + objects - right
+        means = (errors.counts - found.errors[0].counts).mean(axis=0)
+        changes[title] = dict(zip((image["file_name"] for image in truth["images"]), means.tolist(), strict=True))
+    largest = {name: max(abs(each[name]) for each in changes.values()) for name in changes["yolo11n"]}
+    assert [abs(item.change) for item in found.largest] == sorted((v for v in largest.values() if v), reverse=True)[:6]
+    for item in (*found.largest, *found.random):
+        name = item.image["file_name"]
+        assert item.change == pytest.approx(changes[item.variant][name])
+        assert item.other.errors - item.base.errors == item.changes[item.seeds.index(item.shown)]
+        assert f". {name}</h4>" in text
+    drawn = [item.image["file_name"] for item in found.random]
+    assert len(drawn) == len(set(drawn)) == 6
+    assert {item.variant for item in found.random} == changes.keys() - {"yolo11n"}
+    assert [item.image["file_name"] for item in compare_images(experiment, hostile[1]).random] == drawn
+
+
+def test_plots_of_the_runs_are_linked_if_they_are_there(tmp_path):
+    plan = made_up_experiment.write(tmp_path / "e", models=["yolo11n-ä #1.yaml"], seeds=(0, 1), controls=())
+    text = report(plan)[2]
+    assert "<code>plots=True</code>" in text
+    first, second, third, fourth = (run.folder for run in plan.runs)
+    for folder, names in (
+        (first, ["BoxPR_curve.png", "confusion_matrix.png", "confusion_matrix_normalized.png", "other.png"]),
+        (second, ["PR_curve.png"]),  # early versions of Ultralytics
+    ):
+        for name in names:
+            (folder / name).write_bytes(b"")
+    (third / "confusion_matrix.png").symlink_to("/etc/passwd")
+    (fourth / "confusion_matrix.png").mkdir()
+    page = Page(report(plan)[2])
+    links = [ref for ref in page.refs if not ref.startswith(("#", "data:"))]
+    assert len(links) == 4
+    assert all((plan.folder / urllib.parse.unquote(link)).is_file() for link in links)
+    assert {urllib.parse.unquote(link).split("/")[0] for link in links} == {first.name, second.name}
+    assert "<code>" not in report(plan)[2]
 
 
 def test_absent_images_are_named(tmp_path):
     _, _, text = report(made_up_experiment.write(tmp_path / "e", seeds=(0,), controls=()))
-    assert "image folder images, so not shown" in text
+    assert "because images has no such image of that size" in text
     assert str(tmp_path) not in text
     assert "001.png" in text or "002.png" in text
     assert "data:image/jpeg" not in text
@@ -214,10 +271,42 @@ def test_files_that_are_no_pictures(tmp_path):
     (tmp_path / "broken.jpg").write_bytes(b"\xff\xd8\xff\xe0 not an image")
     Image.new("I;16", (20, 10)).save(tmp_path / "deep.png")
     Image.new("RGBA", (2000, 900)).save(tmp_path / "wide.png")
-    assert [thumbnail(tmp_path / name) for name in ("broken.jpg", "absent.jpg", ".")] == [None] * 3
-    assert thumbnail(tmp_path / "deep.png").startswith("data:image/jpeg;base64,")
-    wide = Image.open(io.BytesIO(base64.b64decode(thumbnail(tmp_path / "wide.png").split(",")[1])))
+    assert [thumbnail(tmp_path / name, (9, 9)) for name in ("broken.jpg", "absent.jpg", ".")] == [None] * 3
+    assert thumbnail(tmp_path / "deep.png", (20, 10)).startswith("data:image/jpeg;base64,")
+    assert thumbnail(tmp_path / "deep.png", (20, 11)) is None
+    wide = Image.open(io.BytesIO(base64.b64decode(thumbnail(tmp_path / "wide.png", (2000, 900)).split(",")[1])))
     assert max(wide.size) == 420
+
+
+@pytest.mark.parametrize("what", ["root", "above", "home", "outside", "link", "pipe", "other size"])
+def test_a_page_shows_no_other_picture_of_this_machine(what, tmp_path, monkeypatch):
+    """A stranger's experiment names folder and file of each picture."""
+    monkeypatch.setattr("pathlib.Path.home", lambda: tmp_path / "home" / "me")
+    secret = tmp_path / "home" / "me" / "secret.png"
+    secret.parent.mkdir(parents=True)
+    side = 99 if what == "other size" else made_up_experiment.SIDE
+    Image.new("RGB", (side, side)).save(secret)
+    plan = made_up_experiment.write(tmp_path / "e", seeds=(0,), controls=())
+    truth = read_json(plan.folder / "ground_truth.json")
+    folder = {
+        "root": "/", "above": "../..", "home": str(tmp_path / "home"), "other size": str(secret.parent)
+    }.get(what, "images")  # fmt: skip
+    truth["info"]["image_folder"] = folder
+    (plan.folder / "images").mkdir()
+    for image in truth["images"]:
+        name = image["file_name"]
+        if what == "link":
+            (plan.folder / "images" / name).symlink_to(secret)
+        elif what == "pipe":
+            os.mkfifo(plan.folder / "images" / name)
+        else:
+            image["file_name"] = os.path.relpath(secret, (plan.folder / folder).resolve())
+    if what in ("outside",):  # names are unique
+        truth["images"][1:] = [{**image, "file_name": f"x{image['id']}.png"} for image in truth["images"][1:]]
+    write_json(plan.folder / "ground_truth.json", truth)
+    _, _, text = report(plan)
+    assert "data:image/jpeg" not in text
+    assert "Not shown" in text or "has no such image" in text
 
 
 def test_boxes_are_right_wrong_or_missed():
@@ -241,20 +330,30 @@ def test_boxes_are_right_wrong_or_missed():
     assert judge_boxes(objects, [], {}).missed == 3
 
 
-def test_the_front_is_what_no_other_model_beats(hostile):
+def test_a_model_is_beaten_only_if_no_range_overlaps(hostile):
     results = hostile[1]
-    places = {"a": (1, 0.3), "b": (2, 0.4), "c": (3, 0.35), "d": (2, 0.4), "e": (1.5, 0.3)}
-    points = {name: Point(results.models[0], Spread(x, x, x), y, y, y) for name, (x, y) in places.items()}
-    front = pareto_front(list(points.values()))
-    assert {name for name, point in points.items() if any(point is item for item in front)} == {"a", "b", "d"}
+    places = {"a": (1, 30), "b": (2, 40), "c": (2.2, 35), "d": (2.2, 37.9), "e": (3, 36), "f": (3, 10)}
+    points = {
+        name: Point(
+            msgspec.structs.replace(results.models[0], name=name), Spread(x, x - 0.1, x + 0.15), (y,), y, y - 1, y + 1
+        )
+        for name, (x, y) in places.items()
+    }
+    found = {name: "".join(beaten_by(point, list(points.values()))) for name, point in points.items()}
+    assert found == {"a": "", "b": "", "c": "", "d": "", "e": "b", "f": "abcd"}
+    alone = replace(points["f"], high=None)  # below three seeds nothing is clear
+    assert beaten_by(alone, list(points.values())) == []
     assert [point.model for point in pareto_points(results.models, "AP")] == list(results.models)
     assert pareto_points(results.models, "AR7") == []
 
 
-@pytest.mark.parametrize(("low", "high"), [(0, 1), (-3.2, 7.9), (52.1, 52.4), (1e-5, 3e-5), (0, 4000)])
-def test_ticks_are_round_and_inside(low, high):
-    ticks = Scale(low, high, 0, 100).ticks(6)
-    assert 2 <= len(ticks) <= 7
+@pytest.mark.parametrize("most", [4, 5, 6, 8])
+@pytest.mark.parametrize(
+    ("low", "high"), [(0, 1), (-3.2, 7.9), (52.1, 52.4), (1e-5, 3e-5), (0, 4000), (-4.9, 4.9), (5.5, 14.5)]
+)
+def test_ticks_are_round_and_inside(low, high, most):
+    ticks = Scale(low, high, 0, 100).ticks(most)
+    assert 2 <= len(ticks) <= max(most, 5)
     assert all(low - 1e-9 <= value <= high + 1e-9 for value in ticks)
     steps = {round((b - a) / (high - low), 9) for a, b in itertools.pairwise(ticks)}
     assert len(steps) == 1
@@ -298,7 +397,7 @@ def test_many_variants_and_classes_stay_readable(tmp_path):
     assert len(set(re.findall(r">(class \d+)<", drawn))) == 10
     known = [c for c in truth["categories"] if any(a["category_id"] == c["id"] for a in truth["annotations"])]
     assert f"Of {len(known)} classes, the 10" in text
-    table = next(table for table in Page(text).tables if table[1][0] == "class 0" or table[0][0] == "")
+    table = next(table for table in Page(text).tables if table[1][0] == "class 0")
     assert len(table[0]) == 12
 
 
@@ -331,6 +430,10 @@ def browse(folder, *words, width=1200):
 # Opens the page in a frame as wide as a phone, and says what it finds there.
 LOOK = """<!DOCTYPE html><iframe src="%s" style="width:%dpx;height:800px;border:0"></iframe><script>
 onload = () => {
+  document.querySelector("iframe").contentDocument.querySelectorAll("details").forEach(item => item.open = true);
+  setTimeout(look, 500);  // an animation begins with the next frame
+}
+const look = () => {
   const page = document.querySelector("iframe").contentDocument, root = page.documentElement, view = page.defaultView;
   const visible = name => [...page.querySelectorAll(name)].filter(item => item.getBoundingClientRect().width > 0);
   const beyond = [...page.querySelectorAll("body *")].filter(item => !item.closest(".scroll") && !item.closest("svg")
@@ -340,6 +443,9 @@ onload = () => {
     charts: visible(".chart").length, wide: visible(".wide").length, narrow: visible(".narrow").length,
     images: visible(".picture image").length, text: Math.min(...sizes),
     ground: view.getComputedStyle(page.body).backgroundColor, color: view.getComputedStyle(page.body).color,
+    cues: visible(".scroll").map(item => [
+      item.scrollWidth > item.clientWidth, view.getComputedStyle(item.querySelector(".cue")).visibility == "visible",
+      item.getAttribute("aria-label")]),
     panels: view.getComputedStyle(page.querySelector(".panels")).gridTemplateColumns.split(" ").length});
 }
 </script>"""
@@ -360,7 +466,7 @@ def look(hostile, tmp_path, *words, width):
 @pytest.mark.parametrize(("width", "wide", "panels"), [(390, False, 1), (1200, True, 3)])
 def test_browser_at_a_width(hostile, tmp_path, width, wide, panels):
     found = look(hostile, tmp_path, width=width)
-    assert found["title"].startswith("yolo11n against yolo11n-ema, yolo11n-<b>bold on <i>cells")
+    assert found["title"].startswith("yolo11n-ema and yolo11n-<b>bold against yolo11n on <i>cells")
     assert found["width"] == width
     assert found["beyond"] == 0
     assert (found["wide"] > 0, found["narrow"] > 0) == (wide, not wide)
@@ -368,6 +474,24 @@ def test_browser_at_a_width(hostile, tmp_path, width, wide, panels):
     assert found["images"] > 3
     assert found["panels"] == panels
     assert found["text"] >= 9  # px, the lowest line of text in a chart
+    assert [table for table in found["cues"] if table[0] != table[1]] == []  # the cue is there exactly if it scrolls
+    assert any(table[0] for table in found["cues"]) or wide
+    assert not all(table[0] for table in found["cues"])
+
+
+@chromium
+def test_browser_shows_the_table_of_a_link(hostile, tmp_path):
+    frame = tmp_path / "frame.html"
+    for anchor, wanted in (("table-effects", ["Differences to the baseline, in points"]), ("tables", [])):
+        frame.write_text(
+            f"<!DOCTYPE html><iframe src='{address(hostile)}#{anchor}' style='width:900px;height:800px'></iframe>"
+            """<script>onload = () => setTimeout(() => { const page = document.querySelector("iframe").contentDocument;
+            document.title = JSON.stringify([...page.querySelectorAll("details .scroll")]
+            .filter(item => item.checkVisibility({contentVisibilityAuto: true}) && item.clientHeight > 0)
+            .map(item => item.getAttribute("aria-label"))) }, 500)</script>"""
+        )
+        dom = browse(tmp_path, "--dump-dom", frame.as_uri())
+        assert json.loads(html.unescape(re.search(r"<title>(.*?)</title>", dom)[1])) == wanted
 
 
 @chromium
@@ -385,10 +509,11 @@ def brightness(color):
 @chromium
 def test_browser_runs_nothing_prints_and_draws(hostile, tmp_path):
     dom = browse(tmp_path, "--dump-dom", address(hostile))
-    assert "<title>yolo11n against" in dom
+    assert "<title>yolo11n-ema and yolo11n-" in dom
     assert SCRIPT not in dom
     browse(tmp_path, f"--print-to-pdf={tmp_path / 'page.pdf'}", address(hostile))
-    assert (tmp_path / "page.pdf").read_bytes().startswith(b"%PDF")
+    pages = re.findall(rb"/Type\s*/Page\b", (tmp_path / "page.pdf").read_bytes())
+    assert 4 <= len(pages) <= 9
     browse(tmp_path, f"--screenshot={tmp_path / 'page.png'}", address(hostile))
     with Image.open(tmp_path / "page.png") as image:
         assert image.size[0] == 1200

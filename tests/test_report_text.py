@@ -4,21 +4,36 @@ from __future__ import annotations
 
 import csv
 import io
+import itertools
 import re
 import subprocess
 import sys
 from typing import get_args
 
 import made_up_experiment
+import msgspec
 import numpy as np
 import pytest
+from markdown_it import MarkdownIt
 from rich.console import Console
+from support import read_json, write_json
 
 from yolo_attn.cli import main
 from yolo_attn.comparison import child_processes
+from yolo_attn.experiment.folder_contents import collect
 from yolo_attn.experiment.results import MetricValues
-from yolo_attn.report import FILES, make_report, markdown_report, number_format
+from yolo_attn.report import (
+    FILES,
+    comparison_title,
+    make_report,
+    markdown_report,
+    number_format,
+    tables,
+    warnings_and_notes,
+)
+from yolo_attn.report.charts.svg import clean
 from yolo_attn.report.how_to_read import TERMS
+from yolo_attn.report.tables import all_tables
 from yolo_attn.statistics import Interval, VerdictWord
 
 LONG = "yolo11n-with-a-name-that-takes-more-room-than-there-is-in-a-table.yaml"
@@ -28,7 +43,7 @@ HOSTILE = ("<script>alert(1)</script>", "a|b", "=1+1", 'say "x", please', "line\
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     """A folder, the output at 80 columns, and the results."""
-    models = ("yolo11n-ema.yaml", "yolo11n-[red]gsop|x.yaml", LONG, "=cmd().yaml")
+    models = ("yolo11n-ema.yaml", "yolo11n-[red]gsop|x\x1bc\x9b.yaml", LONG, "=cmd().yaml")
     plan = made_up_experiment.write(
         tmp_path_factory.mktemp("text") / "e", models=models, names=HOSTILE, controls=("repeat",)
     )
@@ -51,7 +66,7 @@ def test_80_columns_are_enough(finished):
     tables = text[: text.index("Report:")]  # a path is not folded: it is to be copied
     assert max(map(len, tables.splitlines())) <= 80
     assert "…" not in text
-    assert "\x1b" not in text
+    assert not re.search(r"[^\n\x20-\x7e\xa0-\uffff]", text)
     assert LONG.removesuffix(".yaml") in "".join(text.split())
     assert "[red]gsop|x" in text
 
@@ -77,6 +92,26 @@ def test_terminal_has_verdicts_then_notes(finished):
     assert places == sorted(places)
     assert "cells, test split (no epoch was chosen on it): 12 images" in flat
     assert "faster-coco-eval 1.8.0. mAP50 and mAP50-95 are computed by Ultralytics 8.4.190" in flat
+
+
+@pytest.mark.parametrize(
+    ("annotations", "note"),
+    [
+        (None, "12 images, 36 boxes."),
+        (36, "12 images, 36 boxes."),
+        (40, "12 images, 40 in the COCO JSON (AP), 36 boxes in the labels (mAP)."),
+    ],
+)
+def test_the_boxes_of_a_coco_json_are_said_beside_those_of_the_labels(annotations, note, finished):
+    results = finished[2]
+    data = msgspec.structs.replace(results.data, boxes=36, annotation_boxes=annotations)
+    results = msgspec.structs.replace(results, data=data)
+    assert note in warnings_and_notes.notes_on(results, [])[0]
+    rows = dict(tables.data_table(results).rows)
+    if annotations is None:
+        assert rows["boxes"] == "36"
+    else:
+        assert (rows["boxes in the labels"], rows["boxes in the COCO JSON"]) == ("36", str(annotations))
 
 
 def unbalanced(text):
@@ -120,6 +155,72 @@ def test_markdown_tables_hold_whatever_a_class_is_called(finished):
     assert r"\*bold\*" in text
     assert "line break" in text
     assert "![Differences to the baseline" in text
+
+
+def rendered(folder):
+    """Return the tables of results.md as a reader sees them: for each its head and its cells, and their alignment."""
+    tokens = MarkdownIt("commonmark").enable("table").parse((folder / "results.md").read_text(encoding="utf-8"))
+    tables = []
+    for token, content in itertools.pairwise(tokens):
+        if token.type == "table_open":
+            tables.append([])
+        elif token.type == "tr_open":
+            tables[-1].append([])
+        elif token.type in ("th_open", "td_open"):
+            text = "".join(child.content for child in content.children)
+            tables[-1][-1].append((text, dict(token.attrs)["style"].removeprefix("text-align:")))
+    return tables
+
+
+def test_rendered_markdown_has_the_cells_of_the_tables(finished):
+    folder, _, results = finished
+    known = all_tables(results)
+    found = dict(zip([name for name in markdown_report.SHOWN if name in known], rendered(folder), strict=True))
+    assert set(markdown_report.SHOWN) - set(found) == {"missing", "weights"}
+    for name, table in found.items():
+        for line, wanted in zip(table, [known[name].head, *known[name].rows], strict=True):
+            assert [text for text, _ in line] == [clean(cell) for cell in wanted]
+    aligned = {name: [side for _, side in table[0]] for name, table in found.items()}
+    assert aligned["data"] == aligned["versions"] == ["left", "left"]
+    assert aligned["accuracy"] == ["left", *["right"] * 9]
+    assert aligned["effects"][:4] == ["left", "left", "right", "right"]
+
+
+def test_the_title_says_what_was_compared(finished):
+    folder, text, _ = finished
+    title = "4 variants against yolo11n on cells"
+    assert text.splitlines()[1] == title
+    assert "3 seeds, 6 epochs, test split of 12 images, " in text.splitlines()[2]
+    assert (folder / "results.md").read_text(encoding="utf-8").startswith(f"# {title}\n")
+    page = (folder / "report.html").read_text(encoding="utf-8")
+    assert f"<title>{title}</title>" in page
+    assert f"<h1>{title}</h1>" in page
+    assert not re.search(r"[\x00-\x09\x0b-\x1f]", page)
+
+
+@pytest.mark.parametrize(
+    ("added", "title"),
+    [
+        (["EMA"], "m0 against yolo11n on cells"),
+        (["EMA", "EMA", "Own"], "m0, m1 and m2 against yolo11n on cells"),
+        (["EMA", "GSoP", "PMFS", "SoftAttn"], "4 attention blocks against yolo11n on cells"),
+        (["EMA", "EMA", "PMFS", "SoftAttn"], "4 variants against yolo11n on cells"),  # the same block twice
+        (["EMA", "Own", "PMFS", "SoftAttn"], "4 variants against yolo11n on cells"),
+        (["EMA", "Conv", "PMFS", "SoftAttn"], "4 variants against yolo11n on cells"),
+        (["EMA", None, "PMFS", "SoftAttn"], "4 variants against yolo11n on cells"),  # no run is finished
+    ],
+)
+def test_the_title_counts_attention_blocks_only_if_each_variant_adds_one(tmp_path, added, title):
+    models = [f"m{number}.yaml" for number in range(len(added))]
+    left_out = [f"m{number}-seed0" for number, name in enumerate(added) if name is None]
+    plan = made_up_experiment.write(tmp_path / "e", models=models, seeds=(0,), controls=(), leave_out=left_out)
+    for run in plan.runs:
+        if run.record.is_file():
+            rows = [[-1, 1, "Conv", [8]]]
+            if run.role == "variant":
+                rows.append([-1, 1, added[int(run.model[1:])], []])
+            write_json(run.record, read_json(run.record) | {"model_yaml": {"backbone": rows, "head": "forged"}})
+    assert comparison_title.title(collect(plan.folder)) == title
 
 
 def test_markdown_of_special_characters():

@@ -10,11 +10,16 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from yolo_attn.statistics import seed_differences as over_seeds
 from yolo_attn.statistics.image_bootstrap import draw_images
 from yolo_attn.statistics.power_analysis import detectable_difference, power, seeds_for
-from yolo_attn.statistics.seed_and_image_intervals import combined_interval, half_width, image_interval, shared_variance
-from yolo_attn.statistics.seed_differences import LEVEL, bca_interval, paired_difference
+from yolo_attn.statistics.seed_and_image_intervals import (
+    combined_interval,
+    half_width,
+    image_interval,
+    p_value,
+    shared_variance,
+)
+from yolo_attn.statistics.seed_differences import LEVEL, paired_difference
 
 SIMULATIONS = 2_000
 MANY = 20_000  # where it takes no time: a rate near 5 % is off by up to a point over 2,000, by 0.3 over these
@@ -66,12 +71,27 @@ def test_false_alarms(name, n):
     assert alarms.mean() <= 0.05 + 3 * np.sqrt(0.05 * 0.95 / MANY)
 
 
-@pytest.mark.parametrize("n", [8, 10, 20])
-def test_bca_interval_of_the_seeds_covers(n, monkeypatch):
-    monkeypatch.setattr(over_seeds, "BOOTSTRAPS", 1_999)
-    values = np.random.default_rng(6).normal(0.5, 0.7, (SIMULATIONS, n))
-    low, high = bca_interval(values)
-    assert 0.93 <= ((low <= 0.5) & (high >= 0.5)).mean() <= 0.97
+@pytest.mark.parametrize("n", [3, 8, 10, 20])
+def test_interval_and_p_of_the_seeds_never_contradict_and_cover(n):
+    values = np.random.default_rng(6).normal(0.0, 0.7, (MANY, n))
+    found = [paired_difference(row, exact_up_to=0) for row in values[:100]]
+    excluded = [item.low > 0 or item.high < 0 for item in found]
+    assert excluded == [item.p_t < LEVEL for item in found]
+    ends = halves(values, 0.0)
+    assert [item.high - item.mean for item in found] == pytest.approx(ends[:100])
+    assert 0.945 <= (np.abs(values.mean(axis=1)) <= ends).mean() <= 0.955
+
+
+@pytest.mark.parametrize("shared", [0.0, 0.01, 1.0])
+@pytest.mark.parametrize("image_se", [0.0, 0.1, 3.0])
+def test_over_both_is_never_narrower_than_either_part_and_agrees_with_p(shared, image_se):
+    values = paired_difference([0.5, 0.9, 1.6, 0.2])
+    both = combined_interval(values, shared, IMAGES, image_se)
+    half = both.high - values.mean
+    assert half >= (values.high - values.low) / 2 - 1e-9
+    assert half >= stats.t.isf(LEVEL / 2, IMAGES - 1) * image_se - 1e-9
+    assert (p_value(values, shared, IMAGES, image_se) < LEVEL) == (both.low > 0 or both.high < 0)
+    assert stats.t.isf(LEVEL / 2, both.df) * both.se == pytest.approx(half, rel=1e-6)
 
 
 def test_image_interval_and_combined_interval_by_resampling():
@@ -84,7 +104,7 @@ def test_image_interval_and_combined_interval_by_resampling():
     for k in range(SIMULATIONS):
         own = difference + rng.normal(size=(n, 1)) * seeds
         images = own + (rng.normal(size=IMAGES) * shared + rng.normal(size=(n, IMAGES)) * rest) * np.sqrt(IMAGES)
-        noise = image_interval(images @ weights, zero, IMAGES, paired=True)
+        noise = image_interval(images @ weights, zero, IMAGES, mean=images.mean(), paired=True)
         covered[k, 0] = noise.low <= own.mean() <= noise.high  # these models, other images
         values = images.mean(axis=1)
         both = half_width(values.std(ddof=1) / np.sqrt(n), n - 1, noise.shared, IMAGES)
@@ -114,7 +134,9 @@ def test_power_is_the_rate_at_which_the_difference_is_found(name, n, level):
 def test_what_images_share_in_two_groups_that_are_not_paired():
     rng = np.random.default_rng(12)
     common, ours, theirs = (rng.normal(size=(k, 50_000)) for k in (1, 3, 4))
-    noise = image_interval(common + ours + 0.5 * rng.normal(size=(1, 50_000)), common + theirs, IMAGES, paired=False)
+    noise = image_interval(
+        common + ours + 0.5 * rng.normal(size=(1, 50_000)), common + theirs, IMAGES, mean=0.0, paired=False
+    )
     assert noise.shared == pytest.approx(0.25, abs=0.05)  # what all runs share cancels
     assert noise.se == pytest.approx(np.sqrt(0.25 + 1 / 3 + 1 / 4), rel=0.02)
 
@@ -127,6 +149,26 @@ def test_power_with_a_little_of_the_images_is_that_of_the_noncentral_t():
             by_scipy = stats.nct.sf(limit, df, difference) + stats.nct.cdf(-limit, df, difference)
             assert exact == pytest.approx(by_scipy, abs=1e-9)
             assert power(difference, 1.0, df, 1e-12, IMAGES, level) == pytest.approx(by_scipy, abs=2e-3)
+
+
+@pytest.mark.parametrize("level", [0.05, 0.01])
+@pytest.mark.parametrize("image_se", [0.0, 0.3, 1.0, 3.0])
+@pytest.mark.parametrize("shared", [0.0, 0.04, 1.0])
+@pytest.mark.parametrize(("se", "df"), [(0.1, 2), (0.5, 4), (1.0, 9)])
+def test_what_is_detectable_is_not_less_than_the_interval_is_wide(se, df, shared, image_se, level):
+    """At half the width of the interval, only every second experiment finds a true difference."""
+    half = float(half_width(se, df, shared, IMAGES, level, image_se))
+    detectable = detectable_difference(se, df, shared, IMAGES, level, image_se)
+    assert detectable > 0.95 * half
+    assert power(detectable, se, df, shared, IMAGES, level, image_se) == pytest.approx(0.8, abs=1e-3)
+
+
+def test_the_images_of_each_seed_count_when_seeds_are_planned():
+    without, with_them = (seeds_for(0.5, 0.1, 0.0, IMAGES, LEVEL, of_each_seed=own) for own in (0.0, 1.0))
+    assert (without, with_them) == (
+        3,
+        32,
+    )  # ((1.98 + 0.84) / 0.5) squared is 31.9: quantiles of t at 2.5 %, and of the 80 % power
 
 
 def test_seeds_that_are_planned_are_just_enough():

@@ -65,13 +65,21 @@ def test_permutation_is_exact_up_to_the_limit_and_random_above():
     assert drawn.p_smallest == 2 / (PERMUTATIONS + 1)
 
 
-def test_bca_from_eight_seeds():
-    values = np.random.default_rng(2).exponential(1, 8)
-    seven, eight = paired_difference(values[:7]), paired_difference(values)
-    assert (seven.method, eight.method) == ("t", "BCa")
-    assert eight.high - eight.mean > eight.mean - eight.low  # it leans as the values do
-    assert paired_difference(values) == eight
-    assert paired_difference([0.0] * 9).high == 0
+@pytest.mark.parametrize("differences", [[5.0], [5.0, -30.0], [1.0, 1.0]])
+def test_below_three_seeds_there_is_no_interval_and_no_p(differences):
+    effect = only(differences)
+    found = effect.metrics["AP"]
+    assert found.seeds.values == pytest.approx(differences)
+    assert (found.interval.low, found.interval.high, found.p, effect.verdict.p_holm) == (None,) * 4
+    assert effect.verdict.word == {1: "one seed", 2: "two seeds"}[len(differences)]
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 9])
+def test_ap_0_everywhere_is_not_identical(n):
+    zero = {"AP": [0.0] * n}
+    (effect,) = analyse(Group("base", zero), [Group("variant", zero)], None)
+    assert (effect.verdict.word, effect.verdict.p, effect.metrics["AP"].p) == ("not measured", None, None)
+    assert "AP is 0" in effect.verdict.text
 
 
 def test_welch_for_runs_that_are_not_paired():
@@ -84,7 +92,7 @@ def test_welch_for_runs_that_are_not_paired():
     assert found.p_smallest == pytest.approx(2 / 210)
     assert unpaired_difference([1.0, 2.0, 3.0], [7.0, 8.0, 9.5]).p_permutation == pytest.approx(0.1)
     assert unpaired_difference([1.0], [2.0, 3.0]).p_t is None
-    assert unpaired_difference([1.0, 1.0], [1.0, 1.0]).p_t == 1
+    assert unpaired_difference([1.0, 1.0, 1.0], [1.0, 1.0, 1.0]).p_t == 1
 
 
 def test_holm():
@@ -120,7 +128,7 @@ def test_better_and_worse(sign, word):
     ("differences", "word", "text", "ends"),
     [
         ([0.0], "identical", "exactly the baseline's AP.", (None, None, None)),
-        ([0.0] * 2, "identical", "All 2 seeds", (0, 0, 1)),
+        ([0.0] * 2, "identical", "All 2 seeds", (None, None, None)),
         ([0.0] * 5, "identical", "All 5 seeds", (0, 0, 1)),
         ([1.0] * 4, "no evidence", "+1.00 with each of 4 seeds", (None, None, None)),
         ([5.0], "one seed", "+5.00 with one seed", (None, None, None)),
@@ -165,8 +173,8 @@ def test_huge_spread_and_few_seeds_give_sensible_numbers():
     assert (verdict.detectable, verdict.seeds_for) == (None, {"0.3": None, "0.5": None, "1.0": None})
     assert "roughly), no difference is detected" in verdict.text
     assert "0.3 points needs more than 1,000 seeds" in verdict.text
-    verdict = only([-0.5, 0.7]).verdict
-    assert "With 2 seeds and this spread (known only roughly)" in verdict.text
+    verdict = only([-0.5, 0.7, 0.1]).verdict
+    assert "With 3 seeds and this spread (known only roughly)" in verdict.text
 
 
 def test_missing_runs_are_left_out_pair_by_pair():
@@ -260,7 +268,7 @@ def test_one_seed_with_predictions(detections):
 
 def test_not_paired_with_predictions(detections):
     truth, base, variant = detections
-    fewer = Group("worse", {name: values[:2] for name, values in variant.values.items()}, variant.predictions[:2])
+    fewer = Group("worse", {name: values[:3] for name, values in variant.values.items()}, variant.predictions[:3])
     (effect,) = analyse(base, [fewer], truth, resamples=100, paired=False)
     assert effect.metrics["AP"].combined.se > effect.metrics["AP"].seeds.se
     assert effect.metrics["AP"].images.low < effect.metrics["AP"].images.high

@@ -29,7 +29,7 @@ def test_the_main_job_in_small(tmp_path):
     assert 0 < variant["cost"]["parameters"] - base["cost"]["parameters"] < 3000  # three EMA attention layers
     (difference,) = variant["effect"]["metrics"]["AP"]["seeds"]["values"]
     assert difference == pytest.approx(100 * (variant["metrics"]["AP"]["mean"] - base["metrics"]["AP"]["mean"]))
-    assert variant["effect"]["verdict"]["word"] in ("one seed", "identical")  # never more
+    assert variant["effect"]["verdict"]["word"] in ("one seed", "identical", "not measured")  # never more
     assert variant["effect"]["verdict"]["text"] in " ".join(done.stdout.split())
     assert "yolo11n-ema" in (tmp_path / "out" / "report.html").read_text()
     assert sorted(records) == ["yolo11n-ema-seed0", "yolo11n-seed0"]

@@ -38,7 +38,7 @@ def check_output(output: str | Path, suffixes: Sequence[str], *, force: bool) ->
 @contextmanager
 def part_folder(parent: Path, name: str) -> Iterator[Path]:
     """Create a hidden folder in ``parent`` to build files in, and remove it at the end."""
-    folder = parent / f".{name}-{uuid.uuid4().hex[:12]}.part"
+    folder = parent / f".{name[:40]}-{uuid.uuid4().hex[:12]}.part"  # a name has at most 255 bytes
     folder.mkdir(parents=True)
     try:
         yield folder
@@ -67,8 +67,12 @@ def whole_file(path: Path, *, durable: bool = True) -> Iterator[Path]:
                     os.fsync(file.fileno())  # before the file is moved
             part.replace(path)
     except OSError as error:
-        reason = error.strerror or error
-        raise disk_full(error, path.parent) or ArgumentError(f"{path} cannot be written: {reason}") from error
+        raise unwritable(path, error) from error
+
+
+def unwritable(path: Path, error: OSError) -> UserError:
+    """Return the error of one line for a file or folder that cannot be written."""
+    return disk_full(error, path.parent) or ArgumentError(f"{path} cannot be written: {error.strerror or error}")
 
 
 def write_bytes(path: Path, content: bytes) -> None:
@@ -78,8 +82,11 @@ def write_bytes(path: Path, content: bytes) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write ``text`` to ``path`` in UTF-8, line ends unchanged; see :func:`whole_file`."""
-    write_bytes(path, text.encode("utf-8"))
+    """Write ``text`` to ``path`` in UTF-8, line ends unchanged; see :func:`whole_file`.
+
+    A file name in the text may have bytes that are not UTF-8. They are written as escapes.
+    """
+    write_bytes(path, text.encode("utf-8", "backslashreplace"))
 
 
 def write_note(path: Path, content: bytes) -> None:

@@ -127,6 +127,12 @@ class BlockSpec:
         return self.cls(channels, *args, **options, **self.fixed)
 
 
+# The layer types of yolo_attn.blocks, for code that runs without torch and so cannot import them.
+SHIPPED = (
+    "AttentionAugmentedConv", "AttentionFPN", "ChannelAttn", "EMA", "GSoP", "GlobalContext", "GlobalLocalAttention",
+    "HardAttn", "HarmAttn", "ImprovedLocalAttention", "MultiHeadGlobalAttention", "PMFS", "PMFSChannel", "PMFSSpatial",
+    "PyramidLevel", "SoftAttn", "SpatialAttn",
+)  # fmt: skip
 BLOCKS: dict[str, BlockSpec] = {}
 BROKEN_ENTRY_POINTS: dict[str, str] = {}  # entry point -> why it did not load
 _name_owners: list[Callable[[str], str | None]] = []

@@ -47,6 +47,8 @@ def run(*names: str, markdown: bool = False) -> int:
     for name in names:
         if name not in known:
             raise ArgumentError(f"unknown layer type {name!r}.{nearest(name, known)} Layer types: {joined(known)}")
+    if markdown and names:
+        raise ArgumentError("blocks: --markdown prints the pages of all layer types; omit the names")
     if markdown:
         ours = {k: s for k, s in known.items() if s.cls.__module__.startswith(OURS)}
         print(markdown_pages(ours), end="")

@@ -13,7 +13,6 @@ from ..messages import joined
 
 if TYPE_CHECKING:
     from ..model_yaml.check_report import Report
-    from ..model_yaml.lint import Finding
 
 
 def run(model: str, *, scale: str = "", strict: bool = False) -> int:
@@ -42,6 +41,8 @@ def run(model: str, *, scale: str = "", strict: bool = False) -> int:
 
 
 def _show(report: Report, console: Console) -> None:
+    from ..integration.queries import model_findings  # start-up time
+
     at = f", scale {report.graph.scale} (of {joined(report.scales)})" if len(report.scales) > 1 else ""
     about = f"{report.file.name}: {len(report.graph.layers)} layers, {report.task}{at}."
     console.print(_wrapped(about, console, ""))
@@ -50,7 +51,7 @@ def _show(report: Report, console: Console) -> None:
         console.print(_wrapped(sentence, console, "  "))
     console.print()
     for finding in report.findings:
-        text = _wrapped(f"warning: {_where(finding, report)}{finding.text}", console, "")
+        text = _wrapped(f"warning: {model_findings.sentence(finding, report.graph)}", console, "")
         text.stylize("bold yellow", 0, len("warning:"))
         console.print(text)
     if not report.findings:
@@ -63,10 +64,3 @@ def _wrapped(text: str, console: Console, indent: str) -> Text:
     width = max(console.width, 40)
     wrapper = textwrap.TextWrapper(width, indent, f"{indent}  ", break_long_words=False, break_on_hyphens=False)
     return Text(wrapper.fill(text))
-
-
-def _where(finding: Finding, report: Report) -> str:
-    line = f"line {finding.line}" if finding.line else ""
-    layer = "" if finding.layer is None else f"layer {finding.layer} ({report.graph.layers[finding.layer].name})"
-    where = ", ".join(filter(None, [line, layer]))
-    return f"{where}: " if where else ""

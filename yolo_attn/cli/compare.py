@@ -96,13 +96,15 @@ def run(
             "base=yolo11n.yaml models=yolo11n-ema.yaml data=digits.yaml seeds=0-2 imgsz=128 epochs=30"
         )
     data = str(chosen.pop("data"))
-    kinds = _several(chosen.pop("control", ()))
-    models = _several(chosen.pop("models", ()))
+    kinds, models = (_several(name, chosen.pop(name, ())) for name in ("control", "models"))
     results = compare_models.compare(str(chosen.pop("base")), models, data, control=kinds, **chosen, **values)
     return 1 if results.failed else 0
 
 
-def _several(value: Any) -> list[str]:
+def _several(name: str, value: Any) -> list[str]:
     """Return the parts of ``a,b``, of a YAML list, or of one value."""
     texts = value if isinstance(value, (list, tuple)) else [str(value).strip("[]()")]
-    return [part.strip() for text in texts for part in str(text).split(",") if part.strip()]
+    parts = [part.strip() for text in texts for part in str(text).split(",") if part.strip()]
+    if texts and not parts:
+        raise ArgumentError(f"compare: {name}={value} is empty")
+    return parts

@@ -16,13 +16,20 @@ def run(instances: Path, images: Path, out: Path, *, split: str = "train") -> in
         instances: COCO JSON file with the labels.
         images: Folder with the images.
         out: Folder to write.
-        split: Split to write: train, val or test. Run the command once per split, with the same output folder.
+        split: Split to write: train, val or test; run the command once per split, with the same output folder. Or the
+            parts of train, val and test, to divide the images at random: 0.8/0.1/0.1.
 
     Examples:
-        yolo-attn data from-coco instances.json images/ out/
+        yolo-attn data from-coco instances.json images/ out/ --split 0.8/0.1/0.1
+        yolo-attn data from-coco instances_train.json images_train/ out/
         yolo-attn data from-coco instances_val.json images_val/ out/ --split val
     """
-    from ..data.coco_to_yolo import from_coco, summary  # start-up time
+    from ..data.coco_to_yolo import divide_coco, from_coco, summary  # start-up time
 
-    Console().print(summary(from_coco(instances, images, out, split=split)))
+    if any(character.isdigit() for character in split):
+        results = divide_coco(instances, images, out, split=split)
+    else:
+        results = [from_coco(instances, images, out, split=split)]
+    for result in results:
+        Console().print(summary(result, is_last=result is results[-1]))
     return 0

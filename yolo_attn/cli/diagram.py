@@ -16,6 +16,7 @@ def run(
     output: Annotated[str, Parameter(alias="-o")],
     scale: str = "",
     imgsz: int = 640,
+    no_title: Annotated[bool, Parameter(negative=())] = False,
     force: bool = False,
 ) -> int:
     """Draw a model as a graph, with its attention layers highlighted.
@@ -25,21 +26,22 @@ def run(
         output: File to write: .svg, .png, .pdf, .dot (Graphviz) or .mmd (Mermaid).
         scale: Scale to draw. Default: the letter in the name, else the smallest scale.
         imgsz: Image size in pixels, for the sizes of the maps.
+        no_title: Leave out the title and the line below it, e.g. for a figure with its own caption.
         force: Overwrite an existing file.
 
     Examples:
         yolo-attn diagram yolo11n-ema.yaml -o yolo11n-ema.svg
         yolo-attn diagram yolo26-afpn.yaml -o afpn.png --scale m --imgsz 1280
-        yolo-attn diagram yolo11n-ema.yaml -o yolo11n-ema.mmd
+        yolo-attn diagram yolo11n-ema.yaml -o yolo11n-ema.mmd --no-title
     """
     install()
-    from ..integration.queries import model_graph  # start-up time
+    from ..integration.queries import model_findings  # start-up time
     from ..model_yaml.diagram import drawing  # start-up time
 
     atomic_files.check_output(output, drawing.SUFFIXES, force=force)  # before the model is built
-    graph = model_graph.build(model_graph.load(model), scale)
-    warning = drawing.draw(graph, output, imgsz=imgsz, force=force)
+    graph, warnings = model_findings.graph_of(model, scale)
+    warning = drawing.draw(graph, output, imgsz=imgsz, titled=not no_title, force=force)
     print(f"Written: {output} ({graph.file}{f', scale {graph.scale}' if graph.scale else ''})")
-    if warning:
-        print(f"warning: {warning}", file=sys.stderr)
+    for line in filter(None, [warning, *warnings]):
+        print(f"warning: {line}", file=sys.stderr)
     return 0

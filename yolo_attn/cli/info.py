@@ -24,10 +24,13 @@ def run(model: str, *, task: str | None = None, imgsz: int = 640) -> int:
         yolo-attn info yolo11n-ema.yaml
     """
     install()
-    from ..integration.queries import gflops_count, layer_types, row_sources, yolo_command  # start-up time
+    from ..integration.queries import checkpoints, gflops_count, layer_types, row_sources, yolo_command  # start-up time
 
     is_yaml = model.endswith((".yaml", ".yml"))
+    checkpoints.warn_of_code(model)
     built = yolo_command.open_model(model, task, verbose=is_yaml)  # building from a YAML prints the table
+    strides = getattr(built.model, "stride", [1])
+    yolo_command.check_imgsz(imgsz, round(float(max(strides))), model)
     if not is_yaml:
         built.info(detailed=False)
     total = sum(p.numel() for p in built.model.parameters())

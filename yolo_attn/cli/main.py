@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import importlib
 import inspect
+import io
 import os
 import platform
 import sys
@@ -18,11 +19,11 @@ from cyclopts import App, Group, Parameter
 from .. import __version__
 from ..errors import ArgumentError, user_error_in
 from ..integration.strict_mode import strict
-from ..messages import joined, nearest
+from ..messages import is_text, joined, nearest, printable
 from . import argument_parsing, ultralytics_commands
 
 # The module beside this one that defines the command as ``run``; that of data is from-coco.
-COMMANDS = ("blocks", "info", "place", "diagram", "check", "transfer", "compare", "report", "data")
+COMMANDS = ("blocks", "info", "place", "convert", "diagram", "check", "transfer", "compare", "report", "data")
 ULTRALYTICS_COMMANDS = tuple(ultralytics_commands.COMMANDS)
 ALL_COMMANDS = (*COMMANDS, "completion", *ULTRALYTICS_COMMANDS)
 ABOUT = """Attention layers for Ultralytics YOLO, and fair comparisons with the baseline.
@@ -115,6 +116,9 @@ def call_of(given: Sequence[str]) -> functools.partial[int]:
         ArgumentError: If there is no such command, or its arguments are wrong.
     """
     given = [*given] or ["--help"]
+    for text in given:
+        if not is_text(text):
+            raise ArgumentError(f"the argument '{printable(text)}' is not UTF-8; rename the file or folder")
     if given[0] == "help":
         given = [*given[1:], "--help"]
     if "--version" in given:
@@ -143,6 +147,8 @@ def guarded(job: Callable[[], int]) -> int:
     A user's mistake becomes one line on stderr and status 2. A fault of the program keeps its traceback and becomes
     status 1. ``YOLO_ATTN_DEBUG=1`` prints the traceback of mistakes, too.
     """
+    if isinstance(sys.stdout, io.TextIOWrapper):  # names of files may have characters that the terminal cannot show
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         with strict():
             return job() or 0

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import functools
+import os
 import re
+import shlex
 import sys
 from collections.abc import Sequence
-from typing import Annotated, Any, Literal
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import yaml
 from cyclopts import App, Group, Parameter
@@ -21,7 +24,11 @@ from ..model_yaml import places
 from ..model_yaml.placing import Insertion, PlacedModel, place, split_names
 from . import argument_parsing
 
+if TYPE_CHECKING:
+    from ..integration.queries.model_graph import Graph
+
 _right = functools.partial(Column, justify="right")
+LONGEST_NAME = 255  # bytes, on common file systems
 OF_BLOCK = Group("Options of a block, after its name", sort_key=1)
 
 
@@ -108,24 +115,57 @@ def _by_block(tokens: Sequence[str]) -> list[list[str]]:
 def _place(model: str, insertions: Sequence[Insertion], output: str = "", force: bool = False) -> int:
     """Insert the blocks, or list the model's places if there are none."""
     install()
+    if output and not insertions:
+        raise ArgumentError("place: --output needs a block, such as EMA; without one, the places are listed")
+    if force and not output:
+        raise ArgumentError("place: --force needs --output; without it, nothing is written")
     if not insertions:
         _list(model)
         return 0
+    from ..integration.queries import model_findings  # start-up time
+
     placed = place(model, insertions, output=output or None, force=force)
     if not output:
         sys.stdout.write(placed.text)
         return 0
     console = Console()
-    console.print(_table(placed, output))
-    console.print(f"Written: {output}", highlight=False, markup=False, soft_wrap=True)
+    name = _with_scale_of(model, output)
+    graph, warnings = model_findings.graph_of(name)
+    console.print(_table(placed, graph))
+    lines = [f"Written: {output}", *(f"warning: {warning}" for warning in warnings), _how_to_train(name, output, graph)]
+    for line in lines:
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
     return 0
+
+
+def _with_scale_of(model: str, output: str) -> str:
+    """Return the name that selects a scale of ``output``: its own, else that in the base's name, else the smallest."""
+    from ..integration.queries import model_graph  # start-up time
+
+    scales = model_graph.scales(model_graph.load(output))
+    wanted = model_graph.scale_of(model)
+    name = model_graph.with_scale(output, wanted if wanted in scales else scales[0])
+    return name if len(os.fsencode(Path(name).name)) <= LONGEST_NAME else output
+
+
+def _how_to_train(name: str, output: str, graph: Graph) -> str:
+    """Return the command that trains a model, with the letter of the scale in its name."""
+    from ..integration.queries import model_graph  # start-up time
+
+    scale = f"; {graph.scale} is the scale" if name != output else ""
+    if model_graph.task(model_graph.load(output)) == "detect":
+        return f"Train it: yolo train model={shlex.quote(name)} data=digits.yaml imgsz=128 (or your own data{scale})"
+    return f"Train it: yolo train model={shlex.quote(name)} data=DATA (DATA: your own{scale})"
 
 
 def _insertion(block: str, at: str = "", from_: str = "", args: str = "", reroute: str = "all") -> Insertion:
     if not at:
         raise ArgumentError(f"{block}: give its place, such as --at neck.P3. List the places: yolo-attn place MODEL")
     positional, options = arguments(args, block)
-    return Insertion(block, split_names(at), split_names(from_), tuple(positional), options, reroute)  # type: ignore[arg-type]
+    inputs = split_names(from_)
+    if from_ and not inputs:
+        raise ArgumentError(f"{block}: --from {from_} names no place")
+    return Insertion(block, split_names(at), inputs, tuple(positional), options, reroute)  # type: ignore[arg-type]
 
 
 def arguments(text: str, block: str) -> tuple[list[Any], dict[str, Any]]:
@@ -155,9 +195,9 @@ def arguments(text: str, block: str) -> tuple[list[Any], dict[str, Any]]:
 
 def _list(model: str) -> None:
     """Print the places of a model."""
-    from ..integration.queries import model_graph  # start-up time
+    from ..integration.queries import model_findings  # start-up time
 
-    graph = model_graph.build(model_graph.load(model))
+    graph, warnings = model_findings.graph_of(model)
     columns = ("place", _right("after layer"), "type", _right("stride"), _right("channels"), "consumers")
     table = Table(*columns, box=box.SIMPLE_HEAD, pad_edge=False)
     for name, found in places.named(graph).items():
@@ -169,12 +209,11 @@ def _list(model: str) -> None:
     console.print(table)
     at = f" at scale {graph.scale}" if graph.scale else ""
     console.print(f"{graph.file}{at}. Also: {places.FORMS}.", highlight=False, markup=False)
+    for warning in warnings:
+        console.print(f"warning: {warning}", highlight=False, markup=False, soft_wrap=True)
 
 
-def _table(placed: PlacedModel, output: str) -> Table:
-    from ..integration.queries import model_graph  # start-up time
-
-    graph = model_graph.build(yaml.safe_load(placed.text), file=output)
+def _table(placed: PlacedModel, graph: Graph) -> Table:
     table = Table(_right("layer"), "type", "place", "inputs", "consumers", box=box.SIMPLE_HEAD, pad_edge=False)
     for row in placed.inserted:
         layer = graph.layers[row.index]

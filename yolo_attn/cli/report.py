@@ -8,7 +8,8 @@ def run(folder: str) -> int:
 
     Prints the tables and verdicts. Writes report.html (one file that opens offline), results.json, results.csv,
     results_by_seed.csv, results.md and forest.svg into the folder. Names runs that failed or are not finished. Needs
-    neither torch, nor Ultralytics, nor the data set; the page shows images if it finds them.
+    neither torch, nor Ultralytics, nor the data set; the page shows images if it finds them, and a diagram of each
+    variant if torch and Ultralytics are there.
 
     Args:
         folder: Folder of the experiment, as `yolo-attn compare` prints it.

@@ -38,8 +38,10 @@ def run(
     """
     layers = parse_pins(pins) if pins else None
     install()
+    from ..integration.queries import checkpoints  # start-up time
     from ..integration.weights.checkpoint_transfer import transfer  # start-up time
 
+    checkpoints.warn_of_code(weights)
     line = transfer(weights, model, output, partial=partial, layers=layers, force=force)
     for text in (line, f"Written: {output}"):
         Console().print(text, highlight=False, markup=False, soft_wrap=True)

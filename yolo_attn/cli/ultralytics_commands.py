@@ -30,6 +30,7 @@ def command(mode: str) -> Command:
         ):
             if name in arguments:
                 check(arguments[name])
+        yolo_command.check_arguments({name: yolo_command.value(text) for name, text in arguments.items()}, mode)
         yolo_command.call([*filter(None, [task]), mode, *(f"{name}={value}" for name, value in arguments.items())])
         return 0
 

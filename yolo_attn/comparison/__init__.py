@@ -5,7 +5,7 @@
 ``worker``            the child process that trains and validates one run; ``training`` is its training
 ``controls``          models that show what a difference is worth
 ``cost_measurement``  the child process that measures the costs; ``latency_measurement`` times the models
-``live_view``         what the terminal shows
+``live_view``         what the terminal shows; ``interim_results``, the values of runs that are not finished
 ``tracker_names``     names for experiment trackers
 ``environment``       versions, hardware and commit
 

@@ -12,7 +12,7 @@ from typing import IO
 from .. import errors
 from ..errors import UserError
 from ..experiment.records import RunError
-from ..experiment.storage import read
+from ..experiment.storage import read, write
 
 WORKER = "yolo_attn.comparison.worker"
 INTERRUPTED = (130, -signal.SIGINT)
@@ -26,18 +26,21 @@ def command(module: str, *arguments: str | Path) -> list[str]:
 
 
 def start(
-    module: str, *arguments: str | Path, log: IO[bytes] | None = None, extra: dict[str, str] | None = None
+    module: str, folder: Path, run: str = "", log: IO[bytes] | None = None, extra: dict[str, str] | None = None
 ) -> subprocess.Popen[bytes]:
     """Start a child that ends when this process does.
 
     Args:
         module: A module of this package with a ``main``.
-        *arguments: Its arguments.
+        folder: The experiment's folder.
+        run: The name of the run, if the child's work concerns one.
         log: The file for its output; this process's terminal by default.
         extra: Environment variables for it.
     """
+    (folder / run / "error.json").unlink(missing_ok=True)  # of an earlier attempt
     output = subprocess.STDOUT if log else None
-    return subprocess.Popen(command(module, *arguments), env=child_environment(extra), stdout=log, stderr=output)
+    given = command(module, folder, *filter(None, [run]))
+    return subprocess.Popen(given, env=child_environment(extra), stdout=log, stderr=output)
 
 
 def wait(process: subprocess.Popen[bytes], seconds: float | None = None) -> int | None:
@@ -79,18 +82,33 @@ def child_environment(extra: dict[str, str] | None = None) -> dict[str, str]:
 def error_of(path: Path, status: int, log: Path | None = None) -> UserError:
     """Return the error that ended a child: of its own class if the input was invalid, else a ``UserError``.
 
+    If the child was ended before it could keep a reason, how it ended is kept in its place. If that is impossible, too,
+    this is the reason: the disk is full or read-only.
+
     Args:
         path: The child's ``error.json``.
         status: Its exit status.
         log: The file with its output, if not the terminal.
     """
-    where = f"in {log}" if log else "above"
-    kept = read(path, RunError)
+    try:
+        kept = read(path, RunError)
+    except UserError:  # damaged
+        kept = None
     if kept is None:
-        if status < 0:
-            name = signal.Signals(-status).name
-            hint = "; the system may have run out of memory" if name == "SIGKILL" else ""
-            return UserError(f"its process was ended by {name}{hint}")
-        return UserError(f"its process ended with status {status} and no message; its output is {where}")
+        kept = RunError(_ending(status))
+        try:
+            write(path, kept)
+        except UserError as unwritable:
+            return unwritable
     kind = getattr(errors, kept.error or "", UserError)
-    return kind(kept.message + ("" if kept.error else f" (in full {where})"))
+    return kind(kept.line(str(log or "above")))
+
+
+def _ending(status: int) -> str:
+    if status >= 0:
+        return f"its process ended with status {status} and no message"
+    try:
+        name = signal.Signals(-status).name
+    except ValueError:  # most real-time signals have no name
+        name = f"signal {-status}"
+    return f"its process was ended by {name}{', perhaps because the memory ran out' if name == 'SIGKILL' else ''}"

@@ -200,8 +200,8 @@ def _amount(size: float, measure: str) -> str:
 
 def _named(made: Sequence[_Made], base: str) -> list[Control]:
     """Return each model once, with its YAML text, and a name in which Ultralytics finds the baseline's scale."""
+    from ..integration.queries import yaml_text  # start-up time
     from ..integration.queries.model_graph import scale_of  # start-up time
-    from ..model_yaml import yaml_text  # start-up time
 
     groups: dict[str, list[_Made]] = {}
     for one in made:

@@ -86,16 +86,28 @@ def _proc_field(file: str, field: str) -> str | None:
 
 
 def git_state() -> GitState | None:
-    """Return the state of the repository around the working folder; None outside of one."""
+    """Return the state of the repository around the working folder; None outside of one.
 
-    def ask(*arguments: str) -> str | None:
-        try:
-            done = subprocess.run(["git", *arguments], capture_output=True, text=True, timeout=20, check=True)
-        except (OSError, subprocess.SubprocessError):
-            return None
-        return done.stdout.strip()
-
-    commit = ask("rev-parse", "--verify", "HEAD")
+    A repository's own configuration can name programs that git runs: a file system monitor, hooks, filters. They are
+    switched off, so that looking at a stranger's repository runs none of its code.
+    """
+    commit = _ask_git("rev-parse", "--verify", "HEAD")
     if commit is None:
         return None
-    return GitState(commit, bool(ask("status", "--porcelain")))
+    filters = {key.split(".", 1)[1].rpartition(".")[0] for key in (_ask_git(*_LIST_FILTERS) or "").splitlines() if key}
+    off = [f"filter.{name}.{part}" for name in sorted(filters) for part in ("clean=", "process=", "required=false")]
+    options = [word for setting in off for word in ("-c", setting)]
+    return GitState(commit, bool(_ask_git(*options, "status", "--porcelain", "--ignore-submodules=all")))
+
+
+_LIST_FILTERS = ("config", "--includes", "--name-only", "--get-regexp", r"^filter\..*\.(clean|process)$")
+_RUN_NOTHING = ("--no-optional-locks", "-c", "core.fsmonitor=false", "-c", f"core.hooksPath={os.devnull}")
+
+
+def _ask_git(*arguments: str) -> str | None:
+    try:
+        command = ["git", *_RUN_NOTHING, *arguments]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip()

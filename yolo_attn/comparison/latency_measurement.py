@@ -19,11 +19,11 @@ from ..experiment.costs import Spread
 if TYPE_CHECKING:
     from torch import nn
 
-THROUGHPUT_ROUNDS = (3, 30)  # at least, at most
+THROUGHPUT_ROUNDS = (7, 30)  # at least, at most
 SECONDS = 5.0  # of each measurement, for each model; the least rounds come first
 WARMUP = 5  # rounds
 WARMUP_SECONDS = 2.0  # for each model; no further warm-up round begins after this time
-BATCH_SECONDS = 1.0  # longest time of a batch with the slowest model; larger batches are halved
+BATCH_SECONDS = 0.5  # longest time of a batch with the slowest model; larger batches are halved
 MEMORY_ERRORS = ("out of memory", "can't allocate memory", "not enough memory")
 
 
@@ -104,7 +104,9 @@ def batch_times(
             if not isinstance(error, MemoryError) and not any(phrase in str(error) for phrase in MEMORY_ERRORS):
                 raise
             if batch == 1:
-                raise UserError(f"one image of {imgsz} px with {len(models)} models does not fit into memory") from None
+                raise UserError(
+                    f"one image of {imgsz} px with {len(set(models.values()))} models does not fit into memory"
+                ) from None
         batch, limit = batch // 2, "memory"
         if torch.cuda.is_available():
             torch.cuda.empty_cache()

@@ -16,7 +16,10 @@ from rich.text import Text
 
 from ..experiment import records
 from ..experiment.epochs import epochs_so_far
-from ..experiment.plan import Plan, Run
+from ..experiment.plan import Plan, PlannedModel, Run
+from ..messages import counted
+from ..statistics.verdicts import signed
+from .interim_results import METRIC, Curve, mean_best, mean_difference
 
 QUIET = 30.0  # seconds between two plain lines about one run, at least
 VAL = "metrics/mAP50-95(B)"
@@ -44,8 +47,9 @@ class Live:
         self.reasons: dict[str, str] = {}
         self.runs = plan.runs
         self.states = {run.name: "done" if run.record.is_file() else "waiting" for run in self.runs}
+        self.curves = {run.name: Curve(_values(run), self.states[run.name] == "done") for run in self.runs}
         self.epochs: dict[str, float] = {
-            run.name: plan.epochs if self.states[run.name] == "done" else len(_values(run)) for run in self.runs
+            name: plan.epochs if curve.done else len(curve.values) for name, curve in self.curves.items()
         }
         self.printed: dict[str, tuple[float, int]] = {}  # when a line about a run was printed, and its epochs then
         self.clock = clock
@@ -85,10 +89,11 @@ class Live:
         """``run`` has started, or started again after its machine was lost."""
         again = self.states[run.name] == "running"
         self.states[run.name] = "running"
-        self.printed[run.name] = (self.clock(), len(_values(run)))
+        epochs = len(self._read(run).values)
+        self.printed[run.name] = (self.clock(), epochs)
         place = f" on {where}" if where else ""
         task = self.tasks[run.name]
-        self.bars.reset(task, total=self.plan.epochs, completed=len(_values(run)), visible=True)
+        self.bars.reset(task, total=self.plan.epochs, completed=epochs, visible=True)
         self.bars.update(task, description=run.name, status=f"starting{place}", place=place)
         self._line(run, f"{'training again' if again else 'training'}{place}")
 
@@ -97,7 +102,8 @@ class Live:
         self._show(run)
         done = progress.epoch + (progress.batch / progress.batches if progress.batches else 0.0)
         self._count(run, done)
-        latest = _points(next(reversed(_values(run)), None))
+        values = self._read(run).values
+        latest = _points(values[-1] if values else None)
         task = self.bars.tasks[self.tasks[run.name]]
         self.bars.update(task.id, completed=done, status=_facts(_phase(progress), latest) + task.fields["place"])
         when, epochs = self.printed[run.name]
@@ -108,11 +114,13 @@ class Live:
     def finished(self, run: Run) -> None:
         """``run`` has written its record."""
         self._show(run)
-        self._count(run, len(_values(run)))
+        curve = self._read(run)
+        self._count(run, len(curve.values))
         self._end(run, "done")
-        best = max((value for value in _values(run) if value is not None), default=None)
+        curve.done = True
+        best = curve.best()
         elapsed = self.bars.tasks[self.tasks[run.name]].elapsed or 0.0
-        points = "" if best is None else f"best {_points(best)}"
+        points = "" if best is None else f"best {_points(best)}{self._against_base(run)}"
         self._line(run, _facts(f"finished in {_duration(elapsed)}", points, self._left()))
 
     def failed(self, run: Run, reason: str) -> None:
@@ -128,23 +136,64 @@ class Live:
         done = list(self.states.values()).count("done")
         headline = Text(f"{done} of {len(self.runs)} runs done{', ' if shown else ''}{shown}", style="bold")
         legend = Text("  ".join(f"{sign} {state}" for state, sign in self.signs.items()), style="dim")
+        if any(curve.values for curve in self.curves.values()):
+            legend.append(f"\n{METRIC}: best epoch, mean of the finished runs, before of the running ones")
+            legend.append("\nto base: the difference to the baseline's, up to the last epoch that both have")
         return Group(headline, self.total, self.grid(), legend, self.bars)
 
     def grid(self) -> Table:
-        """Return the table of models and seeds, one sign for each run."""
+        """Return the table of models and seeds: one sign for each run, and what the runs have reached so far."""
         first, last = self.plan.seeds[0], self.plan.seeds[-1]
         table = Table(box=None, pad_edge=False)
-        table.add_column("model", no_wrap=True, overflow="ellipsis", max_width=32)
+        reached = any(curve.values for curve in self.curves.values())
+        table.add_column("model", no_wrap=True, overflow="ellipsis", max_width=22 if reached else 32)
         table.add_column(f"seeds {first} to {last}" if len(self.plan.seeds) > 1 else f"seed {first}")
         table.add_column("done", no_wrap=True, justify="right")
+        for heading in (METRIC, "to base") if reached else ():
+            table.add_column(heading, no_wrap=True, justify="right")
         for model in self.plan.planned_models:
             states = [self.states[run.name] for run in self.runs if run.model == model.name]
             strip = Text()
             for number, state in enumerate(states):
                 strip.append(" " if number and number % GROUP == 0 else "")
                 strip.append(self.signs[state], style=STYLES[state])
-            table.add_row(Text(model.name), strip, f"{states.count('done')} of {len(states)}")
+            table.add_row(
+                Text(model.name), strip, f"{states.count('done')} of {len(states)}", *(self._so_far(model) * reached)
+            )
         return table
+
+    def _so_far(self, model: PlannedModel) -> tuple[str, str]:
+        """Return a model's metric and its difference to the base; empty where there is none yet."""
+        pairs = self._pairs(model)
+        best, difference = mean_best([mine for mine, _ in pairs]), mean_difference(pairs)
+        if model.role == "baseline" or difference is None:
+            return "" if best is None else f"{best:.1f}", ""
+        return f"{best:.1f}", signed(difference, 1)
+
+    def _against_base(self, run: Run) -> str:
+        """Return a clause with the mean difference to the base of a model's runs so far, for a plain line."""
+        model = next(model for model in self.plan.planned_models if model.name == run.model)
+        pairs = self._pairs(model)
+        difference = None if model.role == "baseline" else mean_difference(pairs)
+        if difference is None:
+            return ""
+        seeds = counted(sum(None not in (mine.best(), its.best()) for mine, its in pairs), "seed")
+        return f", difference to {self.plan.planned_models[0].name} {signed(difference, 1)} ({seeds})"
+
+    def _pairs(self, model: PlannedModel) -> list[tuple[Curve, Curve]]:
+        """Return the curves of a model's runs, each with the base's that it is compared with."""
+        base = self.plan.planned_models[0]
+        names = zip(self._names(model), self._names(base), strict=True)
+        return [(self.curves[mine], self.curves[its]) for mine, its in names]
+
+    def _names(self, model: PlannedModel) -> list[str]:
+        by_seed = {run.seed: run.name for run in self.runs if run.model == model.name}
+        return [by_seed[seed] for seed in model.seeds]
+
+    def _read(self, run: Run) -> Curve:
+        """Read the epochs of ``run`` again."""
+        self.curves[run.name].values = _values(run)
+        return self.curves[run.name]
 
     def _show(self, run: Run) -> None:
         if self.states[run.name] != "running":
@@ -189,7 +238,7 @@ def _values(run: Run) -> list[float | None]:
 
 
 def _points(value: float | None) -> str:
-    return "" if value is None else f"val mAP50-95 {100 * value:.1f}"
+    return "" if value is None else f"{METRIC} {100 * value:.1f}"
 
 
 def _facts(*facts: str) -> str:

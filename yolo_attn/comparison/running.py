@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
+
 from rich.console import Console
 from rich.markup import escape
 
 from ..experiment.plan import Plan
 from ..experiment.records import read_record
-from . import child_processes, cost_measurement
+from . import child_processes, cost_measurement, folder_locks
 from .engines import Engine, OneByOne
 from .live_view import Live
 
@@ -27,10 +29,16 @@ def run_experiment(plan: Plan, console: Console | None = None, engine: Engine | 
 
     Raises:
         UserError: If nothing can be trained: the folder holds another experiment, an argument is misspelt, the data
-            or a model is missing or unusable, or the data have changed.
+            or a model is missing or unusable, the data have changed, or another command uses the folder.
         KeyboardInterrupt: If interrupted, after a line that says how to resume.
     """
     console = console or Console()
+    plan.check_folder()
+    with folder_locks.one_command(plan):
+        return _perform(plan, console, engine or OneByOne())
+
+
+def _perform(plan: Plan, console: Console, engine: Engine) -> dict[str, str]:
     grown = plan.claim()
     runs = plan.runs
     waiting = [run for run in runs if read_record(run.record, plan.id) is None]
@@ -38,10 +46,10 @@ def run_experiment(plan: Plan, console: Console | None = None, engine: Engine | 
     failures: dict[str, str] = {}
     try:
         if waiting:
-            check_inputs(plan)
+            check_inputs(plan, is_new=grown is None)
             with Live(plan, console) as live:
                 failures = live.reasons
-                (engine or OneByOne()).perform(plan, waiting, live)
+                engine.perform(plan, waiting, live)
         if any(run.record.is_file() for run in runs):
             measure_costs(plan, console)
     except KeyboardInterrupt:
@@ -50,15 +58,22 @@ def run_experiment(plan: Plan, console: Console | None = None, engine: Engine | 
     return failures
 
 
-def check_inputs(plan: Plan) -> None:
+def check_inputs(plan: Plan, *, is_new: bool) -> None:
     """Check arguments, data and models in a child process before the first training.
+
+    Args:
+        plan: The experiment.
+        is_new: Remove its folder again if it cannot begin.
 
     Raises:
         UserError: The error that the child found.
     """
     status = child_processes.wait(child_processes.start(child_processes.WORKER, plan.folder))
     if status:
-        raise child_processes.error_of(plan.folder / "error.json", status)
+        error = child_processes.error_of(plan.folder / "error.json", status)
+        if is_new:
+            shutil.rmtree(plan.folder, ignore_errors=True)
+        raise error
 
 
 def measure_costs(plan: Plan, console: Console) -> None:

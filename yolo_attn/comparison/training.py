@@ -76,7 +76,7 @@ def train(plan: Plan, run: Run) -> None:
         model.add_callback("on_train_start", progress.begin)
         model.add_callback("on_train_batch_end", progress.batch)
         model.add_callback("on_train_epoch_end", progress.epoch)
-        model.add_callback("on_train_epoch_end", lambda _: keep_previous(run))
+        model.add_callback("on_train_start", lambda trainer: keep_previous(run, trainer))
         model.add_callback("on_fit_epoch_end", lambda trainer: keep_best(run, trainer))
         model.add_callback("on_fit_epoch_end", lambda _: _close_session(run, time.time()))
         model.train(**arguments)
@@ -109,11 +109,23 @@ def find_checkpoint(run: Run) -> tuple[Path, Stopped | None]:
     return max(found, key=lambda each: each[1].epoch if each[1] else -1)
 
 
-def keep_previous(run: Run) -> None:
-    """Move ``last.pt`` aside before Ultralytics writes the next one in its place."""
-    last = run.weights / "last.pt"
-    if last.is_file():
-        last.replace(run.weights / PREVIOUS)
+def keep_previous(run: Run, trainer: Any) -> None:
+    """Move ``last.pt`` aside whenever Ultralytics is about to write the next one in its place, not earlier.
+
+    Ultralytics returns to ``last.pt`` from an epoch with a NaN, before it saves.
+    """
+    last, save = run.weights / "last.pt", trainer.save_model
+
+    def save_model(*args: Any, **kwargs: Any) -> Any:
+        if last.is_file():
+            last.replace(run.weights / PREVIOUS)
+        try:
+            return save(*args, **kwargs)
+        finally:
+            if not last.is_file() and (run.weights / PREVIOUS).is_file():  # it did not save
+                (run.weights / PREVIOUS).replace(last)
+
+    trainer.save_model = save_model
 
 
 def keep_best(run: Run, trainer: Any) -> None:

@@ -9,19 +9,18 @@ last line in ``error.json``. 130: interrupted.
 
 from __future__ import annotations
 
-import contextlib
 import datetime
 import os
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from ..errors import DataError, DiskFullError, UserError, user_error_in
+from ..errors import ArgumentError, DataError, UserError, described, user_error_in
 from ..experiment import ground_truth_file
 from ..experiment.data_set_file import DataFingerprint, Pairing
 from ..experiment.epochs import Epoch, read_epochs
@@ -31,10 +30,10 @@ from ..experiment.records import EvaluatedData, Metrics, Record, RunError, Trans
 from ..experiment.storage import json_values, read, write
 from ..integration import install
 from ..integration.strict_mode import strict
+from ..messages import counted, joined
 from ..metrics import columns, compute_metrics
-from . import training
+from . import folder_locks, model_checks, training
 
-PATIENCE = 5.0  # seconds that an ending process may still hold a run's folder
 # Arguments with paths of this machine.
 PLACES = ("project", "name", "save_dir", "exist_ok", "resume")
 
@@ -54,7 +53,7 @@ def main(argv: list[str] | None = None) -> int:
             if run is None:
                 check(plan)
             else:
-                with alone(run):
+                with folder_locks.one_process(run):
                     perform(plan, run)
 
     return exit_status(work, run.folder if run else plan.folder)
@@ -68,23 +67,22 @@ def exit_status(work: Callable[[], None], folder: Path) -> int:
         folder: Where ``error.json`` is written if it fails.
     """
     report = folder / "error.json"
-    report.unlink(missing_ok=True)
     try:
         install()
         work()
     except KeyboardInterrupt:
         return 130
-    except Exception as error:
+    except BaseException as error:
         mistake = user_error_in(error, folder)
-        if mistake is None:
-            first = (str(error).strip().splitlines() or [""])[0]
-            write(report, RunError(f"{type(error).__name__}: {first}".rstrip(": ")))
-            raise
-        kind = next(cls.__name__ for cls in type(mistake).__mro__ if cls.__module__ == UserError.__module__)
+        line = described(mistake or error)
+        kind = next((cls.__name__ for cls in type(mistake).__mro__ if cls.__module__ == UserError.__module__), None)
         try:
-            write(report, RunError(" ".join(str(mistake).split()), kind))
-        except DiskFullError:
-            sys.stderr.write(f"{mistake}\n")
+            write(report, RunError(line, kind))
+        except UserError:  # nothing can be written there: the process that started this one finds the same
+            if "YOLO_ATTN_PARENT" not in os.environ:
+                sys.stderr.write(f"{line}\n")
+        if mistake is None:
+            raise
         return 2
     return 0
 
@@ -104,27 +102,58 @@ def end_with_parent() -> None:
 
 
 def check(plan: Plan) -> None:
-    """Check what would fail only after hours: misspelt arguments, missing or changed data, missing models.
+    """Check what would fail only after hours: misspelt arguments, missing or changed data, models that do not build.
 
     Raises:
         UserError: The first error found.
     """
-    from ..integration.queries import seed_pairing, validation  # start-up time
+    from ..integration.queries import data_checks, seed_pairing, yolo_command  # start-up time
 
-    validation.check_training_arguments(plan.arguments)
-    data = validation.check_data(plan.data)
+    yolo_command.check_arguments(plan.arguments)
+    yolo_command.check_device(plan.arguments.get("device"))
+    data = _data_of(plan)
     if plan.split != "auto" and not data.get(plan.split):
         raise UserError(f"data {plan.data} has no split {plan.split}; use split=auto or another split")
-    check_unchanged(plan, data)
+    _check_classes(plan, data)
+    data_checks.check_labels(data)
+    _keep_fingerprint(plan, data)
     write(plan.folder / "pairing.json", Pairing(seed_pairing.seeds_reach_workers(), seed_pairing.describe()))
-    for model in plan.planned_models:
-        try:
-            validation.open_model(model.file)
-        except UserError:
-            raise
-        except Exception as error:  # a fault of the layer: its own run shows the traceback, the others continue
-            reason = f"{type(error).__name__}: {error}"
-            sys.stderr.write(f"{model.file} cannot be built ({reason}); the log of its run has the traceback\n")
+    model_checks.check_models(plan)
+
+
+def _check_classes(plan: Plan, data: dict[str, Any]) -> None:
+    from ..integration.queries.yaml_files import listed  # start-up time
+
+    chosen = plan.arguments.get("classes")
+    unknown = [number for number in listed(chosen) if number not in data["names"]]
+    if chosen is not None and unknown:
+        raise ArgumentError(f"classes={joined(unknown)}: the data set {plan.data} has 0 to {len(data['names']) - 1}")
+
+
+def _data_of(plan: Plan) -> dict[str, Any]:
+    """Return the data YAML's content, after a change to files of this machine that Ultralytics would rewrite."""
+    from ..integration.queries import jpeg_repair, validation  # start-up time
+
+    data = validation.check_data(plan.data)
+    jpeg_repair.repair(data)
+    return data
+
+
+def _keep_fingerprint(plan: Plan, data: dict[str, Any]) -> None:
+    """Keep the data set's fingerprint with what is wrong with it, which Ultralytics' log shows."""
+    from ..integration.queries import annotation_checks, split_checks  # start-up time
+
+    found = split_checks.check(data)
+    warnings = [*found.warnings, *annotation_checks.check(data)]
+    if not plan.has_trained:
+        (plan.folder / "data.json").unlink(missing_ok=True)  # until then the data set may be corrected
+    check_unchanged(plan, data)
+    kept = read(plan.folder / "data.json", DataFingerprint)
+    assert kept is not None, "check_unchanged keeps it"
+    splits = {
+        name: msgspec.structs.replace(split, shared=found.shared.get(name, 0)) for name, split in kept.splits.items()
+    }
+    write(plan.folder / "data.json", msgspec.structs.replace(kept, warnings=warnings, splits=splits))
 
 
 def check_unchanged(plan: Plan, data: dict[str, Any]) -> str:
@@ -151,41 +180,14 @@ def check_unchanged(plan: Plan, data: dict[str, Any]) -> str:
     return now.digest
 
 
-@contextlib.contextmanager
-def alone(run: Run) -> Iterator[None]:
-    """Lock the run's folder against another process that trains the same run, such as a second command.
-
-    Raises:
-        UserError: If another process holds it.
-    """
-    run.folder.mkdir(parents=True, exist_ok=True)
-    with (run.folder / ".lock").open("a+") as file:
-        if sys.platform != "win32":
-            import fcntl
-
-            end = time.monotonic() + PATIENCE
-            while True:
-                try:
-                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # the system unlocks it when the process ends
-                    break
-                except OSError:
-                    if time.monotonic() > end:
-                        file.seek(0)
-                        who = f"process {file.read().strip() or '?'}"
-                        raise UserError(f"{run.folder} is being trained by {who}; wait for it or end it") from None
-                    time.sleep(0.2)
-        file.truncate(0)
-        file.write(f"{os.getpid()}\n")
-        file.flush()
-        yield
-
-
 def perform(plan: Plan, run: Run) -> None:
     """Train ``run`` (or resume its training), validate its best checkpoint and write its record."""
-    from ..integration.queries import validation  # start-up time
+    from ..integration.queries import validation, yolo_command  # start-up time
 
-    validation.check_training_arguments(plan.arguments)
-    digest = check_unchanged(plan, validation.check_data(plan.data))
+    yolo_command.check_arguments(plan.arguments)
+    plan.check_files()
+    digest = check_unchanged(plan, _data_of(plan))
+    kept = read(plan.folder / "data.json", DataFingerprint)
     training.train(plan, run)
 
     checkpoint = training.best_checkpoint(run)
@@ -194,6 +196,10 @@ def perform(plan: Plan, run: Run) -> None:
     predictions = columns(result.predictions)
     info = TruthInfo(result.split, result.image_folder, result.annotation_file)
     truth = ground_truth_file.keep(plan, run.name, GroundTruth(info, **result.truth))
+    try:
+        metrics = compute_metrics(truth.coco, predictions)
+    except DataError as error:  # of this model, not of the data set
+        raise UserError(f"{run.model_file}: {error}") from None
     sessions = training.read_sessions(run)
     epochs = read_epochs(run.folder / "results.csv")
     transfer = read(run.folder / "transfer.json", Transfer)
@@ -214,26 +220,40 @@ def perform(plan: Plan, run: Run) -> None:
         data=EvaluatedData(
             file=plan.data,
             split=result.split,
-            split_reason=result.reason,
+            split_reason=_reason(result.split, result.reason, kept),
             images=len(result.images),
             boxes=len(result.boxes),
             class_names=result.names,
             digest=digest,
+            warnings=kept.warnings if kept else [],
+            annotation_boxes=sum(not entry["iscrowd"] for entry in result.truth["annotations"])
+            if result.annotation_file
+            else None,
         ),
         started=_moment(sessions[0].started),
         ended=_moment(time.time()),
         sessions=len(sessions),
         resumed_versions=[session.versions for session in sessions[1:]],
         transfer=transfer.line if transfer else None,
+        weights_digest=plan.digests().get(str(plan.arguments.get("pretrained"))),
+        findings=model_checks.findings_of(run.model_file),
         training_seconds=round(sum((session.ended or session.started) - session.started for session in sessions), 1),
         epoch_seconds=training.epoch_seconds(epochs),
         peak_memory=training.peak_memory(sessions),
         epochs=epochs,
         best_epoch=best_epoch(epochs),
-        metrics=Metrics(coco=compute_metrics(truth.coco, predictions), ultralytics={**result.ultralytics}),
+        metrics=Metrics(coco=metrics, ultralytics={**result.ultralytics}),
         predictions=predictions,
     )
     write(run.record, record)
+
+
+def _reason(split: str, reason: str, data: DataFingerprint | None) -> str:
+    """Return why a split was used, and how many images of a test split are not new."""
+    found = data.splits.get(split) if data else None
+    if split != "test" or found is None or not found.shared:
+        return reason
+    return f"{reason}, but it shares {found.shared} of its {counted(found.images, 'image')} with train or val"
 
 
 def best_epoch(epochs: list[Epoch]) -> int | None:

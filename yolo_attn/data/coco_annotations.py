@@ -17,7 +17,8 @@ from typing import Any
 from ..errors import DataError
 from ..messages import joined
 from . import SPLITS
-from .coco_reading import Id, is_id, is_number, load_json, usable_ids
+from .coco_reading import Id, is_id, load_json, usable_ids
+from .coco_values import is_number
 
 Picture = tuple[str, str, int, int]  # path, name, height, width
 
@@ -163,7 +164,7 @@ def _matched(file: Path, entries: Sequence[Any], pictures: Sequence[Picture]) ->
 
 def _check_annotation(file: Path, number: int, entry: Any, known: Collection[Id], index: Mapping[Id, int]) -> None:
     if entry["image_id"] not in known:
-        raise DataError(f"{file}: annotations[{number}] has no image_id of an image in the JSON")
+        raise DataError(f"{file}: annotations[{number}] has image_id={entry['image_id']!r}, which no image has")
     bbox = entry.get("bbox")
     if not isinstance(bbox, list) or len(bbox) != 4 or not all(map(is_number, bbox)) or min(bbox[2:]) < 0:
         raise DataError(

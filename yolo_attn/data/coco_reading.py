@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import glob
 import json
-import math
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from ..errors import DataError
-from ..messages import joined
+from ..messages import counted, is_text, joined, printable
+from ..text_files import read_text
+from .coco_values import as_box, as_id, as_number, is_number
 
 SUFFIXES = frozenset({".bmp", ".dng", ".jpeg", ".jpg", ".mpo", ".png", ".tif", ".tiff", ".webp"})
 CLIP = 1.0  # pixels; a box that exceeds its image by more is bad, by less it is clipped
 LARGEST = 1e9  # pixels; a larger coordinate counts as infinite
 EXIF_ORIENTATION = 0x0112
+JPEG_END = b"\xff\xd9"
 LISTS = ("images", "annotations", "categories")
+_IDS = {"images": ("id",), "annotations": ("image_id", "id", "category_id"), "categories": ("id",)}  # the first: needed
 
 Id = int | str
 
@@ -63,24 +68,46 @@ class Image:
 
 @dataclass
 class Reading:
-    """The contents of a COCO JSON. ``categories`` are (id, name) in the order of the ids."""
+    """The contents of a COCO JSON.
 
-    categories: list[tuple[int, str]]
+    Attributes:
+        names: The class names, by label.
+        source_ids: The category id of each label in the JSON; None where it has none.
+        images: The good images.
+        bad: What was left out.
+        clipped: Number of boxes that were clipped.
+        from_polygons: Number of boxes that were made from polygons.
+        below_one: Number of boxes with no value above 1, as relative coordinates have.
+        as_corners: Number of boxes that fit their image if their numbers are left, top, right, bottom.
+        outside: Number of boxes that exceed their image.
+        read: Number of boxes of four numbers.
+    """
+
+    names: list[str]
+    source_ids: list[int | None]
     images: list[Image]
     bad: list[BadEntry]
     clipped: int = 0
+    from_polygons: int = 0
+    below_one: int = 0
+    as_corners: int = 0
+    outside: int = 0
+    read: int = 0
 
 
-def read_coco(instances: Path, images: Path, *, progress: bool) -> Reading:
+def read_coco(instances: Path, images: Path, *, names: Sequence[str] | None = None, progress: bool) -> Reading:
     """Read and check a COCO JSON against its images.
 
     Args:
         instances: The JSON file.
         images: The folder that its ``file_name`` entries are relative to.
+        names: The classes of the data set that it belongs to; the categories are found among them by name. By default
+            the categories in the order of their ids.
         progress: Show a progress bar.
 
     Raises:
-        DataError: If the file is no COCO JSON, or no image of it is usable.
+        DataError: If the file is no COCO JSON, has other categories, none of its images or none of its boxes can be
+            used, or its boxes are left, top, right, bottom.
     """
     from rich.console import Console
     from rich.progress import Progress
@@ -93,14 +120,22 @@ def read_coco(instances: Path, images: Path, *, progress: bool) -> Reading:
     for entry in content["categories"]:
         if not isinstance(entry["id"], int):
             raise DataError(f"{instances}: category {entry['name']!r} needs a whole number as id, not {entry['id']!r}")
-    reading = Reading(sorted((entry["id"], entry["name"]) for entry in content["categories"]), [], [])
+    numbers = {entry["name"]: entry["id"] for entry in sorted(content["categories"], key=lambda entry: entry["id"])}
+    if names is None:
+        names = list(numbers)
+    if unknown := [name for name in numbers if name not in names]:
+        raise DataError(
+            f"{instances} has categories that are no classes of the data set: {joined(map(repr, unknown), most=5)}. "
+            f"The classes: {joined(map(repr, names), most=8)}. Begin with the JSON that has all, in another folder"
+        )
+    reading = Reading(list(names), [numbers.get(name) for name in names], [], [])
     by_image: dict[Id, list[Any]] = {}
     for entry in content["annotations"]:
         by_image.setdefault(entry["image_id"], []).append(entry)
 
     known: set[Id] = set()
-    names: dict[str, str] = {}  # label file -> file name
-    labels = {number: label for label, (number, _) in enumerate(reading.categories)}
+    owners: dict[str, str] = {}  # label file -> file name
+    labels = {number: names.index(name) for name, number in numbers.items()}
     with Progress(console=Console(stderr=True), disable=not progress) as bar:
         for entry in bar.track(content["images"], description="Checking images and boxes"):
             file_name = str(entry["file_name"])
@@ -113,12 +148,12 @@ def read_coco(instances: Path, images: Path, *, progress: bool) -> Reading:
             image = _image(entry, images)
             if isinstance(image, Image):
                 key = str(image.name.with_suffix(""))
-                if key in names:
-                    image = f"has the same label file as {names[key]}"
+                if key in owners:
+                    image = f"has the same label file as {owners[key]}"
                 else:
-                    names[key] = file_name
+                    owners[key] = file_name
             if isinstance(image, str):
-                lost = f" ({len(entries)} boxes left out with it)" if entries else ""
+                lost = f" ({counted(len(entries), 'box', 'boxes')} left out with it)" if entries else ""
                 reading.bad.append(BadEntry(file_name, None, None, image + lost))
                 continue
             _boxes(image, file_name, entries, labels, reading)
@@ -132,9 +167,36 @@ def read_coco(instances: Path, images: Path, *, progress: bool) -> Reading:
         first = reading.bad[0]
         raise DataError(
             f"{instances}: none of the {len(content['images'])} images can be used with {images}; the first: "
-            f"{first.image}: {first.reason}"
+            f"{printable(first.image)}: {first.reason}{_where_else(first.image, images)}"
         )
+    _check_boxes(reading, instances, len(content["annotations"]))
     return reading
+
+
+def _where_else(file_name: str, images: Path) -> str:
+    """Return a clause about a file that a missing ``file_name`` probably means; empty if there is none."""
+    relative = PurePosixPath(file_name.replace("\\", "/"))
+    if not is_text(file_name) or ".." in relative.parts or (images / relative).is_file():
+        return ""
+    if (images.parent / relative).is_file():
+        return f"; {images.parent / relative} does: name the folder {images.parent}"
+    if (images / relative.name).is_file():
+        return f"; {images / relative.name} does: write this file_name as {relative.name}"
+    others = sorted(images.rglob(f"{glob.escape(relative.stem)}.*"))
+    return f"; {others[0]} does" if others else ""
+
+
+def _check_boxes(reading: Reading, instances: Path, annotations: int) -> None:
+    if reading.outside > reading.read / 10 and reading.as_corners == reading.read:
+        raise DataError(
+            f"{instances}: {reading.outside} of {reading.read} boxes exceed their image, but all fit as left, top, "
+            "right, bottom; COCO's bbox is left, top, width, height: convert them"
+        )
+    if annotations and not any(image.boxes for image in reading.images):
+        first = next((bad for bad in reading.bad if bad.annotation is not None), reading.bad[0])
+        raise DataError(
+            f"{instances}: none of the {annotations} annotations can be used; the first: {first.image}: {first.reason}"
+        )
 
 
 def load_json(instances: Path) -> dict[str, list[Any]]:
@@ -145,9 +207,10 @@ def load_json(instances: Path) -> dict[str, list[Any]]:
             these keys or repeats a category.
     """
     if not instances.is_file():
-        raise DataError(f"{instances} does not exist; name a COCO instances JSON")
+        what = "is a folder" if instances.is_dir() else "does not exist"
+        raise DataError(f"{instances} {what}; name a COCO instances JSON")
     try:
-        content = json.loads(instances.read_text(encoding="utf-8-sig"))
+        content = json.loads(read_text(instances))
     except (ValueError, RecursionError) as error:
         raise DataError(f"{instances} is not valid JSON ({error}); name a COCO instances JSON") from None
     missing = [k for k in LISTS if not isinstance(content, dict) or not isinstance(content.get(k), list)]
@@ -156,20 +219,35 @@ def load_json(instances: Path) -> dict[str, list[Any]]:
     for key in ("images", "categories"):
         if not content[key]:
             raise DataError(f"{instances}: the list {key} is empty")
+    for name, keys in _IDS.items():
+        for number, entry in enumerate(content[name]):
+            if not isinstance(entry, dict):
+                raise DataError(f"{instances}: {name}[{number}] is {entry!r:.80}, not a mapping")
+            for key in keys:
+                entry[key] = as_id(entry.get(key))
+                if key in _IDS[name][:1] and not is_id(entry[key]):
+                    has = "is missing" if entry[key] is None else f"is {entry[key]!r:.80}"
+                    raise DataError(f"{instances}: {name}[{number}]: {key} {has}; write a whole number or text")
     for number, entry in enumerate(content["images"]):
-        if not isinstance(entry, dict) or not is_id(entry.get("id")) or not entry.get("file_name"):
-            raise DataError(f"{instances}: images[{number}] needs an id and a file_name")
-    for number, entry in enumerate(content["annotations"]):
-        if not isinstance(entry, dict) or not is_id(entry.get("image_id")):
-            raise DataError(f"{instances}: annotations[{number}] needs an image_id")
+        if not isinstance(entry.get("file_name"), str) or not entry["file_name"]:
+            raise DataError(f"{instances}: images[{number}] (id {entry['id']}) needs a file_name")
+        for key in entry.keys() & {"width", "height"}:
+            entry[key] = as_id(entry[key])
+            if entry[key] in (None, 0):  # not known
+                del entry[key]
+    for entry in content["annotations"]:
+        entry["from_polygons"] = not entry.get("bbox")
+        entry["bbox"], entry["area"] = as_box(entry), as_number(entry.get("area"))
     seen: set[Id] = set()
     names: set[str] = set()
     for number, entry in enumerate(content["categories"]):
-        name = entry.get("name") if isinstance(entry, dict) else None
-        if not isinstance(name, str) or not name.strip() or not is_id(entry.get("id")):
+        name = entry.get("name")
+        if not isinstance(name, str) or not name.strip():
             raise DataError(f"{instances}: categories[{number}]={entry!r} needs an id and a name")
         if entry["id"] in seen or name in names:
             raise DataError(f"{instances}: category {name!r} (id {entry['id']}) occurs twice; rename one")
+        if printable(name) != name:
+            raise DataError(f"{instances}: category name {printable(name)!r} has control characters; rename it")
         seen.add(entry["id"])
         names.add(name)
     return dict(content)
@@ -178,11 +256,6 @@ def load_json(instances: Path) -> dict[str, list[Any]]:
 def is_id(value: object) -> bool:
     """Say whether a value can be a COCO id."""
     return isinstance(value, int | str) and not isinstance(value, bool)
-
-
-def is_number(value: object) -> bool:
-    """Say whether a value is a finite number."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def usable_ids(numbers: Sequence[Any]) -> list[int]:
@@ -205,6 +278,15 @@ def read_size(image: Path) -> tuple[int, int, bool]:
     return (height, width, True) if turned else (width, height, False)
 
 
+def lacks_end(image: Path) -> bool:
+    """Return whether a file is a JPEG that does not end in the end marker; Ultralytics rewrites such files in place."""
+    with image.open("rb") as file:
+        if file.read(2) != b"\xff\xd8":
+            return False
+        file.seek(-2, os.SEEK_END)
+        return file.read() != JPEG_END
+
+
 def _image(entry: dict[str, Any], images: Path) -> Image | str:
     """Return an entry's image, or what is wrong with it."""
     from PIL import Image as Pillow
@@ -217,14 +299,22 @@ def _image(entry: dict[str, Any], images: Path) -> Image | str:
             f"Ultralytics cannot read {relative.suffix or 'a file without a suffix'}, only {' '.join(sorted(SUFFIXES))}"
         )
     source = images / relative
-    if not source.is_file():
-        return f"{source} does not exist"
+    if not is_text(str(relative)):
+        return "its file_name is not valid Unicode; rename the file"
+    try:
+        if not source.is_file():
+            return f"{source} does not exist"
+    except OSError as error:
+        return f"its file_name cannot be used: {error.strerror}"
     try:
         with Pillow.open(source) as picture:
             picture.verify()
+        if lacks_end(source):
+            with Pillow.open(source) as picture:
+                picture.load()  # Pillow's verify() does not decode a JPEG
         width, height, turned = read_size(source)  # opens the file again: verify() closes a PNG
     except Exception as error:  # Pillow raises many types for damaged files
-        return f"cannot be read as an image ({type(error).__name__})"
+        return f"cannot be read as an image ({type(error).__name__}: {' '.join(str(error).split())[:80]})"
     if min(width, height) < 10:
         return f"is {width}x{height}; Ultralytics needs at least 10x10"
     said = (entry.get("width", width), entry.get("height", height))
@@ -240,8 +330,10 @@ def _boxes(image: Image, file_name: str, entries: list[Any], labels: dict[int, i
     """Separate an image's annotations into good and bad ones."""
     seen: dict[tuple[Any, ...], Any] = {}
     for entry in entries:
-        raw, number = entry.get("bbox"), entry.get("id")
+        raw, number = entry["bbox"], entry.get("id")
         checked = _bbox(raw, image.width, image.height)
+        if isinstance(raw, list) and len(raw) == 4 and all(map(is_number, raw)):
+            _count(raw, image, reading)
         category = entry.get("category_id")
         reason = checked if isinstance(checked, str) else ""
         if isinstance(category, bool) or not isinstance(category, int) or category not in labels:
@@ -256,13 +348,25 @@ def _boxes(image: Image, file_name: str, entries: list[Any], labels: dict[int, i
             continue
         bbox, was_clipped = checked
         reading.clipped += was_clipped
+        reading.from_polygons += entry["from_polygons"]
         area = entry.get("area")
         area = area if is_number(area) and area > 0 else bbox[2] * bbox[3]
         image.boxes.append(Box(number, labels[category], bbox, area, bool(entry.get("iscrowd", 0))))
 
 
+def _count(box: list[float], image: Image, reading: Reading) -> None:
+    """Count what tells other conventions from COCO's."""
+    x, y, w, h = box
+    reading.read += 1
+    reading.below_one += max(box) <= 1
+    reading.outside += max(x + w - image.width, y + h - image.height) > CLIP
+    reading.as_corners += min(x, y) >= 0 and w > x and h > y and w <= image.width + CLIP and h <= image.height + CLIP
+
+
 def _bbox(raw: Any, width: int, height: int) -> tuple[tuple[float, float, float, float], bool] | str:
     """Return the box inside the image and whether it was clipped, or what is wrong with it."""
+    if not raw:
+        return "it has no bbox, and no polygons to make one from"
     if not isinstance(raw, list) or len(raw) != 4 or any(type(v) not in (int, float) for v in raw):
         return "bbox is not four numbers"
     x, y, w, h = raw

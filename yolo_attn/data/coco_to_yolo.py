@@ -1,31 +1,24 @@
-"""Convert a COCO JSON to a YOLO data set: linked images, labels, a clean JSON, ``data.yaml``, a list of bad boxes."""
+"""Convert a COCO JSON to a YOLO data set, or to a split of one, and say what became of its images and boxes."""
 
 from __future__ import annotations
 
-import csv
-import errno
-import json
-import os
-import shutil
-from collections import Counter
-from dataclasses import dataclass
+import hashlib
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import yaml
-
-from .. import atomic_files
 from ..errors import DataError
-from ..messages import joined
+from ..messages import counted, joined
 from . import SPLITS
-from .coco_reading import BadEntry, Image, Reading, read_coco, usable_ids
-from .yolo_labels import label_line
+from .coco_reading import BadEntry, Image, Reading, read_coco
+from .coco_writing import bad_boxes, cells, present_data, splits_in, write_splits
 
 if TYPE_CHECKING:
     from rich.console import Group
 
 SHOWN = 20  # bad images and boxes in the summary; the CSV has all
-HEADER = "# Made with: yolo-attn data from-coco\n"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,6 +38,7 @@ class Conversion:
         bad: The images and boxes that were left out.
         bad_file: The same as CSV; None if there are none.
         notes: Further remarks.
+        warnings: Why the data set is probably not what its author wanted.
     """
 
     data: Path
@@ -59,6 +53,66 @@ class Conversion:
     bad: list[BadEntry]
     bad_file: Path | None
     notes: list[str]
+    warnings: list[str]
+
+
+def divide_coco(
+    instances: Path, images: Path, out: Path, *, split: str, seed: int = 0, progress: bool = True
+) -> list[Conversion]:
+    """Convert a COCO JSON to a YOLO data set whose splits get parts of the images.
+
+    The images are shuffled by their contents, so the same images give the same splits. Copies of an image are in one
+    split.
+
+    Args:
+        instances: The COCO JSON.
+        images: The folder that the ``file_name`` entries are relative to.
+        out: The data set's folder, which must be new or empty.
+        split: The parts of train, val and, if there is a third, test, such as ``0.8/0.1/0.1``.
+        seed: Another seed gives another division.
+        progress: Show a progress bar.
+
+    Returns:
+        A result for each split.
+
+    Raises:
+        DataError: As :func:`from_coco`; also if ``split`` is no division, or a part gets no image.
+    """
+    parts = _parts(split)
+    if out.exists() and any(out.iterdir() if out.is_dir() else [out]):
+        raise DataError(f"{out} exists; --split {split} makes all splits, so name a new folder")
+    reading = read_coco(instances, images, progress=progress)
+    groups: dict[str, list[Image]] = {}
+    for image in reading.images:
+        content = hashlib.sha256(f"{seed}".encode() + image.source.read_bytes()).hexdigest()
+        groups.setdefault(content, []).append(image)
+    divided: dict[str, list[Image]] = {name: [] for name in parts}
+    position = {id(image): place for place, image in enumerate(reading.images)}
+    for _, group in sorted(groups.items()):
+        # the split that lacks most of its part
+        name = max(parts, key=lambda name: parts[name] * len(reading.images) - len(divided[name]))
+        divided[name] += group
+    if empty := [name for name, of_split in divided.items() if not of_split]:
+        raise DataError(f"--split {split}: {len(reading.images)} images leave none for {joined(empty)}")
+    readings = {}
+    for name, of_split in divided.items():
+        order = sorted(of_split, key=lambda image: position[id(image)])
+        readings[name] = replace(reading, images=order)
+        reading = replace(reading, bad=[])  # listed with the first split
+    return _write(readings, instances, out)
+
+
+def _parts(split: str) -> dict[str, float]:
+    try:
+        numbers = [float(part) for part in split.split("/")]
+    except ValueError:
+        numbers = []
+    if len(numbers) not in (2, 3) or not all(n > 0 for n in numbers) or not math.isclose(sum(numbers), 1, abs_tol=1e-6):
+        raise DataError(
+            f"split={split!r} must be one of {joined(SPLITS)}, or the parts of train, val and test, which add up to 1, "
+            "such as 0.8/0.1/0.1"
+        )
+    return dict(zip(SPLITS, numbers, strict=False))
 
 
 def from_coco(instances: Path, images: Path, out: Path, *, split: str = "train", progress: bool = True) -> Conversion:
@@ -79,34 +133,48 @@ def from_coco(instances: Path, images: Path, out: Path, *, split: str = "train",
     """
     if split not in SPLITS:
         raise DataError(f"split={split!r} must be one of {joined(SPLITS)}")
-    present = _present_data(out, split)
-    reading = read_coco(instances, images, progress=progress)
-    names = [name for _, name in reading.categories]
-    if present is not None and _names(present) != names:
-        raise DataError(
-            f"{out / 'data.yaml'} has the classes {_names(present)}, but {instances} has {names}; name another out "
-            "folder"
-        )
+    present = present_data(out, [split])
+    names = None if present is None else _names(present)
+    return _write({split: read_coco(instances, images, names=names, progress=progress)}, instances, out)[0]
 
-    is_new = not out.exists()
-    try:
-        with atomic_files.part_folder(out, split) as build:
-            links = _write_images(reading.images, build / "images" / split, build / "labels" / split)
-            _write_json(reading, instances, build / "annotations" / f"instances_{split}.json")
-            if reading.bad:
-                _write_bad(reading.bad, build / f"bad_boxes_{split}.csv")
-            _write_data(present, names, _splits(out) | {split}, split, build / "data.yaml")
-            _publish(build, out, split)
-    except PermissionError as error:
-        raise DataError(f"{error.filename or out}: {error.strerror}; name another out folder") from error
-    finally:
-        if is_new and out.is_dir() and not any(out.iterdir()):
-            out.rmdir()
 
-    boxes = [box for image in reading.images for box in image.boxes]
+def _names(data: dict[str, Any]) -> list[str]:
+    names = data["names"]
+    return [str(name) for name in (names.values() if isinstance(names, dict) else names)]
+
+
+def _write(readings: Mapping[str, Reading], instances: Path, out: Path) -> list[Conversion]:
+    shared = {split: _in_other_splits(reading, out) for split, reading in readings.items()}
+    links = write_splits(readings, instances, out)
+    results = [_conversion(reading, out, split, dict(links[split])) for split, reading in readings.items()]
+    return [replace(result, warnings=[*result.warnings, *shared[result.split]]) for result in results]
+
+
+def _in_other_splits(reading: Reading, out: Path) -> list[str]:
+    """Return a warning for each split of ``out`` that has links to these images."""
+    found = []
+    mine = {(info.st_dev, info.st_ino) for info in (image.source.stat() for image in reading.images)}
+    for other in sorted(splits_in(out)):
+        files = [file.stat() for file in (out / "images" / other).rglob("*") if file.is_file()]
+        if same := len(mine & {(info.st_dev, info.st_ino) for info in files}):
+            found.append(
+                f"{same} of {counted(len(reading.images), 'image')} are in {other} too; divide one JSON instead"
+            )
+    return found
+
+
+def _conversion(reading: Reading, out: Path, split: str, links: dict[str, int]) -> Conversion:
+    boxes, names = [box for image in reading.images for box in image.boxes], reading.names
     used = {box.label for box in boxes}
     unused = [name for label, name in enumerate(names) if label not in used]
-    notes = [f"classes without a box: {joined(unused)}"] if unused else []
+    notes = [f"classes without a box: {joined(unused)}"] if unused and len(unused) < len(names) else []
+    if reading.from_polygons:
+        notes.append(f"{counted(reading.from_polygons, 'box', 'boxes')} made from polygons, which had no bbox")
+    if split == "train" and len(splits_in(out)) == 1:
+        notes.append(
+            f"{out / 'data.yaml'} has one split: val is the same images as train. Add the other splits with --split "
+            "val and --split test, or divide these images: --split 0.8/0.1/0.1 into a new folder"
+        )
     return Conversion(
         data=out / "data.yaml",
         split=split,
@@ -116,15 +184,32 @@ def from_coco(instances: Path, images: Path, out: Path, *, split: str = "train",
         boxes=sum(not box.crowd for box in boxes),
         crowd=sum(box.crowd for box in boxes),
         clipped=reading.clipped,
-        links=dict(links),
+        links=links,
         bad=reading.bad,
-        bad_file=out / f"bad_boxes_{split}.csv" if reading.bad else None,
+        bad_file=out / bad_boxes(split) if reading.bad else None,
         notes=notes,
+        warnings=_warnings(reading),
     )
 
 
-def summary(result: Conversion) -> Group:
-    """Return the counts and the first 20 bad images and boxes, for ``rich.print``."""
+def _warnings(reading: Reading) -> list[str]:
+    boxes = [box for image in reading.images for box in image.boxes]
+    if not boxes:
+        return ["the JSON has no annotations, so there is no box to train on"]
+    if all(box.crowd for box in boxes):
+        return [
+            f"all {counted(len(boxes), 'box', 'boxes')} are crowd regions (iscrowd: 1), so there is none to train on"
+        ]
+    if reading.below_one == reading.read:
+        return [
+            "no box has a value above 1, as if the boxes were parts of the image's size; COCO's bbox is in pixels: "
+            "multiply by width and height"
+        ]
+    return []
+
+
+def summary(result: Conversion, *, is_last: bool = True) -> Group:
+    """Return the counts and the first 20 bad images and boxes, for ``rich.print``; at the end, how to train."""
     from rich.console import Group, RenderableType
     from rich.markup import escape
     from rich.table import Table
@@ -146,178 +231,10 @@ def summary(result: Conversion) -> Group:
         first = f"the first {SHOWN} of {len(result.bad)}" if len(result.bad) > SHOWN else str(len(result.bad))
         table = Table("image", "annotation", "box", "reason", title=f"Left out: {first}. Full list: {result.bad_file}")
         for bad in result.bad[:SHOWN]:
-            table.add_row(*(escape(cell) for cell in _cells(bad)))
+            table.add_row(*(escape(cell) for cell in cells(bad)))
         parts.append(table)
     parts += [escape(note) for note in result.notes]
-    parts.append(f"Train with: yolo train data={escape(str(result.data))}")
+    parts += [f"[bold yellow]warning:[/] {escape(warning)}" for warning in result.warnings]
+    if not result.warnings and is_last:
+        parts.append(f"Train with: yolo train data={escape(str(result.data))}")
     return Group(*parts)
-
-
-def _splits(out: Path) -> set[str]:
-    return {split for split in SPLITS if (out / "images" / split).exists()}
-
-
-def _present_data(out: Path, split: str) -> dict[str, Any] | None:
-    """Return the data YAML of earlier splits; None if ``out`` is new or empty."""
-    if out.exists() and not out.is_dir():
-        raise DataError(f"{out} is a file; name a folder")
-    for piece in _pieces(split):
-        if os.path.lexists(out / piece):
-            raise DataError(
-                f"{out / piece} exists and is never overwritten; delete this split or name another out folder"
-            )
-    file = out / "data.yaml"
-    if not file.exists():
-        if _splits(out):
-            raise DataError(f"{out} has images but no data.yaml; name a new folder, or one that from-coco made")
-        return None
-    try:
-        data = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError):
-        data = None
-    if not isinstance(data, dict) or "names" not in data:
-        raise DataError(f"{file} has no names:, so from-coco did not make it; name another out folder")
-    return data
-
-
-def _names(data: dict[str, Any]) -> list[str]:
-    names = data["names"]
-    return [str(name) for name in (names.values() if isinstance(names, dict) else names)]
-
-
-def _pieces(split: str) -> list[Path]:
-    return [Path("images", split), Path("labels", split), Path("annotations", f"instances_{split}.json")]
-
-
-def _write_images(images: list[Image], image_folder: Path, label_folder: Path) -> Counter[str]:
-    """Link each image and write its labels; return how many images are links of each kind."""
-    links: Counter[str] = Counter()
-    for image in images:
-        target, label = image_folder / image.name, label_folder / image.name.with_suffix(".txt")
-        for file in (target, label):
-            file.parent.mkdir(parents=True, exist_ok=True)
-        links[_link(image.source.resolve(), target)] += 1
-        lines = [label_line(b.label, b.bbox, image.width, image.height) for b in image.boxes if not b.crowd]
-        label.write_text("".join(lines), encoding="utf-8", newline="\n")
-    return links
-
-
-def _link(source: Path, target: Path) -> str:
-    """Make a hard link, otherwise a symlink, otherwise a copy; return which.
-
-    A JPEG without its end marker is copied, because Ultralytics repairs such files in place.
-    """
-    if not _cut_short(source):
-        for how, link in (("hard link", os.link), ("symlink", os.symlink)):
-            try:
-                link(source, target)
-            except OSError as error:
-                if error.errno in (errno.ENOSPC, errno.EDQUOT):
-                    raise
-            else:
-                return how
-    shutil.copy2(source, target)
-    return "copy"
-
-
-def _cut_short(image: Path) -> bool:
-    with image.open("rb") as file:
-        if file.read(2) != b"\xff\xd8":
-            return False
-        file.seek(-2, os.SEEK_END)
-        return file.read() != b"\xff\xd9"
-
-
-def _write_json(reading: Reading, instances: Path, file: Path) -> None:
-    """Write the good part of the JSON, with crowd boxes and without segmentations."""
-    boxes = [(image.id, box) for image in reading.images for box in image.boxes]
-    content = {
-        "info": {"description": f"made by yolo-attn data from-coco of {instances.name}"},
-        "images": [
-            {"id": i.id, "file_name": str(i.name), "width": i.width, "height": i.height} for i in reading.images
-        ],
-        "annotations": [
-            {
-                "id": number,
-                "image_id": image_id,
-                "category_id": box.label + 1,
-                "bbox": list(box.bbox),
-                "area": box.area,
-                "iscrowd": int(box.crowd),
-            }
-            for number, (image_id, box) in zip(usable_ids([b.annotation for _, b in boxes]), boxes, strict=True)
-        ],
-        "categories": [
-            {"id": label + 1, "name": name, "source_id": number}
-            for label, (number, name) in enumerate(reading.categories)
-        ],
-    }
-    file.parent.mkdir(parents=True)
-    file.write_text(json.dumps(content) + "\n", encoding="utf-8", newline="\n")
-
-
-def _cells(bad: BadEntry) -> tuple[str, str, str, str]:
-    number = "" if bad.annotation is None else str(bad.annotation)
-    return bad.image, number, "" if bad.box is None else json.dumps(bad.box), bad.reason
-
-
-def _write_bad(bad: list[BadEntry], file: Path) -> None:
-    with file.open("w", encoding="utf-8", newline="") as stream:
-        writer = csv.writer(stream)
-        writer.writerow(("image", "annotation", "box", "reason"))
-        writer.writerows(_cells(one) for one in bad)
-
-
-def _write_data(present: dict[str, Any] | None, names: list[str], splits: set[str], split: str, file: Path) -> None:
-    """Write the data YAML. Ultralytics needs train and val, so a missing one borrows another split's images."""
-    notes = ""
-    lenders = {one: one for one in SPLITS if one in splits}
-    for wanted in ("train", "val"):
-        if wanted not in splits:
-            lenders[wanted] = next(one for one in ("val", "train", "test") if one in splits)
-            lender = lenders[wanted]
-            notes += f"# No {wanted} split yet: {wanted}: names the images of {lender}. Add it with --split {wanted}.\n"
-    data: dict[str, Any] = {one: f"images/{lenders[one]}" for one in SPLITS if one in lenders}
-    data |= {key: value for key, value in (present or {}).items() if key not in data and key != "names"}
-    data["annotations"] = _annotations(data.pop("annotations", None), lenders, split, file.parent.parent)
-    text = yaml.safe_dump(
-        data | {"names": dict(enumerate(names))}, sort_keys=False, allow_unicode=True, default_flow_style=False
-    )
-    file.write_text(HEADER + notes + text, encoding="utf-8", newline="\n")
-
-
-def _annotations(present: object, lenders: dict[str, str], split: str, out: Path) -> dict[str, str]:
-    """Return the COCO JSON of each split, for the evaluation. A file that the user named for another split stays."""
-    kept = present if isinstance(present, dict) else {}
-    found: dict[str, str] = {}
-    for one in (one for one in SPLITS if one in lenders):
-        path = f"annotations/instances_{lenders[one]}.json"
-        if one in kept and lenders[one] == one != split:
-            found[one] = kept[one]
-        elif lenders[one] == split or (out / path).is_file():
-            found[one] = path
-    return found
-
-
-def _publish(build: Path, out: Path, split: str) -> None:
-    """Move the finished files to ``out``, ``data.yaml`` last. If one fails, move all of them back."""
-    moved: list[Path] = []
-    csv_file = f"bad_boxes_{split}.csv"
-    try:
-        for piece in _pieces(split):
-            (out / piece).parent.mkdir(exist_ok=True)
-            (build / piece).rename(out / piece)
-            moved.append(piece)
-        if (build / csv_file).exists():
-            (build / csv_file).replace(out / csv_file)
-        else:
-            (out / csv_file).unlink(missing_ok=True)  # of an earlier split of this name
-        (build / "data.yaml").replace(out / "data.yaml")
-    except BaseException:
-        for piece in moved:
-            (out / piece).rename(build / piece)
-        (out / csv_file).unlink(missing_ok=True)
-        for kind in ("images", "labels", "annotations"):
-            if (out / kind).is_dir() and not any((out / kind).iterdir()):
-                (out / kind).rmdir()
-        raise

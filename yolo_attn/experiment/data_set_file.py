@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import msgspec
+
 from .storage import File, Part
 
 
@@ -12,11 +14,13 @@ class SplitFingerprint(Part, frozen=True):
         digest: Digest of the images and labels.
         images: Number of image files.
         labels: Number of label files.
+        shared: Number of images that are in train or val too, or look like an image there.
     """
 
     digest: str = ""
     images: int = 0
     labels: int = 0
+    shared: int = 0
 
 
 class DataFingerprint(File, frozen=True):
@@ -26,11 +30,13 @@ class DataFingerprint(File, frozen=True):
         digest: Digest of the whole data set.
         class_names: Names of the classes by index.
         splits: The files of each split.
+        warnings: What is wrong with it, a sentence each, such as splits that share images.
     """
 
     digest: str
     class_names: dict[str, str]
     splits: dict[str, SplitFingerprint]
+    warnings: list[str] = msgspec.field(default_factory=list)
 
     def changes(self, now: DataFingerprint) -> list[str]:
         """Return a phrase for each part of the data set that has changed."""

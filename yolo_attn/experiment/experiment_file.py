@@ -6,10 +6,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from ..errors import ArgumentError
 from ..messages import joined, nearest
+from ..text_files import read_yaml
 
 
 def read(path: str | Path, known: Iterable[str]) -> dict[str, Any]:
@@ -32,14 +31,9 @@ def read(path: str | Path, known: Iterable[str]) -> dict[str, Any]:
         ArgumentError: If there is no such file, it is not a mapping, or an argument is unknown (names the nearest).
     """
     path, known = Path(path), list(known)
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ArgumentError(
-            f"experiment {path} does not exist; give a YAML file, or base=, models= and data="
-        ) from None
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        raise ArgumentError(f"experiment {path} cannot be read: {' '.join(str(error).split())}") from None
+    if not path.exists():
+        raise ArgumentError(f"experiment {path} does not exist; give a YAML file, or base=, models= and data=")
+    content = read_yaml(path, ArgumentError)
     if not isinstance(content, dict):
         raise ArgumentError(f"experiment {path} has no arguments; write lines such as 'base: yolo11n.yaml'")
     for name in map(str, content):

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..errors import DataError
+from .consistency import check_models
 from .costs import Costs
 from .data_set_file import Pairing
 from .ground_truth_file import GroundTruth
@@ -51,7 +52,8 @@ def collect(folder: str | Path, failed: Mapping[str, str] | None = None) -> Expe
 
     Raises:
         ArgumentError: If there is no experiment in ``folder``.
-        DataError: If a file cannot be read, or a record belongs to another experiment or to no run of the plan.
+        DataError: If a file cannot be read, a record belongs to another experiment or to no run of the plan, or the
+            records of one model are of different models.
     """
     plan = Plan.load(folder)
     names = {run.name for run in plan.runs}
@@ -68,8 +70,9 @@ def collect(folder: str | Path, failed: Mapping[str, str] | None = None) -> Expe
             records[run.model][run.seed] = record
             continue
         error = None if failed and run.name in failed else read(run.error, RunError)
-        reason = (failed or {}).get(run.name) or (error.message if error else None)
+        reason = (failed or {}).get(run.name) or (error.line(str(run.log)) if error else None)
         missing.append(MissingRun(run.name, run.model, run.seed, reason))
+    check_models(records, plan.folder)
     return Experiment(
         plan,
         records,

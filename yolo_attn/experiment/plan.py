@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import os
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -13,7 +14,8 @@ from typing import Any, ClassVar, Literal
 import msgspec
 
 from ..atomic_files import write_text
-from ..errors import ArgumentError, DataError
+from ..errors import ArgumentError, DataError, user_error_in
+from ..integration.queries import yaml_files
 from ..messages import joined
 from .storage import ControlKind, File, Part, Role, read, write
 
@@ -36,6 +38,8 @@ RESERVED = {
     "save": "the validation needs the checkpoints",
     "cfg": "give its arguments one by one",
 }
+LOCK = ".lock"  # the file that a command locks in the experiment's folder, and a run's process in the run's
+LONGEST_STEM = 200  # bytes of the name of a model in the names of files and folders
 NAME_LENGTH = 100  # characters of a default folder name; file systems stop at 255 bytes
 
 
@@ -82,12 +86,13 @@ class _Recipe(File, frozen=True, kw_only=True):
     controls: tuple[Control, ...]
 
 
-class PlanFile(_Recipe, frozen=True, kw_only=True):
+class PlanFile(_Recipe, frozen=True, kw_only=True, tag=2):
     """What the experiment compares.
 
     Attributes:
         id: Digest of base, data, split and arguments; every record carries it.
-        digests: SHA-256 of each model and data YAML; a changed file is refused.
+        digests: SHA-256 of the file behind each name: the data YAML, the models, and the weights of ``pretrained``
+            where they are a file. A changed file is refused once a run has a finished epoch.
     """
 
     id: str
@@ -210,11 +215,14 @@ class Plan(_Recipe, frozen=True, kw_only=True):
             if name in RESERVED:
                 raise ArgumentError(f"compare: {name}= is not a training argument here; {RESERVED[name]}")
         try:
+            msgspec.json.encode([base, models, data, str(Path(folder or "").resolve())])
             given = msgspec.json.decode(msgspec.json.encode(given))  # as they will be read back
         except TypeError as error:
             raise ArgumentError(
                 f"compare: the training arguments must be numbers, text or lists of them: {error}"
             ) from None
+        except UnicodeEncodeError as error:
+            raise user_error_in(error) or error from None
         epochs = given.get("epochs", DEFAULT_EPOCHS)
         if isinstance(epochs, bool) or not isinstance(epochs, int) or epochs < 1:
             raise ArgumentError(f"compare: epochs={epochs!r} must be a whole number from 1")
@@ -304,7 +312,7 @@ class Plan(_Recipe, frozen=True, kw_only=True):
             if control.model_yaml:
                 write_text(self.folder / "controls" / f"{control.name}.yaml", control.model_yaml)
         recipe = {name: getattr(self, name) for name in _Recipe.__struct_fields__}
-        write(self.folder / "plan.json", PlanFile(id=self.id, digests=self._digests(), **recipe))
+        write(self.folder / "plan.json", PlanFile(id=self.id, digests=self.digests(), **recipe))
 
     @classmethod
     def load(cls, folder: str | Path) -> Plan:
@@ -323,6 +331,11 @@ class Plan(_Recipe, frozen=True, kw_only=True):
     def _of(cls, kept: PlanFile, folder: Path) -> Plan:
         return cls(folder=folder, **{name: getattr(kept, name) for name in _Recipe.__struct_fields__})
 
+    @property
+    def has_trained(self) -> bool:
+        """Whether a run has finished an epoch. Before that, its files and its data set may be corrected."""
+        return any(run.record.exists() or (run.folder / "results.csv").exists() for run in self.runs)
+
     def claim(self) -> list[str] | None:
         """Reserve the folder for this experiment.
 
@@ -332,31 +345,57 @@ class Plan(_Recipe, frozen=True, kw_only=True):
         Raises:
             ArgumentError: If the folder holds another experiment, or something else.
         """
-        kept = _kept(self.folder)
+        kept = self._kept_plan()
         if kept is None:
-            if self.folder.exists() and (not self.folder.is_dir() or any(self.folder.iterdir())):
-                raise ArgumentError(f"{self.folder} exists and holds no experiment; use another folder=")
             self.save()
             return None
         old = Plan._of(kept, self.folder)
-        differences = self.differences(old)
-        if not differences:
-            now = self._digests()
-            differences = [
-                f"the file {path} has changed" for path in kept.digests if now.get(path) != kept.digests[path]
-            ]
-        if differences:
+        changed = [*self.differences(old), *self.changed_files(kept.digests)]
+        if changed and old.has_trained:
             raise ArgumentError(
-                f"{self.folder} holds another experiment: {'; '.join(differences)}. Use another folder=, or delete it"
+                f"{self.folder} holds another experiment: {'; '.join(changed)}. Use another folder=, or delete it"
             )
         grown = [
             f"{kind} {_listed(added)}"
             for kind, new, before in self._lists(old)
             if (added := [item for item in new if item not in before])
         ]
-        if grown:
+        grown += [f"{phrase} before the first epoch" for phrase in changed]
+        if grown or self.digests() != kept.digests:
             self.save()
         return grown
+
+    def check_folder(self) -> None:
+        """Check that the folder is new, or holds an experiment.
+
+        Raises:
+            ArgumentError: If it holds something else.
+            DataError: If the experiment's plan cannot be read.
+        """
+        self._kept_plan()
+
+    def _kept_plan(self) -> PlanFile | None:
+        kept = _kept(self.folder)
+        if kept is None and self.folder.exists() and (not self.folder.is_dir() or any(_listing(self.folder))):
+            raise ArgumentError(f"{self.folder} exists and holds no experiment; use another folder=")
+        return kept
+
+    def check_files(self) -> None:
+        """Check that models, data YAML and pretrained weights are those of the plan in the folder.
+
+        Raises:
+            ArgumentError: If one has changed while the experiment runs.
+        """
+        kept = _kept(self.folder)
+        if kept and (changed := self.changed_files(kept.digests)):
+            raise ArgumentError(
+                f"{'; '.join(changed)} since the experiment in {self.folder} began. Restore it, or use another folder="
+            )
+
+    def changed_files(self, before: Mapping[str, str]) -> list[str]:
+        """Return a phrase for each file whose digest is not that in ``before``; a file that was not there has none."""
+        now = self.digests()
+        return [f"the file {_shown(name)} has changed" for name in before if now.get(name) != before[name]]
 
     def differences(self, old: Plan) -> list[str]:
         """Return a phrase for each difference from ``old``; added seeds, models and controls are none."""
@@ -390,9 +429,18 @@ class Plan(_Recipe, frozen=True, kw_only=True):
     def _scalars(self) -> dict[str, Any]:
         return {"base": self.base, "data": self.data, "split": self.split, **self.arguments}
 
-    def _digests(self) -> dict[str, str]:
-        paths = [path for path in (self.data, self.base, *self.models) if Path(path).is_file()]
-        return {path: hashlib.sha256(Path(path).read_bytes()).hexdigest() for path in paths}
+    def digests(self) -> dict[str, str]:
+        """Return the SHA-256 of the file behind each name of a model, data set or checkpoint, where there is one."""
+        weights = self.arguments.get("pretrained")
+        names = [self.data, self.base, *self.models, *([weights] if isinstance(weights, str) else [])]
+        found = {name: yaml_files.resolve(name) for name in names}
+        return {name: hashlib.sha256(file.read_bytes()).hexdigest() for name, file in found.items() if file}
+
+
+def _shown(name: str) -> str:
+    """Return a name, with the file that it means where that has another name."""
+    file = yaml_files.resolve(name)
+    return name if file is None or file.name == Path(name).name else f"{file.name} (as {Path(name).name})"
 
 
 def read_seeds(seeds: Iterable[int] | int | str) -> tuple[int, ...]:
@@ -405,7 +453,7 @@ def read_seeds(seeds: Iterable[int] | int | str) -> tuple[int, ...]:
     found: list[int] = []
     parts: Iterable[Any] = [seeds]
     if isinstance(seeds, str):
-        parts = seeds.strip("[]() ").split(",")
+        parts = re.sub(r"^\s*(?:\[(.*)\]|\((.*)\))\s*$", r"\1\2", seeds).split(",")
     elif isinstance(seeds, Iterable):
         parts = seeds
     for part in parts:
@@ -430,9 +478,13 @@ def read_seeds(seeds: Iterable[int] | int | str) -> tuple[int, ...]:
 
 
 def stem(path: str) -> str:
-    """Return a model's or data set's name without folder and ``.yaml``; a checkpoint keeps its ``.pt``."""
+    """Return a model's or data set's name without folder and ``.yaml``; a checkpoint keeps its ``.pt``.
+
+    A very long name is cut: files and folders are named after it.
+    """
     name = Path(path).name
-    return re.sub(r"\.ya?ml$", "", name) or name
+    name = re.sub(r"\.ya?ml$", "", name) or name
+    return name if len(os.fsencode(name)) <= LONGEST_STEM else f"{name[:40]}-{_digest(name)}"
 
 
 def _kept(folder: Path) -> PlanFile | None:
@@ -442,6 +494,10 @@ def _kept(folder: Path) -> PlanFile | None:
         if folder.is_dir():
             raise
         raise ArgumentError(f"{folder} is a file; use another folder=") from error
+
+
+def _listing(folder: Path) -> list[Path]:
+    return [path for path in folder.iterdir() if path.name != LOCK]
 
 
 def _unique(name: str, taken: list[str]) -> str:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar, TypeAlias
+
+import msgspec
 
 from ..errors import DataError
 from ..metrics.coco_format import Predictions
 from .epochs import Epoch
 from .storage import ControlKind, File, Part, Role, read
+
+Share: TypeAlias = Annotated[float, msgspec.Meta(ge=0, le=1)]
 
 
 class GitState(Part, frozen=True):
@@ -61,9 +65,12 @@ class EvaluatedData(Part, frozen=True):
         split: The split.
         split_reason: Why this split was used.
         images: Number of images.
-        boxes: Number of labelled boxes.
+        boxes: Number of boxes in the labels.
+        annotation_boxes: Number of boxes in the COCO JSON, without crowd regions, if COCO's metrics are computed from
+            it; null if they are computed from the labels.
         class_names: Names of the classes, in the order of their indices.
         digest: Digest of the whole data set, as in ``data.json``.
+        warnings: What is wrong with the data set, as in ``data.json``.
     """
 
     file: str
@@ -73,6 +80,8 @@ class EvaluatedData(Part, frozen=True):
     boxes: int
     class_names: list[str]
     digest: str
+    warnings: list[str] = msgspec.field(default_factory=list)
+    annotation_boxes: int | None = None
 
 
 class Metrics(Part, frozen=True):
@@ -83,11 +92,11 @@ class Metrics(Part, frozen=True):
         ultralytics: ``mAP50``, ``mAP50-95``, ``precision`` and ``recall``, as ``yolo val`` prints them.
     """
 
-    coco: dict[str, float | None]
-    ultralytics: dict[str, float | None]
+    coco: dict[str, Share | None]
+    ultralytics: dict[str, Share | None]
 
 
-class Record(File, frozen=True, kw_only=True):
+class Record(File, frozen=True, kw_only=True, tag=2):
     """The result of a finished run. A run is finished when this file exists.
 
     Attributes:
@@ -110,6 +119,8 @@ class Record(File, frozen=True, kw_only=True):
         sessions: Number of processes that trained the run; above 1 if it was resumed.
         resumed_versions: The versions of each session after the first.
         transfer: The line about the pretrained weights; null if none were loaded.
+        weights_digest: SHA-256 of the file of pretrained weights; null if none were loaded, or it was not recorded.
+        findings: The warnings of ``yolo-attn check`` about the model YAML.
         training_seconds: Duration of all sessions.
         epoch_seconds: Median duration of an epoch with its validation; null with fewer than two epochs.
         peak_memory: The most memory of any session.
@@ -141,6 +152,8 @@ class Record(File, frozen=True, kw_only=True):
     sessions: int
     resumed_versions: list[dict[str, str]]
     transfer: str | None
+    weights_digest: str | None
+    findings: list[str]
     training_seconds: float
     epoch_seconds: float | None
     peak_memory: PeakMemory
@@ -225,6 +238,11 @@ class RunError(File, frozen=True):
     message: str
     error: str | None = None
 
+    def line(self, output: str) -> str:
+        """Return the reason as one line; for a fault of the program with ``output``, the place of its traceback."""
+        message = self.message.strip() or "no reason was kept"
+        return message if self.error else f"{message} (its output: {output})"
+
 
 def read_record(path: Path, experiment: str) -> Record | None:
     """Return a run's record, or None if the run has none.
@@ -234,11 +252,13 @@ def read_record(path: Path, experiment: str) -> Record | None:
         experiment: The ``id`` of the plan it must belong to.
 
     Raises:
-        DataError: If it cannot be read, has another format, or belongs to another experiment.
+        DataError: If it cannot be read, has another format, or belongs to another experiment or run.
     """
     record = read(path, Record)
     if record is not None and record.experiment != experiment:
         raise DataError(
             f"{path} belongs to experiment {record.experiment}, not to {experiment}; move its folder away or delete it"
         )
+    if record is not None and record.run != path.parent.name:
+        raise DataError(f"{path} is the record of the run {record.run!r}; move it to that folder, or delete it")
     return record

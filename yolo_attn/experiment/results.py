@@ -83,17 +83,17 @@ class CostRatios(Part, frozen=True, kw_only=True):
 
 
 class MeanErrors(Part, frozen=True):
-    """TIDE's kinds of error, each number the mean over the seeds.
+    """TIDE's kinds of error; ``ap50`` and ``counts`` are means over the seeds.
 
     Attributes:
         ap50: AP at IoU 0.5 with 100 detections per image, from 0 to 1; null without objects.
         counts: Number of errors of each kind.
-        dap: Rise of ``ap50`` if the errors of one kind were fixed, from 0 to 1.
+        dap: Rise of ``ap50`` if the errors of one kind were fixed, from 0 to 1, for each seed.
     """
 
     ap50: float | None
     counts: dict[str, float]
-    dap: dict[str, float]
+    dap: dict[str, MetricValues]
 
 
 class ModelResult(Part, frozen=True, kw_only=True):
@@ -106,6 +106,7 @@ class ModelResult(Part, frozen=True, kw_only=True):
         control: ``identity``, ``capacity`` or ``repeat`` for a control, else null.
         variants: The variants that a control belongs to; empty for all.
         note: One line about a control.
+        findings: The warnings of ``yolo-attn check`` about the model YAML.
         planned_seeds: The seeds of the plan.
         seeds: The seeds finished for both the model and the baseline; without one, those of the model.
         base_seeds: The baseline's seed that each is compared with.
@@ -124,6 +125,7 @@ class ModelResult(Part, frozen=True, kw_only=True):
     control: ControlKind | None
     variants: tuple[str, ...]
     note: str
+    findings: tuple[str, ...]
     planned_seeds: tuple[int, ...]
     seeds: tuple[int, ...]
     base_seeds: tuple[int, ...]
@@ -213,7 +215,7 @@ class Setup(Part, frozen=True, kw_only=True):
     arguments: dict[str, Any]
 
 
-class Results(File, frozen=True, kw_only=True):
+class Results(File, frozen=True, kw_only=True, tag=2):
     """The results of an experiment.
 
     Attributes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 from typing import Any, ClassVar, Literal, TypeVar
@@ -10,6 +11,7 @@ import msgspec
 
 from ..atomic_files import write_bytes
 from ..errors import DataError
+from ..text_files import read_bytes
 
 Kind = TypeVar("Kind", bound="File")
 Role = Literal["baseline", "variant", "control"]
@@ -44,13 +46,7 @@ def read(path: Path, kind: type[Kind]) -> Kind | None:
     Raises:
         DataError: If the file cannot be read, has another format, or does not hold what ``kind`` describes.
     """
-    try:
-        content = path.read_bytes()
-    except FileNotFoundError:
-        return None
-    except OSError as error:
-        raise DataError(f"{path} cannot be read: {error.strerror or error}") from None
-    return decode(content, kind, path)
+    return decode(read_bytes(path), kind, path) if os.path.lexists(path) else None
 
 
 def decode(content: bytes, kind: type[Kind], path: Path) -> Kind:
@@ -60,7 +56,7 @@ def decode(content: bytes, kind: type[Kind], path: Path) -> Kind:
         found = msgspec.json.decode(content, type=_Format).format
         if found == known:
             return msgspec.json.decode(content, type=kind)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise DataError(f"{path} cannot be read: {_plain(error)}; {kind.remedy}") from None
     has = "no format number" if found is None else f"format {found}"
     raise DataError(

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import TypeAlias, TypedDict
+from typing import Annotated, TypeAlias, TypedDict
+
+import numpy as np
+from msgspec import Meta
 
 from ..errors import DataError
 from ..messages import counted, joined
+
+Sides: TypeAlias = Annotated[list[float], Meta(min_length=4, max_length=4)]
 
 
 class Image(TypedDict):
@@ -40,7 +45,7 @@ class Annotation(TypedDict):
     id: int
     image_id: int
     category_id: int
-    bbox: list[float]
+    bbox: Sides
     area: float
     iscrowd: int
 
@@ -70,7 +75,7 @@ class Predictions(TypedDict):
     image_id: list[int]
     category_id: list[int]
     score: list[float]
-    bbox: list[list[float]]
+    bbox: list[Sides]
 
 
 class Dataset(TypedDict):
@@ -125,32 +130,56 @@ def rows(predictions: RowsOrColumns) -> list[Prediction]:
     """Return predictions as rows.
 
     Raises:
-        DataError: If a column is missing, or the columns differ in length.
+        DataError: As :func:`checked` does.
     """
-    if not isinstance(predictions, dict):
-        return list(predictions)
-    check_columns(predictions)
-    values = zip(*(predictions[name] for name in COLUMNS), strict=True)  # type: ignore[literal-required]
+    found = checked(predictions)
+    values = zip(*(found[name] for name in COLUMNS), strict=True)  # type: ignore[literal-required]
     return [Prediction(image_id=i, category_id=c, score=score, bbox=box) for i, c, score, box in values]
 
 
 def columns(predictions: RowsOrColumns) -> Predictions:
-    """Return predictions as columns, which take a quarter of the bytes of rows in JSON."""
+    """Return predictions as columns, which take a quarter of the bytes of rows in JSON.
+
+    Raises:
+        DataError: If a row lacks a key.
+    """
     if isinstance(predictions, dict):
         return predictions
+    for number, row in enumerate(predictions):
+        if missing := [name for name in COLUMNS if name not in row]:
+            raise DataError(f"prediction {number} has no {joined(missing)}")
     return Predictions(**{name: [row[name] for row in predictions] for name in COLUMNS})  # type: ignore
 
 
-def check_columns(predictions: Predictions) -> None:
-    """Refuse predictions of which a column is missing, or longer than another.
+def checked(predictions: RowsOrColumns) -> Predictions:
+    """Return predictions as columns after checking what every metric needs. Every function here calls it.
 
     Raises:
-        DataError: Gives the length of each column.
+        DataError: If a column is missing, or the columns differ in length (gives the length of each), or a score or a
+            box is no finite number (names the first).
     """
-    lengths = {name: len(predictions[name]) for name in COLUMNS if name in predictions}  # type: ignore[literal-required]
+    found = columns(predictions)
+    lengths = {name: len(found[name]) for name in COLUMNS if name in found}  # type: ignore[literal-required]
     if len(lengths) < len(COLUMNS) or len(set(lengths.values())) > 1:
-        found = joined(f"{name} {length}" for name, length in lengths.items()) or "none"
-        raise DataError(f"predictions need the columns {joined(COLUMNS)} in equal length; they have {found}")
+        shown = joined(f"{name} {length}" for name, length in lengths.items()) or "none"
+        raise DataError(f"predictions need the columns {joined(COLUMNS)} in equal length; they have {shown}")
+    try:
+        numbers = np.column_stack([np.array(found["score"], float), np.array(found["bbox"], float).reshape(-1, 4)])
+        good = np.isfinite(numbers).all(axis=1)
+    except (TypeError, ValueError):  # text, or boxes of another length
+        good = np.array([_is_good(*both) for both in zip(found["score"], found["bbox"], strict=True)], bool)
+    if not good.all():
+        first = int(good.argmin())
+        score, box = found["score"][first], found["bbox"][first]
+        raise DataError(f"prediction {first} has score {score} and box {box}; give one and four finite numbers")
+    return found
+
+
+def _is_good(score: object, box: object) -> bool:
+    try:
+        return bool(np.isfinite(np.array([score, *box], float)).all()) and len(box) == 4  # type: ignore
+    except (TypeError, ValueError):
+        return False
 
 
 def check_images(known: Iterable[int], predicted: Iterable[int]) -> None:

@@ -49,7 +49,7 @@ def compute_metrics(truth: Dataset, predictions: RowsOrColumns) -> dict[str, flo
     A metric is None where the ground truth has no such object; it is 0 where there are objects and no predictions.
 
     Raises:
-        DataError: If a prediction is for an image that the ground truth does not have.
+        DataError: If a prediction is for an image that the ground truth does not have, or has no finite numbers.
     """
     evaluation = _evaluate(truth, predictions)
     if evaluation is None:
@@ -65,7 +65,7 @@ def compute_class_metrics(truth: Dataset, predictions: RowsOrColumns) -> dict[st
     They are None for a class without objects. The names are those of ``class_names``.
 
     Raises:
-        DataError: If a prediction is for an image that the ground truth does not have.
+        DataError: If a prediction is for an image that the ground truth does not have, or has no finite numbers.
     """
     evaluation = _evaluate(truth, predictions)
     found: dict[str, dict[str, float | None]] = {}
@@ -89,8 +89,7 @@ def _evaluate(truth: Dataset, predictions: RowsOrColumns) -> _Evaluation | None:
     """Run faster-coco-eval up to ``accumulate``; return None if there is no annotation."""
     from faster_coco_eval import COCO, COCOeval_faster  # type: ignore[import-untyped]
 
-    # the evaluator adds keys to the dicts, so it gets copies
-    ours = [row.copy() for row in rows(predictions)]
+    ours = rows(predictions)  # new dicts: the evaluator adds keys
     check_images((image["id"] for image in truth["images"]), (prediction["image_id"] for prediction in ours))
     if not truth["annotations"]:
         return None

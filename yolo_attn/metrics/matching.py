@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from ..errors import DataError
-from .coco_format import Dataset, RowsOrColumns, check_columns, check_images, class_names, columns
+from .coco_format import Dataset, RowsOrColumns, check_images, checked, class_names
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -126,22 +126,15 @@ def read_predictions(objects: Objects, predictions: RowsOrColumns) -> Detections
     """Read predictions, without those of a class that the ground truth does not list: the evaluator skips them too.
 
     Raises:
-        DataError: If the columns differ in length, an image is unknown, or a score or box is not a number.
+        DataError: If an image is unknown, and as :func:`yolo_attn.metrics.coco_format.checked` does.
     """
-    found = columns(predictions)
-    check_columns(found)
+    found = checked(predictions)
     image, unknown_image = _index(objects.images, found["image_id"])
     if unknown_image.any():
         check_images(objects.images.tolist(), found["image_id"])
     category, unknown = _index(objects.categories, found["category_id"])
     score = np.array(found["score"], dtype=float).reshape(-1)
     box = np.array(found["bbox"], dtype=float).reshape(-1, 4)
-    bad = ~(np.isfinite(score) & np.isfinite(box).all(axis=1))
-    if bad.any():
-        first = int(bad.argmax())
-        raise DataError(
-            f"prediction {first} has score {score[first]} and box {box[first].tolist()}; give finite numbers"
-        )
     return Detections(category[~unknown], image[~unknown], score[~unknown], box[~unknown])
 
 

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 from .. import docstrings
 from ..integration.queries import layer_types, model_graph
+from ..integration.queries.yaml_text import one_line
 from ..messages import joined
-from .yaml_text import one_line
 
 if TYPE_CHECKING:
     from .placing import Insertion

@@ -96,7 +96,8 @@ def find(graph: Graph, name: str, numbers: Mapping[int, int]) -> list[Place]:
     if name.startswith("layer:"):
         return [_numbered(graph, name, numbers)]
     if not name.partition(":")[0].endswith("each") or part not in ("", "backbone.", "neck."):
-        raise LayerError(f"{name!r} is not a place.{nearest(name, [*places, 'layer:', 'each:'])} Write one of {FORMS}")
+        hint = nearest(f"{name.partition(':')[0]}:", ["layer:", "each:"])
+        raise LayerError(f"{name!r} is not a place.{hint} Write one of {FORMS}")
     within = [layer for layer in graph.layers[:-1] if part.removesuffix(".") in ("", _part(layer))]
     matching = [_after(layer, name) for layer in within if layer.name == kind]
     if not matching:

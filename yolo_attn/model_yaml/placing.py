@@ -7,21 +7,20 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
-
 from .. import atomic_files
 from ..errors import ArgumentError, LayerError
-from ..integration.queries import layer_types
+from ..integration.queries import layer_types, model_findings, row_checks, yaml_text
 from ..integration.queries import model_graph as graphs
+from ..integration.queries.layer_text import all_named
 from ..integration.queries.model_graph import Graph
+from ..integration.queries.yaml_text import NewRow
 from ..messages import joined, nearest
 from ..registry import BlockSpec
-from . import places, yaml_text
+from ..text_files import decode, parse_yaml, read_bytes
+from . import places
 from .header_comment import heading
-from .layer_text import all_named
 from .places import Place
 from .verify_insertions import check_fit, outputs_argument
-from .yaml_text import NewRow
 
 Reroute = Literal["all", "detect", "path"]
 REROUTES = ("all", "detect", "path")
@@ -113,6 +112,7 @@ def place(
     target = None if output is None else atomic_files.check_output(output, (".yaml", ".yml"), force=force)
     file = graphs.locate(base)
     original = _read(file)
+    graphs.at_scale(graphs.load(base))  # its keys, and the scale of its name
     result, inserted = original, list[InsertedRow]()
     numbers: dict[int, int] = {}
     name = Path(output).name if output is not None else file.name
@@ -129,11 +129,9 @@ def place(
 
 
 def _read(file: Path) -> str:
-    try:
-        with file.open(encoding="utf-8", newline="") as opened:  # keeps the line ends
-            return opened.read()
-    except (OSError, UnicodeDecodeError) as error:
-        raise LayerError(f"{file}: cannot be read: {error}") from error
+    """Return the text of a model YAML with its line ends; single carriage returns become line feeds."""
+    text = decode(read_bytes(file, LayerError), file, LayerError)
+    return text if "\n" in text else text.replace("\r", "\n")
 
 
 def split_names(value: str | Sequence[str]) -> tuple[str, ...]:
@@ -156,8 +154,10 @@ def _insert(
     Returns:
         The text after, the new rows, and ``numbers`` after.
     """
-    content = yaml.safe_load(before) if yaml_text.rows(before, base) else {}
-    graph = graphs.build(content, file=base)
+    content = parse_yaml(before, base, LayerError)
+    row_checks.check_parts(content, base)
+    lines = tuple(yaml_text.row_lines(before))
+    graph = model_findings.build(content, "", model_findings.Source(Path(base), before, content, lines))
     numbers = numbers or {layer.index: layer.index for layer in graph.layers}
     rows: list[NewRow] = []
     redirected: dict[tuple[int, int], int] = {}  # (consumer, its input) -> which of the rows it reads instead
@@ -180,7 +180,7 @@ def _insert(
     now = {pair: at[k] for pair, k in redirected.items()}
     what = f"{insertion.block} at {joined(insertion.at)}"
     took_over = [(layer, at[k]) for layer, k in took]
-    check_fit(content, yaml.safe_load(result), moved, now, took_over, base=base, name=name, block=what)
+    check_fit(content, parse_yaml(result, name, LayerError), moved, now, took_over, base=base, name=name, block=what)
     stands_for = {  # layers whose consumers all read the same new row
         x: rows_.pop()
         for x in {x for _, x in now}

@@ -8,8 +8,8 @@ from typing import Any
 from ..errors import LayerError
 from ..integration.queries import model_graph as graphs
 from ..integration.queries import row_arguments
+from ..integration.queries.layer_text import named
 from ..integration.queries.model_graph import Graph, Layer
-from .layer_text import named
 
 
 def outputs_argument(graph: Graph, layer: int, content: dict[str, Any]) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +11,10 @@ from rich.console import Console
 from ..comparison.controls import make_controls
 from ..comparison.engines import choose_engine
 from ..comparison.running import run_experiment
-from ..experiment.plan import Plan, read_seeds
+from ..errors import ArgumentError
+from ..experiment.plan import RESERVED, Plan, read_seeds
 from ..experiment.results import Results
+from ..messages import joined
 from .report_files import make_report
 
 
@@ -66,7 +68,14 @@ def compare(
     models, kinds = ([each] if isinstance(each, str) else list(each) for each in (models, control))
     for model in (base, *models):
         yolo_command.check_model(model)
+        _check_suffix("model", model, (".yaml", ".yml", ".pt"))
     data_sets.check_exists(data)
+    _check_suffix("data", data, (".yaml", ".yml"))
+    if folder:
+        if not isinstance(folder, str | Path):  # from an experiment file
+            raise ArgumentError(f"compare: folder={folder} must be the name of a folder, in quotes if it is a number")
+        yolo_command.check_folder("folder", str(folder))
+    yolo_command.check_arguments({name: value for name, value in arguments.items() if name not in RESERVED})
     seeds, performer = read_seeds(seeds), choose_engine(engine, gpus_per_run, cpus_per_run, address)
     plan = Plan.make(
         base,
@@ -80,3 +89,8 @@ def compare(
     )
     failures = run_experiment(plan, console, performer)
     return make_report(plan.folder, console, failed=failures)
+
+
+def _check_suffix(what: str, name: str, suffixes: Sequence[str]) -> None:
+    if "://" not in name and Path(name).suffix not in suffixes:
+        raise ArgumentError(f"compare: {what} {name!r} must be a file that ends in {joined(suffixes, ' or ')}")

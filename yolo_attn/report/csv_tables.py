@@ -51,6 +51,8 @@ def _costs(model: ModelResult) -> list[Row]:
             ("latency_ms", cost.latency_ms, cost.latency_ratio),
             ("images_per_s", cost.images_per_s, cost.throughput_ratio),
         ):
+            if found is None:
+                continue
             row = {"metric": name, "mean": found.median, "p10": found.p10, "p90": found.p90}
             rows.append(row | ({"ratio": over.median, "ratio_low": over.p10, "ratio_high": over.p90} if over else {}))
     for name in ("seconds", "epoch_seconds", "resident_bytes", "gpu_bytes"):

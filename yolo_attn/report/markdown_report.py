@@ -8,16 +8,19 @@ from collections.abc import Sequence
 
 from ..experiment.results import Results
 from .charts.svg import clean
+from .comparison_title import subtitle
 from .tables import Table, all_tables
 
 SPECIAL = re.compile(r"([\\`*_\[\]|~#!$])")  # characters that Markdown would interpret
-SHOWN = ("accuracy", "cost", "effects", "sizes", "classes", "errors", "runs", "missing", "data", "given", "weights",
-         "versions", "hardware")  # fmt: skip
+# The long ones last.
+SHOWN = ("accuracy", "cost", "missing", "sizes", "classes", "errors", "data", "given", "weights", "versions",
+         "hardware", "runs", "effects")  # fmt: skip
 
 
-def markdown(results: Results) -> str:
-    """Return the warnings, the verdicts, the tables and the notes."""
-    lines = [f"**{escape(line)}**\n" for line in results.warnings]
+def markdown(results: Results, heading: str) -> str:
+    """Return the heading, the warnings, the verdicts, the tables and the notes."""
+    lines = [f"# {escape(heading)}", "", escape(subtitle(results)), ""]
+    lines += [f"**{escape(line)}**\n" for line in results.warnings]
     lines += [
         f"- **{escape(model.label)}**: {escape(model.effect.verdict.text)}" for model in results.models if model.effect
     ]
@@ -37,7 +40,7 @@ def _table(found: Table) -> list[str]:
     """Return the lines of a table; the first cell of a minor row is in italics."""
     return [
         _row(found.head),
-        "|:--|" + "--:|" * (len(found.head) - 1),
+        "|" + "".join(":--|" if k in found.texts else "--:|" for k in range(len(found.head))),
         *(_row(cells, italic=index in found.minor) for index, cells in enumerate(found.rows)),
     ]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Protocol
 
 from ..experiment.costs import Spread
@@ -9,6 +10,7 @@ from ..experiment.results import MetricValues
 from ..statistics import MetricEffect, verdicts
 
 NONE = "–"  # noqa: RUF001 - the usual sign for "does not apply"
+NOT_KNOWN = "n/a"  # measured, but of no use
 TIMES = "×"  # noqa: RUF001
 
 
@@ -51,8 +53,10 @@ def change(found: MetricEffect | None) -> str:
     return signed(found.seeds.mean) + ("" if ends == NONE else f" ({ends})")
 
 
-def median_and_range(found: Spread, digits: int) -> str:
-    """Return the median of a measurement with its 10th and 90th percentile."""
+def median_and_range(found: Spread | None, digits: int) -> str:
+    """Return the median of a measurement with its 10th and 90th percentile; ``n/a`` without one."""
+    if found is None:
+        return NOT_KNOWN
     return f"{found.median:.{digits}f} ({found.p10:.{digits}f} to {found.p90:.{digits}f})"
 
 
@@ -63,11 +67,23 @@ def probability(value: float | None) -> str:
     return "<0.001" if value < 0.001 else f"{value:.3f}"
 
 
+def median_of(found: Spread | None, write: Callable[[float], str]) -> str:
+    """Return the median of a measurement, as ``write`` writes it; ``n/a`` without one."""
+    return NOT_KNOWN if found is None else write(found.median)
+
+
 def ratio(value: float | None) -> str:
     """Return a ratio to the baseline: per cent more or less, from 2 on a multiple."""
     if value is None:
         return NONE
     return f"{TIMES}{value:.1f}" if value >= 2 else f"{signed(100 * (value - 1))}%"
+
+
+def ratio_and_range(found: Spread | None) -> str:
+    """Return the median of a ratio to the baseline with its 10th and 90th percentile: ``+6.8% (+6.0% to +8.3%)``."""
+    if found is None:
+        return NONE
+    return f"{ratio(found.median)} ({ratio(found.p10)} to {ratio(found.p90)})"
 
 
 def amount(value: float | None, scale: float = 1.0, digits: int = 1) -> str:

@@ -6,12 +6,15 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from rich.console import Console
+from rich.text import Text
 
 from ..atomic_files import write_text
 from ..experiment.folder_contents import collect
 from ..experiment.results import Results
 from ..experiment.storage import write
+from ..messages import printable
 from .charts.forest_plot import forest
+from .comparison_title import title
 from .csv_tables import by_seed_csv, summary_csv
 from .html_page import FOREST_METRICS, WIDE, page
 from .markdown_report import markdown
@@ -45,13 +48,13 @@ def make_report(
     console = console or Console()
     experiment = collect(folder, failed)
     with console.status("") as status:
-        results = compute_results(experiment, lambda line: status.update(f"Report: {line}"))
+        results = compute_results(experiment, lambda line: status.update(Text(f"Report: {printable(line)}")))
         status.update("Report: charts and page")
         compared = [model for model in results.models if model.change("AP")]
         texts = {
             "results.csv": summary_csv(results),
             "results_by_seed.csv": by_seed_csv(results),
-            "results.md": markdown(results),
+            "results.md": markdown(results, title(experiment)),
             "forest.svg": forest(compared, FOREST_METRICS, WIDE, "forest").standalone() if compared else None,
             "report.html": page(experiment, results),
         }
@@ -62,6 +65,12 @@ def make_report(
             (target / name).unlink(missing_ok=True)  # from an earlier report
         else:
             write_text(target / name, text)
-    print_report(results, console)
-    console.print(f"\nReport: {target / 'report.html'}", style="bold", highlight=False, soft_wrap=True, markup=False)
+    print_report(results, console, title(experiment))
+    console.print(
+        f"\nReport: {target / 'report.html'}",
+        style="bold",
+        highlight=False,
+        soft_wrap=True,
+        markup=False,
+    )
     return results

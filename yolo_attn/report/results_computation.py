@@ -9,6 +9,8 @@ import msgspec
 from msgspec.structs import replace
 
 from ..errors import DataError
+from ..experiment.consistency import check_metrics
+from ..experiment.costs import ModelCost
 from ..experiment.folder_contents import Experiment
 from ..experiment.plan import PlannedModel
 from ..experiment.records import Record
@@ -28,6 +30,7 @@ from ..metrics import compute_class_metrics, error_kinds
 from ..metrics.tide_errors import KINDS, SPECIAL
 from ..statistics import Effect, Group, analyse
 from . import training_curves, warnings_and_notes
+from .cost_estimates import estimate_costs
 
 Progress = Callable[[str], None]
 Values = dict[str, dict[int, float | None]]  # by metric and seed
@@ -40,7 +43,7 @@ def compute_results(experiment: Experiment, progress: Progress | None = None) ->
     are for these seeds; the baseline's metrics are for all its own.
 
     Raises:
-        DataError: If the predictions of a record do not fit the ground truth; names the record.
+        DataError: If the predictions of a record do not fit the ground truth or its metrics; names the record.
     """
     say = progress or (lambda line: None)
     plan, finished = experiment.plan, experiment.finished
@@ -49,15 +52,18 @@ def compute_results(experiment: Experiment, progress: Progress | None = None) ->
     seeds = {model.name: _counted_seeds(model, base, experiment) for model in planned}
     values = {model.name: _values(model, seeds[model.name], experiment, say) for model in planned}
     effects = _effects(base, seeds, values, experiment, say)
+    costs = experiment.costs
+    estimates = estimate_costs(costs, base.name, [model.name for model in planned if model.control == "repeat"])
     models: list[ModelResult] = []
     for model in planned:
         if seeds[model.name]:
             say(f"kinds of error of {model.name}")
             effect = effects.get(model.name)
-            models.append(_model(model, seeds[model.name], values[model.name], effect, experiment))
+            cost = estimates.models.get(model.name)
+            models.append(_model(model, seeds[model.name], values[model.name], effect, cost, experiment))
             if models[0].role == "baseline" and model != base:
                 models[-1] = replace(models[-1], cost_ratios=_cost_ratios(models[-1], models[0]))
-    first, costs = next(iter(finished), None), experiment.costs
+    first = next(iter(finished), None)
     results = Results(
         experiment=plan.id,
         setup=msgspec.convert(plan, Setup, from_attributes=True),
@@ -74,7 +80,7 @@ def compute_results(experiment: Experiment, progress: Progress | None = None) ->
         gflops_imgsz=costs.gflops_imgsz if costs else None,
         pairing=experiment.pairing,
     )
-    warnings = warnings_and_notes.warnings_for(results)
+    warnings = [*warnings_and_notes.warnings_for(results, finished), *estimates.warnings]
     return replace(results, warnings=tuple(warnings), notes=tuple(warnings_and_notes.notes_on(results, finished)))
 
 
@@ -98,7 +104,9 @@ def _values(model: PlannedModel, seeds: Mapping[int, int], experiment: Experimen
                 by_class = compute_class_metrics(experiment.truth.coco, record.predictions)
             except DataError as error:
                 raise DataError(f"{experiment.plan.run(record.run).record}: {error}") from None
-            found |= {class_metric(name): metrics["AP"] for name, metrics in by_class.items()}
+            ap = {name: metrics["AP"] for name, metrics in by_class.items()}
+            check_metrics(record, ap, experiment.plan.run(record.run).record)
+            found |= {class_metric(name): value for name, value in ap.items()}
         for name, value in found.items():
             values.setdefault(name, {})[seed] = value
     return values
@@ -153,7 +161,12 @@ def _group(
 
 
 def _model(
-    model: PlannedModel, seeds: Mapping[int, int], values: Values, effect: Effect | None, experiment: Experiment
+    model: PlannedModel,
+    seeds: Mapping[int, int],
+    values: Values,
+    effect: Effect | None,
+    cost: ModelCost | None,
+    experiment: Experiment,
 ) -> ModelResult:
     records = [experiment.records[model.name][seed] for seed in seeds]
     return ModelResult(
@@ -163,12 +176,13 @@ def _model(
         control=model.control,
         variants=model.variants,
         note=model.note,
+        findings=tuple(dict.fromkeys(finding for record in records for finding in record.findings)),
         planned_seeds=model.seeds,
         seeds=tuple(seeds),
         base_seeds=tuple(seeds.values()),
         metrics={name: summarise_values([its.get(seed) for seed in seeds]) for name, its in values.items()},
         effect=effect,
-        cost=experiment.costs.models.get(model.name) if experiment.costs else None,
+        cost=cost,
         training=Training(
             seconds=statistics.fmean(record.training_seconds for record in records),
             epoch_seconds=_mean([record.epoch_seconds for record in records]),
@@ -220,7 +234,7 @@ def _mean_errors(records: Sequence[Record], experiment: Experiment) -> MeanError
     return MeanErrors(
         summarise_values([each.ap50 for each in found]).mean,
         {kind: statistics.fmean(each.counts[kind] for each in found) for kind in KINDS},
-        {kind: statistics.fmean(each.dap[kind] for each in found) for kind in (*KINDS, *SPECIAL)},
+        {kind: summarise_values([each.dap[kind] for each in found]) for kind in (*KINDS, *SPECIAL)},
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -12,6 +13,8 @@ from ..messages import counted, joined
 from ..metrics.tide_errors import KINDS, SPECIAL
 from .number_format import (
     NONE,
+    NOT_KNOWN,
+    TIMES,
     amount,
     change,
     duration,
@@ -22,6 +25,7 @@ from .number_format import (
     points,
     probability,
     ratio,
+    ratio_and_range,
     signed,
 )
 from .training_curves import ACCURACY, band
@@ -36,6 +40,8 @@ ACCURACIES = {
     "mAP50": "mAP50",
     "mAP50-95": "mAP50-95",
 }
+LONG, FOLDED = 40, 28  # characters of a cell that is folded, and of its lines at least
+_NUMBER = re.compile(rf"$|{NONE}$|{NOT_KNOWN}$|[-+<{TIMES}]?\d[\d,]*(\.\d+)?(?![\d.\w:-])")  # or begins so
 SIZES = {"AP_small": "AP small", "AP_medium": "AP medium", "AP_large": "AP large"}
 
 
@@ -54,6 +60,18 @@ class Table:
     head: Sequence[str]
     rows: Sequence[Sequence[str]]
     minor: frozenset[int] = frozenset()
+
+    @property
+    def texts(self) -> frozenset[int]:
+        """Indices of the columns that hold texts, not numbers: the first, and each with a cell that is no number."""
+        columns = list(zip(*self.rows, strict=True))
+        return frozenset({0, *(k for k, cells in enumerate(columns) if not all(map(_NUMBER.match, cells)))})
+
+    @property
+    def characters(self) -> int:
+        """The width of the table in characters, where long texts are folded."""
+        columns = zip(self.head, *self.rows, strict=True)
+        return sum(2 + max(FOLDED if len(cell) > LONG else len(cell) for cell in cells) for cells in columns)
 
 
 def all_tables(results: Results) -> dict[str, Table]:
@@ -120,15 +138,27 @@ def cost_table(models: Sequence[ModelResult]) -> Table:
         rows.append([model.label, *measured, duration(training.epoch_seconds), memory(training.memory)])
         if model.cost_ratios:
             minor.add(len(rows))
-            rows.append(["difference", *cost_differences(model.cost_ratios)])
+            differences, more = cost_differences(model.cost_ratios), more_latency(model, models[0])
+            if cost and more is not None:
+                differences[2] = f"{ratio_and_range(cost.latency_ratio)}, {signed(more)} ms"
+            if cost and cost.throughput_ratio:
+                differences[3] = ratio_and_range(cost.throughput_ratio)
+            rows.append(["difference", *differences])
     head = ["model", "params (M)", "GFLOPs", "latency (ms)", "images/s", "epoch", "peak memory"]
-    return Table("Cost; in brackets the 10th to 90th percentile of the rounds", head, rows, frozenset(minor))
+    title = "Cost; latency and images/s in brackets: 10th to 90th percentile of the rounds"
+    return Table(title, head, rows, frozenset(minor))
 
 
 def cost_differences(found: CostRatios) -> list[str]:
     """Return the cells of the differences in cost, in the order of :func:`cost_table`."""
     values = (found.parameters, found.gflops, found.latency, found.throughput, found.epoch_seconds, found.memory)
     return [ratio(value) for value in values]
+
+
+def more_latency(model: ModelResult, base: ModelResult) -> float | None:
+    """Return the model's latency minus the baseline's in ms; None if one is not known."""
+    mine, its = (each.cost.latency_ms if each.cost else None for each in (model, base))
+    return mine.median - its.median if mine and its and model.cost_ratios else None
 
 
 def effects_table(models: Sequence[ModelResult]) -> Table:
@@ -180,9 +210,11 @@ def errors_table(models: Sequence[ModelResult]) -> Table:
     rows = []
     for kind in (*KINDS, *SPECIAL) if known else ():
         counts = [f" ({errors.counts[kind]:.0f})" if kind in errors.counts else "" for _, errors in known]
-        cells = [points(errors.dap[kind]) + count for (_, errors), count in zip(known, counts, strict=True)]
+        cells = [mean_and_sd(errors.dap[kind]) + count for (_, errors), count in zip(known, counts, strict=True)]
         rows.append([kind.replace("_", " "), *cells])
-    title = "Kinds of error: points of AP50 gained if fixed (number of errors), mean over the seeds"
+    title = (
+        "Kinds of error: points of AP50 gained if fixed, mean ± standard deviation over the seeds (number of errors)"
+    )
     return Table(title, ["kind", *(label for label, _ in known)], rows)
 
 
@@ -221,6 +253,8 @@ def data_table(results: Results) -> Table:
     if data:
         shown = {"file": data.file, "split": data.split, "reason for the split": data.split_reason}
         shown |= {"digest": data.digest, "images": f"{data.images:,}", "boxes": f"{data.boxes:,}"}
+        if data.annotation_boxes is not None:
+            shown |= {"boxes in the labels": shown.pop("boxes"), "boxes in the COCO JSON": f"{data.annotation_boxes:,}"}
         shown["classes"] = f"{len(data.class_names)}: {joined(data.class_names)}"
     return values_table("Data", shown)
 

@@ -7,20 +7,20 @@ from pathlib import Path
 
 from msgspec import to_builtins
 
+from ..experiment.consistency import different_arguments
 from ..experiment.costs import Timing
 from ..experiment.plan import stem
-from ..experiment.records import Record
+from ..experiment.records import EvaluatedData, Record
 from ..experiment.results import Results
 from ..messages import counted, joined
 from ..statistics.seed_differences import LEVEL
 
-UNSTEADY = 2.0  # a note warns if the 90th percentile of a latency is this many times the 10th; a choice
 MOST_NAMES = 12  # in a list
 
 
-def warnings_for(results: Results) -> list[str]:
-    """Return what must be read before any number: no test split, missing runs, one seed, nothing detected."""
-    lines = []
+def warnings_for(results: Results, records: Sequence[Record]) -> list[str]:
+    """Return what must be read before any number: runs that differ, missing runs, one seed, nothing detected."""
+    lines = [*(results.data.warnings if results.data else []), *_differences(records)]
     if results.data and results.data.split != "test":
         lines.append(
             f"No test split: the metrics are from the {results.data.split} split ({results.data.split_reason}), which "
@@ -36,7 +36,7 @@ def warnings_for(results: Results) -> list[str]:
         lines.append("No AP: it is not defined without labelled objects in the images. Use other images.")
     elif means and not any(means):
         lines.append("No detections: AP is 0 for all models, so there is nothing to compare. Train longer.")
-    return lines
+    return lines + [f"{model.name}: {finding}" for model in results.models for finding in model.findings]
 
 
 def _incomplete(results: Results) -> list[str]:
@@ -71,7 +71,7 @@ def notes_on(results: Results, records: Sequence[Record]) -> list[str]:
     seeds = sorted({seed for model in results.models for seed in model.base_seeds})
     lines = [
         f"{stem(results.setup.data)}, {data.split} split ({data.split_reason}): {counted(data.images, 'image')}, "
-        f"{counted(data.boxes, 'box', 'boxes')}. {_epochs(results)} at {results.arguments.get('imgsz')} px, "
+        f"{boxes_of(data)}. {_epochs(results)} at {results.arguments.get('imgsz')} px, "
         f"{_start(results)}, {_seeds(seeds)}.",
         "Accuracy in per cent, mean ± standard deviation over the seeds; differences in points. AP, AP50, AP-S, AP-M "
         "and AP-L are COCO's metrics, computed by faster-coco-eval "
@@ -84,7 +84,15 @@ def notes_on(results: Results, records: Sequence[Record]) -> list[str]:
         if model.training.transfer:
             by_line.setdefault(model.training.transfer.split(";")[0], []).append(model.name)
     lines += [f"Pretrained weights of {_names(names)}: {line}." for line, names in by_line.items()]
-    return [*lines, *_costs(results), *_differences(records), _made_with(results)]
+    return [*lines, *_costs(results), *_resumed(records), _made_with(results)]
+
+
+def boxes_of(data: EvaluatedData) -> str:
+    """Return the number of boxes, and of those in the COCO JSON if COCO's metrics are computed from it."""
+    labels = counted(data.boxes, "box", "boxes")
+    if data.annotation_boxes in (None, data.boxes):
+        return labels
+    return f"{data.annotation_boxes:,} in the COCO JSON (AP), {labels} in the labels (mAP)"
 
 
 def _intervals(results: Results) -> list[str]:
@@ -114,7 +122,7 @@ def _start(results: Results) -> str:
 
 
 def _epochs(results: Results) -> str:
-    planned = results.arguments.get("epochs", results.setup.epochs)
+    planned = results.setup.epochs
     early = [
         f"{model.name} seed {seed} stopped after {done}"
         for model in results.models
@@ -128,18 +136,11 @@ def _costs(results: Results) -> list[str]:
     latency, throughput = results.latency, results.throughput
     if latency is None or throughput is None:
         return ["Costs were not measured."]
-    lines = [
+    return [
         f"GFLOPs: 2 x multiply-adds at {results.gflops_imgsz} px. Latency: {_timing(latency)}, fused, without NMS; "
-        f"median of {latency.rounds} rounds that alternate with the baseline. Throughput: {_timing(throughput)}."
+        f"the baseline's median of {latency.rounds} rounds times the model's ratio, taken round by round. Throughput: "
+        f"{_timing(throughput)}, in the same way. Neither times nor ratios carry over to other hardware."
     ]
-    timed = [(model.name, model.cost.latency_ms) for model in results.models if model.cost]
-    unsteady = [name for name, time in timed if time.p90 > UNSTEADY * time.p10]
-    if unsteady:
-        lines.append(
-            f"Warning: the latency of {_names(unsteady)} varies by more than a factor of {UNSTEADY:g}, as on a busy "
-            "machine. Do not use it. Delete cost.json and rerun the compare command on an idle machine."
-        )
-    return lines
 
 
 def _timing(timing: Timing) -> str:
@@ -147,19 +148,29 @@ def _timing(timing: Timing) -> str:
     return f"batch {timing.batch} at {timing.imgsz} px, {timing.dtype} on {timing.device}{threads}"
 
 
+def _resumed(records: Sequence[Record]) -> list[str]:
+    """Return a note on the runs that were resumed."""
+    if not (resumed := [record.run for record in records if record.sessions > 1]):
+        return []
+    return [f"Interrupted and resumed, so with other random numbers than an unbroken run: {_names(resumed)}."]
+
+
 def _differences(records: Sequence[Record]) -> list[str]:
-    """Return notes on how the runs differ apart from model and seed."""
-    notes = []
-    if resumed := [record.run for record in records if record.sessions > 1]:
-        notes.append(f"Interrupted and resumed, so with other random numbers than an unbroken run: {_names(resumed)}.")
+    """Return warnings about what differs between the runs apart from model and seed."""
+    found = []
     for what, part in (("versions", "versions"), ("hardware", "hardware"), ("evaluated data", "data")):
         kinds = [{**to_builtins(getattr(record, part)), "file": None} for record in records]
         keys = sorted({key for kind in kinds for key in kind if kind.get(key) != kinds[0].get(key)})
         if keys:
-            notes.append(f"Warning: the runs differ in {what} ({joined(keys)}); see each record.json.")
+            found.append(f"The runs differ in {what} ({joined(keys)}); see each record.json.")
+    if arguments := different_arguments(records):
+        found.append(f"The runs differ in training arguments ({joined(arguments)}); see each record.json.")
     if len({record.git and record.git.commit for record in records}) > 1:
-        notes.append("Warning: the runs were made at different commits; see each record.json.")
-    return notes
+        found.append("The runs were made at different commits; see each record.json.")
+    mixed = [record.run for record in records if any(other != record.versions for other in record.resumed_versions)]
+    if mixed:
+        found.append(f"Resumed with other versions of packages than at the start: {_names(mixed)}; see record.json.")
+    return found
 
 
 def _made_with(results: Results) -> str:

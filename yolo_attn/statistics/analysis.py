@@ -13,7 +13,7 @@ from ..metrics import Dataset, Predictions
 from ..metrics.matching import match, read_objects
 from . import image_bootstrap
 from .seed_and_image_intervals import MetricEffect, combined_interval, image_interval
-from .seed_differences import EXACT_UP_TO, paired_difference, unpaired_difference
+from .seed_differences import EXACT_UP_TO, Difference, paired_difference, unpaired_difference
 from .verdicts import PRIMARY, Verdict, holm, judge
 
 if TYPE_CHECKING:
@@ -88,9 +88,23 @@ def analyse(
     p = [metrics[PRIMARY].p if PRIMARY in metrics else None for metrics in found]
     tests = sum(value is not None for value in p)
     return [
-        Effect(variant.name, metrics, judge(metrics.get(PRIMARY), value, corrected, tests, paired=paired))
+        Effect(variant.name, metrics, _verdict(base, variant, metrics, value, corrected, tests, paired=paired))
         for variant, metrics, value, corrected in zip(variants, found, p, holm(p), strict=True)
     ]
+
+
+def _verdict(
+    base: Group,
+    variant: Group,
+    metrics: Mapping[str, MetricEffect],
+    p: float | None,
+    p_holm: float | None,
+    tests: int,
+    *,
+    paired: bool,
+) -> Verdict:
+    detected = any(value for group in (base, variant) for value in group.values.get(PRIMARY, ()))
+    return judge(metrics.get(PRIMARY), p, p_holm, tests, paired=paired, detected=detected)
 
 
 def _check(groups: Sequence[Group], *, paired: bool) -> None:
@@ -174,7 +188,9 @@ def _metric_effects(
         rows, base_rows = noise.runs(number, metric, mine), noise.runs(0, metric, its)
         over_images = None
         if rows is not None and base_rows is not None:
-            over_images = image_interval(rows, base_rows, noise.images, paired=paired)
-        both = combined_interval(difference, over_images.shared, noise.images) if over_images else None
+            over_images = image_interval(rows, base_rows, noise.images, mean=difference.mean, paired=paired)
+        both = combined_interval(difference, over_images.shared, noise.images, over_images.se) if over_images else None
+        if not (a.any() or b.any()):  # nothing found by either: no test, no interval
+            difference, over_images, both = Difference(difference.n, difference.values, 0.0), None, None
         found[metric] = MetricEffect(difference, over_images, both)
     return found

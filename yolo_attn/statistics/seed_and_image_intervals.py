@@ -25,7 +25,7 @@ PRESENT = 0.95  # of the resampled sets must have an object
 
 @dataclass(frozen=True)
 class ImageInterval:
-    """The interval for other test images with these trained models: a percentile bootstrap, in points.
+    """The interval for other test images with these trained models, in points: t with the bootstrap's spread.
 
     Attributes:
         resamples: Number of resampled sets.
@@ -68,7 +68,7 @@ class MetricEffect:
     Attributes:
         seeds: Over the seeds, on these test images.
         images: Over test images, with these trained models; None without predictions.
-        combined: Over both; None without predictions or with one seed.
+        combined: Over both; None without predictions or below three seeds.
     """
 
     seeds: Difference
@@ -77,15 +77,14 @@ class MetricEffect:
 
     @property
     def interval(self) -> Difference | Interval:
-        """The widest interval known: over seeds and test images, else over seeds."""
+        """The interval of the verdict: over seeds and test images, else over seeds."""
         return self.combined or self.seeds
 
     @property
     def p(self) -> float | None:
-        """The p value of the widest interval; None with one seed."""
-        if self.seeds.n == 1:
-            return None
-        return p_value(self.seeds, self.shared, self.images.images if self.images else 0)
+        """The p value of the widest interval; None below three seeds."""
+        images = self.images
+        return p_value(self.seeds, self.shared, images.images if images else 0, images.se if images else 0.0)
 
     @property
     def shared(self) -> float:
@@ -105,7 +104,7 @@ def shared_variance(covariance: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def image_interval(
-    variant: NDArray[np.float64], base: NDArray[np.float64], images: int, *, paired: bool
+    variant: NDArray[np.float64], base: NDArray[np.float64], images: int, *, mean: float, paired: bool
 ) -> ImageInterval | None:
     """Measure how the mean difference varies over resampled sets of images, the same sets for every run.
 
@@ -113,6 +112,7 @@ def image_interval(
         variant: ``(runs, sets)``, the metric of each run on each set, in points; NaN where a set has no object.
         base: The same for the baseline; in the order of the variant's seeds if ``paired``.
         images: Images in a set.
+        mean: The mean difference on the test images, in points.
         paired: Whether run i has the same seed in both.
 
     Returns:
@@ -123,7 +123,8 @@ def image_interval(
         return None
     ours, theirs = variant[:, present], base[:, present]
     means = ours.mean(axis=0) - theirs.mean(axis=0)
-    low, high = np.percentile(means, [100 * LEVEL / 2, 100 * (1 - LEVEL / 2)])
+    se = float(means.std(ddof=1))
+    half = float(half_width(0.0, 1, se**2, images))
     shared = None
     if len(ours) > 1 and len(theirs) > 1:
         if paired:
@@ -133,21 +134,21 @@ def image_interval(
             k = len(ours)
             within = [block[~np.eye(len(block), dtype=bool)].mean() for block in (both[:k, :k], both[k:, k:])]
             shared = max(float(sum(within) - 2 * both[:k, k:].mean()), 0.0)
-    return ImageInterval(int(present.sum()), images, float(means.std(ddof=1)), float(low), float(high), shared)
+    return ImageInterval(int(present.sum()), images, se, mean - half, mean + half, shared)
 
 
 def half_width(
-    se: ArrayLike, df: ArrayLike, shared: ArrayLike, images: int, level: float = LEVEL
+    se: ArrayLike, df: ArrayLike, shared: ArrayLike, images: int, level: float = LEVEL, image_se: float = 0.0
 ) -> NDArray[np.float64]:
     """Return half the width of the interval over seeds and images; arrays of one shape, or numbers.
 
     The quantile lies between the t quantiles of the two sources alone: its inverse square is the mean of theirs,
-    weighted by the variances. The interval is never narrower than that of the seeds. With 3 to 10 seeds it misses the
-    truth in 4 to 5 of 100 cases, whatever the shares. Satterthwaite's degrees of freedom miss in up to 7, Cochran's
-    mean of the quantiles in as few as 3. With 2 seeds this one may miss in as few as 2.
+    weighted by the variances. The interval is never narrower than that of either source. With 3 to 10 seeds it misses
+    the truth in 4 to 5 of 100 cases, whatever the shares. Satterthwaite's degrees of freedom miss in up to 7,
+    Cochran's mean of the quantiles in as few as 3. With 2 seeds this one may miss in as few as 2.
 
     ``se`` is the standard error from the seeds with ``df`` degrees of freedom, ``shared`` the variance from the images
-    and ``images`` their number.
+    ``images`` their number and ``image_se`` the standard error of the mean difference over sets of images.
     """
     from scipy import stats  # type: ignore[import-untyped]
 
@@ -156,37 +157,36 @@ def half_width(
     weight = np.divide(se**2, total, out=np.ones_like(total), where=total > 0)
     seeds, others = (stats.t.isf(level / 2, k) for k in (df, max(images - 1, 1)))
     quantile = (weight / seeds**2 + (1 - weight) / others**2) ** -0.5
-    return np.asarray(np.maximum(quantile * np.sqrt(total), seeds * se))
+    return np.asarray(np.maximum(np.maximum(quantile * np.sqrt(total), seeds * se), others * image_se))
 
 
-def p_value(difference: Difference, shared: float, images: int) -> float | None:
-    """Return the level at which the interval over seeds and images just touches 0; if ``shared`` is 0, p of the t test.
-
-    ``shared`` is the variance from the images, ``images`` their number.
-    """
+def p_value(difference: Difference, shared: float, images: int, image_se: float = 0.0) -> float | None:
+    """Return the level at which the interval over seeds and images just touches 0; the arguments of half_width."""
     from scipy import optimize
 
     se, df = difference.se, difference.df
-    if se is None or df is None or shared == 0:
+    if se is None or df is None or shared == image_se == 0:
         return difference.p_t
     smallest, largest = math.log(1e-15), math.log(1 - 1e-6)
 
     def excess(logarithm: float) -> float:
-        return float(half_width(se, df, shared, images, math.exp(logarithm))) - abs(difference.mean)
+        return float(half_width(se, df, shared, images, math.exp(logarithm), image_se)) - abs(difference.mean)
 
     if excess(largest) >= 0:
         return 1.0
     return math.exp(smallest if excess(smallest) <= 0 else optimize.brentq(excess, smallest, largest))
 
 
-def combined_interval(difference: Difference, shared: float | None, images: int) -> Interval | None:
-    """Compute the interval over seeds and test images, ``shared`` as in :class:`ImageInterval`; None with one seed."""
+def combined_interval(
+    difference: Difference, shared: float | None, images: int, image_se: float = 0.0
+) -> Interval | None:
+    """Compute the interval over seeds and images, with an :class:`ImageInterval`'s numbers; None below three seeds."""
     from scipy import optimize, stats
 
     if shared is None or difference.se is None or difference.df is None:
         return None
-    half = float(half_width(difference.se, difference.df, shared, images))
-    se = math.sqrt(difference.se**2 + shared)
+    half = float(half_width(difference.se, difference.df, shared, images, image_se=image_se))
+    se = math.sqrt(max(difference.se**2 + shared, image_se**2))
     df = difference.df
     if se > 0:
         ends = sorted((difference.df, float(max(images - 1, 1))))

@@ -13,10 +13,9 @@ from dataclasses import dataclass
 import numpy as np
 
 LEVEL = 0.05  # of every test; the intervals have 95 %
-BCA_FROM = 8  # seeds
+MIN_SEEDS = 3  # below it an interval is as wide as the range of AP, so none is given
 EXACT_UP_TO = 20  # seeds: about a million sign patterns
 PERMUTATIONS = 9_999  # random ones, where not all are tried
-BOOTSTRAPS = 9_999
 SAME = 1e-9  # points; differences below this are rounding
 
 
@@ -28,10 +27,10 @@ class Difference:
         n: Number of differences; if the seeds are not paired, runs of the smaller group.
         values: One per seed; if the seeds are not paired, the variant's runs minus the baseline's mean.
         mean: Their mean.
-        sd: Their standard deviation; if not paired, that of the difference of two runs. None with one seed.
-        low: Lower end of the 95 % confidence interval; None with one seed, or if all seeds give the same difference.
+        sd: Their standard deviation; if not paired, that of the difference of two runs. None below three seeds.
+        low: Lower end of the 95 % confidence interval; None below three seeds, or if all give the same difference.
         high: Upper end.
-        method: How the interval is computed: ``t``, ``BCa`` (from 8 seeds), ``Welch`` (not paired) or ``none``.
+        method: How the interval is computed: ``t``, ``Welch`` (not paired) or ``none``.
         p_t: p value of the t test; None where there is none.
         p_permutation: p value of the test that flips signs (not paired: shuffles runs); exact up to 20 seeds.
         p_smallest: The smallest p value that the permutation test can give with this number of seeds.
@@ -56,9 +55,9 @@ class Difference:
 def paired_difference(differences: Sequence[float], *, exact_up_to: int = EXACT_UP_TO) -> Difference:
     """Estimate the mean of the differences of the seeds.
 
-    The interval is that of the t distribution; from 8 seeds it is the BCa bootstrap of :func:`bca_interval`, which does
-    not assume a normal distribution. The permutation test counts how often random signs give a mean as large. With n
-    seeds its p value is at least 2 / 2^n, so with five seeds it cannot reach 0.05.
+    Interval and p are of the t test, so they always agree; below three seeds there is neither. The permutation test
+    counts how often random signs give a mean as large. With n seeds its p value is at least 2 / 2^n, so with five seeds
+    it cannot reach 0.05.
 
     Args:
         differences: One per seed, in points; at least one.
@@ -69,53 +68,23 @@ def paired_difference(differences: Sequence[float], *, exact_up_to: int = EXACT_
     values = np.asarray(differences, dtype=float)
     n, mean = len(values), float(values.mean())
     smallest = max(2.0 / 2.0**n, 0.0 if n <= exact_up_to else 2 / (PERMUTATIONS + 1))
-    if n == 1 or np.ptp(values) <= SAME:
+    if n < MIN_SEEDS or np.ptp(values) <= SAME:
         return _without_spread(n, values, mean, "t", smallest)
     t = stats.ttest_1samp(values, 0.0)
-    method, interval = ("BCa", bca_interval(values)) if n >= BCA_FROM else ("t", t.confidence_interval())
     p = _permutation_p((values,), np.mean, "samples", 2**n if n <= exact_up_to else PERMUTATIONS)
-    low, high, p_t, sd = (float(value) for value in (*interval, t.pvalue, values.std(ddof=1)))
+    low, high, p_t, sd = (float(value) for value in (*t.confidence_interval(), t.pvalue, values.std(ddof=1)))
     numbers, se = tuple(values.tolist()), sd / math.sqrt(n)
-    return Difference(n, numbers, mean, sd, low, high, method, p_t, p, smallest, se, n - 1.0)
+    return Difference(n, numbers, mean, sd, low, high, "t", p_t, p, smallest, se, n - 1.0)
 
 
 def _without_spread(n: int, values: np.ndarray, mean: float, method: str, smallest: float) -> Difference:
-    """Return the difference of one seed, or of seeds that all give the same."""
+    """Return the difference of too few seeds, or of seeds that all give the same."""
     numbers = tuple(values.tolist())
-    if n == 1:
-        return Difference(1, numbers, mean)
+    if n < MIN_SEEDS:
+        return Difference(n, numbers, mean)
     if abs(mean) > SAME:
         return Difference(n, numbers, mean, 0.0, p_smallest=smallest)
     return Difference(n, numbers, mean, 0.0, 0.0, 0.0, method, 1.0, 1.0, smallest, 0.0, n - 1.0)
-
-
-def bca_interval(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Compute the ends of the 95 % BCa bootstrap interval of the mean, widened for small samples.
-
-    At a nominal 95 %, the BCa interval of 8 normal values covers the mean in 89 of 100 cases: the bootstrap's spread
-    divides by n instead of n - 1, and it uses normal tails instead of those of t. As Hesterberg proposes, the nominal
-    level is the one at which the percentile interval of normal values is as wide as that of t.
-
-    T. Hesterberg, "What Teachers Should Know About the Bootstrap", The American Statistician 69(4), 2015, Sec. 5.3.
-
-    Args:
-        values: ``(..., n)``, not all the same.
-    """
-    from scipy import stats
-
-    n = values.shape[-1]
-    z = math.sqrt(n / (n - 1)) * float(stats.t.ppf(1 - LEVEL / 2, n - 1))
-    interval = stats.bootstrap(
-        (values,),
-        np.mean,
-        axis=-1,
-        confidence_level=float(2 * stats.norm.cdf(z) - 1),
-        n_resamples=BOOTSTRAPS,
-        batch=256,
-        method="BCa",
-        **_generator(stats.bootstrap),
-    ).confidence_interval
-    return interval.low, interval.high
 
 
 def unpaired_difference(variant: Sequence[float], base: Sequence[float]) -> Difference:
@@ -131,7 +100,7 @@ def unpaired_difference(variant: Sequence[float], base: Sequence[float]) -> Diff
     n, values, mean = min(len(ours), len(theirs)), ours - theirs.mean(), float(ours.mean() - theirs.mean())
     patterns = math.comb(len(ours) + len(theirs), len(ours))
     smallest = max(min(1.0, 2.0 / patterns), 0.0 if patterns <= PERMUTATIONS else 2 / (PERMUTATIONS + 1))
-    if n == 1 or (np.ptp(ours) <= SAME and np.ptp(theirs) <= SAME):
+    if n < MIN_SEEDS or (np.ptp(ours) <= SAME and np.ptp(theirs) <= SAME):
         return _without_spread(n, values, mean, "Welch", smallest)
     t = stats.ttest_ind(ours, theirs, equal_var=False)
     p = _permutation_p((ours, theirs), lambda a, b, axis: a.mean(axis) - b.mean(axis), "independent", PERMUTATIONS)

@@ -9,9 +9,9 @@ from typing import Literal
 
 from . import power_analysis
 from .seed_and_image_intervals import MetricEffect
-from .seed_differences import LEVEL, SAME
+from .seed_differences import LEVEL, MIN_SEEDS, SAME
 
-VerdictWord = Literal["better", "worse", "no evidence", "identical", "one seed", "not measured"]
+VerdictWord = Literal["better", "worse", "no evidence", "identical", "one seed", "two seeds", "not measured"]
 
 PRIMARY = "AP"  # the metric of the verdict
 TARGETS = (0.3, 0.5, 1.0)  # points, for which the number of seeds is given
@@ -24,7 +24,7 @@ class Verdict:
     """The answer to "does it help?".
 
     Attributes:
-        word: ``better``, ``worse``, ``no evidence``, ``identical``, ``one seed`` or ``not measured``.
+        word: ``better``, ``worse``, ``no evidence``, ``identical``, ``one seed``, ``two seeds`` or ``not measured``.
         text: The answer in one to three sentences, with its numbers.
         p: Probability of a difference this large without an effect, over seeds and, with predictions, test images.
         p_holm: The same after Holm's correction for the number of variants.
@@ -59,7 +59,15 @@ def holm(p: Sequence[float | None]) -> list[float | None]:
     return corrected
 
 
-def judge(effect: MetricEffect | None, p: float | None, p_holm: float | None, tests: int, *, paired: bool) -> Verdict:
+def judge(
+    effect: MetricEffect | None,
+    p: float | None,
+    p_holm: float | None,
+    tests: int,
+    *,
+    paired: bool,
+    detected: bool = True,
+) -> Verdict:
     """Give the verdict on one variant.
 
     Args:
@@ -68,25 +76,35 @@ def judge(effect: MetricEffect | None, p: float | None, p_holm: float | None, te
         p_holm: Its p value after Holm's correction.
         tests: Number of variants that are tested together.
         paired: Whether the seeds are paired.
+        detected: Whether any run has an AP above 0.
     """
     level = LEVEL / max(tests, 1)
     if effect is None:
         text = f"No seed has {PRIMARY} for both models. Train the missing runs, or use test images with objects."
         return Verdict("not measured", text, level=level)
     seeds = effect.seeds
+    if not detected:
+        text = f"{PRIMARY} is 0 in every run of both models: nothing was found, so nothing is compared. Train longer."
+        return Verdict("not measured", text, level=level)
     if max(abs(value) for value in seeds.values) <= SAME:
         which = "The only seed gives" if seeds.n == 1 else f"All {seeds.n} seeds give"
         return Verdict("identical", f"{which} exactly the baseline's {PRIMARY}.", p, p_holm, level=level)
-    if seeds.n == 1:
-        return Verdict("one seed", _one_seed(effect, paired=paired), level=level)
+    if seeds.n < MIN_SEEDS:
+        word: VerdictWord = "one seed" if seeds.n == 1 else "two seeds"
+        return Verdict(word, _few_seeds(effect, word, paired=paired), level=level)
     if seeds.se is None or seeds.sd is None or seeds.df is None or p is None or p_holm is None:
         text = f"{PRIMARY} {signed(seeds.mean, 2)} with each of {seeds.n} seeds: no evidence of a difference. "
         return Verdict("no evidence", text + "Runs are identical across seeds, so they count as one.", level=level)
 
     shared, images = effect.shared, effect.images.images if effect.images else 2
-    detectable = power_analysis.detectable_difference(seeds.se, seeds.df, shared, images, level)
-    seeds_for = {str(d): power_analysis.seeds_for(d, seeds.sd, shared, images, level, paired=paired) for d in TARGETS}
-    word: VerdictWord = "no evidence" if p_holm > LEVEL else "better" if seeds.mean > 0 else "worse"
+    image_se = effect.images.se if effect.images else 0.0
+    of_each = max(image_se**2 - shared, 0.0) * seeds.n
+    detectable = power_analysis.detectable_difference(seeds.se, seeds.df, shared, images, level, image_se)
+    seeds_for = {
+        str(d): power_analysis.seeds_for(d, seeds.sd, shared, images, level, paired=paired, of_each_seed=of_each)
+        for d in TARGETS
+    }
+    word = "no evidence" if p_holm > LEVEL else "better" if seeds.mean > 0 else "worse"
     sentences = [_result(effect, word, p, p_holm, tests)]
     if word == "no evidence" and detectable is not None:
         sentences += _design(effect, detectable, seeds_for, tests, images)
@@ -132,11 +150,11 @@ def _design(
     return sentences
 
 
-def _one_seed(effect: MetricEffect, *, paired: bool) -> str:
-    text, images = f"{PRIMARY} {signed(effect.seeds.mean, 2)} with one seed", effect.images
-    if images is not None:
+def _few_seeds(effect: MetricEffect, word: VerdictWord, *, paired: bool) -> str:
+    text, images = f"{PRIMARY} {signed(effect.seeds.mean, 2)} with {word}", effect.images
+    if effect.seeds.n == 1 and images is not None:
         text += f" ({_interval(images.low, images.high)} over test images, with these weights)"
-    text += ". Another seed may reverse the sign, so nothing is claimed. Plan at least 3 seeds."
+    text += f". Another seed may reverse the sign, so nothing is claimed. Plan at least {MIN_SEEDS} seeds."
     return text if paired else f"{text} The seeds are not paired."
 
 

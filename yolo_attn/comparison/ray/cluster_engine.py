@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from ...atomic_files import write_bytes, write_text
-from ...errors import ArgumentError, UserError
+from ...errors import ArgumentError, UserError, described
 from ...experiment.ground_truth_file import GroundTruth, keep
 from ...experiment.plan import Plan, Run
 from ...experiment.records import read_record
@@ -108,7 +108,7 @@ def load_ray() -> Any:
 
 @contextlib.contextmanager
 def connected(address: str | None) -> Iterator[Any]:
-    """Connect to the cluster, or start Ray on this machine, and disconnect at the end.
+    """Connect to the cluster, or start Ray on this machine alone, and disconnect at the end.
 
     An existing connection of this process is used and kept.
 
@@ -121,25 +121,55 @@ def connected(address: str | None) -> Iterator[Any]:
         return
     address = address or os.environ.get("RAY_ADDRESS") or "local"
     options: dict[str, Any] = {"address": address, "log_to_driver": False, "configure_logging": False}
-    if address == "local":
-        options["include_dashboard"] = False
-        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-        # Ray warns without it; it means that tasks without a GPU keep their environment variables
-        os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    protection: Any = _private() if address == "local" else contextlib.nullcontext({})
+    with protection as more:
+        try:
+            _check_listens(address)
+            ray.init(**options, **more)
+        except (OSError, ValueError, RuntimeError, ImportError) as error:
+            if address == "local":
+                raise UserError(f"engine=ray: Ray cannot start on this machine: {described(error)}") from error
+            raise ArgumentError(
+                f"engine=ray: no usable Ray cluster at address={address} ({described(error)}); start one with "
+                "`ray start --head`, or omit address= to use this machine"
+            ) from None
+        try:
+            yield ray
+        finally:
+            ray.shutdown()
+
+
+@contextlib.contextmanager
+def _private() -> Iterator[dict[str, Any]]:
+    """Let a Ray that starts here serve only this process and its children; yield arguments of ``ray.init``.
+
+    By default Ray listens on all network interfaces of a Linux machine and runs what it is sent. Here it listens on
+    the loopback interface and asks for a token that nobody else has.
+    """
+    given = dict(os.environ)
+    os.environ.update(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN=secrets.token_hex(32))
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    # Ray warns without it; it means that tasks without a GPU keep their environment variables
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    constants: Any = importlib.import_module("ray._private.ray_constants")
+    # Ray replaces 127.0.0.1 by the machine's address, except where it makes no clusters by default: Windows and macOS
+    clusters, constants.ENABLE_RAY_CLUSTER = constants.ENABLE_RAY_CLUSTER, False
+    _read_variables_again()
     try:
-        _check_listens(address)
-        ray.init(**options)
-    except (OSError, ValueError, RuntimeError, ImportError) as error:
-        if address == "local":
-            raise UserError(f"engine=ray: Ray cannot start on this machine: {_first_line(error)}") from error
-        raise ArgumentError(
-            f"engine=ray: no usable Ray cluster at address={address} ({_first_line(error)}); start one with "
-            "`ray start --head`, or omit address= to use this machine"
-        ) from None
-    try:
-        yield ray
+        yield {"include_dashboard": False, "_node_ip_address": "127.0.0.1"}
     finally:
-        ray.shutdown()
+        constants.ENABLE_RAY_CLUSTER = clusters
+        for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN"):
+            os.environ.pop(name)
+            os.environ.update({name: given[name]} if name in given else {})
+        _read_variables_again()
+
+
+def _read_variables_again() -> None:
+    """Make Ray forget the settings and the token that it read when it was imported."""
+    inner: Any = importlib.import_module("ray._raylet")
+    inner.Config.initialize("")
+    inner.AuthenticationTokenLoader.instance().reset_cache()
 
 
 class Board:
@@ -274,7 +304,7 @@ class _Grid:
             self.watch.failed(run, str(failure))
             return
         except self.ray.exceptions.RayError as error:
-            self.lost(run, LOST.get(type(error).__name__, _first_line(error)))
+            self.lost(run, LOST.get(type(error).__name__, described(error)))
             return
         self.announce(run, outcome.host)  # a short run may end before its note arrives
         if outcome.files is not None:
@@ -354,7 +384,7 @@ class _Grid:
             return ArgumentError(
                 "engine=ray: yolo-attn is not installed on a node; pip install yolo-attn on every node"
             )
-        return UserError(f"{type(cause).__name__}: {_first_line(cause)}")
+        return UserError(described(cause))
 
 
 @contextlib.contextmanager
@@ -373,8 +403,3 @@ def _check_listens(address: str) -> None:
     host, _, port = address.removeprefix("ray://").rpartition(":")
     if host and port.isdigit():
         socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
-
-
-def _first_line(error: BaseException) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[0] if lines else type(error).__name__

@@ -14,7 +14,8 @@ def replacement(
     original: Callable[..., Any], base: Mapping[str, Any], custom: dict[str, Any], *args: Any, **kwargs: Any
 ) -> Any:
     """Make our arguments known where a training uses one, and check their values."""
-    if "lr0" in base and custom.get("mode", "train") == "train":  # arguments, not the user's settings
+    is_settings = "lr0" not in base  # the user's, which Ultralytics checks in the same way
+    if not is_settings and custom.get("mode", "train") == "train":
         ours = {name: value for name, value in training_arguments.ADDED.items() if name in custom or is_strict()}
         base = {**ours, **base}
         training_arguments.check_values(custom)
@@ -22,4 +23,6 @@ def replacement(
             training_arguments.check_freeze(custom.get("freeze"))
         if "train" in base and custom.get("partial") is True:  # `yolo train` loads weights before it trains
             loading.allow_partial()
+    if is_strict() and not is_settings:
+        training_arguments.check_usable(custom)
     return original(base, custom, *args, **kwargs)

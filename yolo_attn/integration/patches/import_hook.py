@@ -1,18 +1,15 @@
 """Wait for Ultralytics to be imported, and wrap its functions as soon as each module is loaded.
 
-The interpreter runs :func:`at_startup` at every start (``yolo_attn.pth``), so this file imports only ``sys`` and
-``os``, which are loaded anyway (``__future__`` is not, hence the quoted annotations).
+The start-up hook calls :func:`arm` when Ultralytics is imported, before its first module runs.
 """
 
-import os
-import sys
+from __future__ import annotations
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from importlib.machinery import ModuleSpec
-    from types import ModuleType
-    from typing import Any
+import sys
+from collections.abc import Callable, Sequence
+from importlib.machinery import ModuleSpec
+from types import ModuleType
+from typing import Any
 
 # Modules of Ultralytics with wrapped functions; ``wrapped_functions`` lists the functions.
 TARGETS = frozenset(
@@ -28,32 +25,29 @@ TARGETS = frozenset(
         "ultralytics.utils.dist",
     }
 )
+_failed: Callable[[BaseException], None] | None = None  # what to do if the wrappers cannot be loaded
 
 
 class _Loader:
     """Run the module's own loader, then wrap; afterwards the module has its own loader again."""
 
-    def __init__(self, loader: "Any") -> None:
+    def __init__(self, loader: Any) -> None:
         self.loader = loader
 
-    def __getattr__(self, name: str) -> "Any":
+    def __getattr__(self, name: str) -> Any:
         return getattr(self.loader, name)
 
-    def exec_module(self, module: "Any") -> None:
+    def exec_module(self, module: Any) -> None:
         module.__spec__.loader = module.__loader__ = self.loader
         self.loader.exec_module(module)
-        from . import wrapped_functions  # start-up time
-
-        wrapped_functions.apply(module, fresh=True)
+        _wrap(module, fresh=True)
 
 
 class Finder:
     """Find only the modules in ``TARGETS``, on the meta path."""
 
     @staticmethod
-    def find_spec(
-        name: str, path: "Sequence[str] | None" = None, target: "ModuleType | None" = None
-    ) -> "ModuleSpec | None":
+    def find_spec(name: str, path: Sequence[str] | None = None, target: ModuleType | None = None) -> ModuleSpec | None:
         """Return the spec of the other finders with a wrapped loader; None for any other module."""
         if name not in TARGETS:
             return None
@@ -68,24 +62,38 @@ class Finder:
         return None
 
 
-def at_startup() -> None:
-    """Arm, unless ``YOLO_ATTN_AUTOLOAD=0``. The start-up files call this."""
-    if os.environ.get("YOLO_ATTN_AUTOLOAD", "1") != "0":
-        arm()
+def arm(failed: Callable[[BaseException], None] | None = None) -> None:
+    """Wrap the modules of Ultralytics that are loaded, and wait for the others.
 
-
-def arm() -> None:
-    """Wrap the modules of Ultralytics that are loaded, and wait for the others."""
+    Args:
+        failed: If the wrappers cannot be loaded, call this and leave Ultralytics alone, instead of raising. The
+            start-up hook does so.
+    """
+    global _failed
+    _failed = failed
     if Finder not in sys.meta_path:
         sys.meta_path.insert(0, Finder)
     for module in [sys.modules[name] for name in TARGETS if name in sys.modules]:
         if not getattr(module.__spec__, "_initializing", False):
-            from . import wrapped_functions  # start-up time
-
-            wrapped_functions.apply(module)
+            _wrap(module)
 
 
 def disarm() -> None:
-    """Stop waiting."""
-    if Finder in sys.meta_path:
-        sys.meta_path.remove(Finder)
+    """Stop waiting, and stop the start-up hook from starting it again."""
+    sys.meta_path = [f for f in sys.meta_path if f is not Finder and not _is_start_up(f)]
+
+
+def _is_start_up(finder: Any) -> bool:
+    return getattr(finder, "__module__", "") == "_yolo_attn_startup"
+
+
+def _wrap(module: ModuleType, *, fresh: bool = False) -> None:
+    try:
+        from . import wrapped_functions  # start-up time
+    except (Exception, SystemExit) as error:
+        if _failed is None:
+            raise
+        disarm()
+        _failed(error)
+    else:
+        wrapped_functions.apply(module, fresh=fresh)

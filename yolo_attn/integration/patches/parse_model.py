@@ -38,10 +38,14 @@ _CLASSES, _BRANCH = "_yolo_attn_classes", "_yolo_attn_row"
 def replacement(original: Callable[..., Any], d: dict[str, Any], ch: int, *args: Any, **kwargs: Any) -> Any:
     """Build a model YAML that names one of our layers; leave any other to the original."""
     if not layer_types.names_any(d):
+        if is_strict():
+            row_checks.check(d)  # before Ultralytics evaluates what it says
         try:
             return original(d, ch, *args, **kwargs)
-        except Exception:
-            if is_strict() or row_checks.misspells_ours(d):
+        except Exception as error:
+            if is_strict() and (located := _located(error, row_checks.file_of(d))) is not None:
+                raise located from error
+            if row_checks.misspells_ours(d):
                 row_checks.check(d)  # names the row, where it can be seen
             raise
     tasks = layer_types.tasks()

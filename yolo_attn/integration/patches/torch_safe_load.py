@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ..queries import checkpoints, layer_types
+from ..strict_mode import is_strict
 from ..weights import weight_sources
 
 
@@ -23,6 +24,8 @@ def replacement(original: Callable[..., Any], weight: str | Path, *args: Any, **
     if missing := checkpoints.missing_layers(file):
         raise checkpoints.missing_error(weight, missing)
     checkpoints.allow_restricted_loading()
+    if is_strict():
+        checkpoints.is_restricted()  # raises if it is asked for in vain
     try:
         loaded = original(weight, *args, **kwargs)
     except AttributeError as error:  # the module exists, the class does not

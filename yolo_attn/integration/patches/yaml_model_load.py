@@ -1,4 +1,4 @@
-"""``ultralytics.nn.tasks.yaml_model_load``: in strict mode, say why a file is no model YAML."""
+"""``ultralytics.nn.tasks.yaml_model_load``: say why a file is no model YAML."""
 
 from __future__ import annotations
 
@@ -6,23 +6,20 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from ...errors import LayerError
-from ..queries import yaml_files
+from ..queries import layer_types, model_findings, yolo_command
 from ..strict_mode import is_strict
 
 
 def replacement(original: Callable[..., Any], path: str | Path, *args: Any, **kwargs: Any) -> Any:
-    """Raise one LayerError for a file that is not YAML or lacks the lists of rows."""
-    if not is_strict():
+    """Raise one LayerError for a file that is not YAML in UTF-8 or lacks the lists of rows, if we handle the model."""
+    if is_strict():
+        model_findings.source_of(path)
         return original(path, *args, **kwargs)
     try:
         content = original(path, *args, **kwargs)
-    except (yaml.YAMLError, SyntaxError, ValueError) as error:  # later versions raise their own for bad YAML
-        raise LayerError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from error
-    except TypeError as error:  # the file holds a list or nothing
-        raise LayerError(f"{path}: {yaml_files.NO_MODEL}") from error
-    if not all(isinstance(content.get(part), list | tuple) for part in ("backbone", "head")):
-        raise LayerError(f"{path}: {yaml_files.NO_MODEL}")
+    except FileNotFoundError:
+        yolo_command.check_model(str(path))  # names the nearest model
+        raise
+    if isinstance(content, dict) and layer_types.names_any(content):
+        model_findings.source_of(path)
     return content

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import _compat_pickle
 import importlib.util
+import os
 import pickletools
 import pkgutil
 import sys
@@ -74,6 +75,31 @@ def allow_restricted_loading() -> None:
     add([c for c in found if issubclass(c, torch.nn.Module) and c.__module__ in files])
     if MOVED_CLASSES:  # torch 2.6
         add([(pkgutil.resolve_name(new), old) for old, new in MOVED_CLASSES.items()])
+
+
+def is_restricted() -> bool:
+    """Return whether ``ULTRALYTICS_SAFE_LOAD`` asks for restricted loading.
+
+    Raises:
+        CheckpointError: If it does and the installed Ultralytics ignores it.
+    """
+    import ultralytics
+
+    if os.environ.get("ULTRALYTICS_SAFE_LOAD", "").strip().lower() not in ("1", "true", "yes", "on"):
+        return False
+    if not hasattr(ultralytics.utils, "SAFE_LOAD"):
+        raise CheckpointError(
+            f"ULTRALYTICS_SAFE_LOAD is set, but Ultralytics {ultralytics.__version__} ignores it; use a later version"
+        )
+    return True
+
+
+def warn_of_code(name: str) -> None:
+    """Say that a checkpoint can run code, before a command that only looks at it loads it."""
+    from ultralytics.utils import LOGGER
+
+    if name.endswith(".pt") and not is_restricted():
+        LOGGER.warning(f"{name}: loading a checkpoint can run code in it; ULTRALYTICS_SAFE_LOAD=1 prevents that")
 
 
 def _pickle(file: Path) -> bytes:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from ultralytics.data.utils import IMG_FORMATS, img2label_paths
 
+from ...errors import DataError
+from ...messages import is_text, printable
+from ...text_files import read_text
 from .yaml_files import listed
 
 SPLITS = ("train", "val", "test")
@@ -45,7 +49,7 @@ def _split(paths: Any) -> dict[str, Any]:
     whole, labels = hashlib.sha256(), 0
     for image, label in zip(images, img2label_paths(images), strict=True):
         whole.update(f"{Path(image).relative_to(root).as_posix()}\n".encode())
-        _take_edges(whole, image)
+        take_edges(whole, image)
         content = Path(label).read_bytes() if Path(label).is_file() else None
         whole.update(b"no label\n" if content is None else f"{len(content)}\n".encode() + content)
         labels += content is not None
@@ -53,18 +57,53 @@ def _split(paths: Any) -> dict[str, Any]:
 
 
 def images_of(paths: Any) -> Iterator[str]:
-    """Yield the image files of folders and of text files that list them, as Ultralytics reads both."""
+    """Yield the image files of folders and of text files that list them, as Ultralytics finds both.
+
+    Raises:
+        DataError: If a list names a file that does not exist, or the name of an image is not UTF-8, which no JSON file
+            of an experiment can hold.
+    """
     for path in map(Path, listed(paths)):
-        found: Iterable[Path] = path.rglob("*")  # nothing for a file
         if path.is_file():
-            lines = filter(None, map(str.strip, path.read_text(encoding="utf-8").split("\n")))
-            found = [path.parent / line.removeprefix("./") if line.startswith("./") else Path(line) for line in lines]
+            found = _listed_in(path)
+        else:  # Path.rglob would find hidden files and miss linked folders
+            found = glob.glob(str(Path(glob.escape(str(path)), "**", "*.*")), recursive=True)  # noqa: PTH207
         for image in found:
-            if image.suffix[1:].lower() in IMG_FORMATS and image.is_file():
-                yield str(image)
+            if is_image(image) and Path(image).is_file():
+                if not is_text(image):
+                    raise DataError(f"{printable(image)}: the file's name is not UTF-8; rename the file")
+                yield image
 
 
-def _take_edges(whole: Any, image: str | Path) -> None:
+def is_image(file: str | Path) -> bool:
+    """Return whether Ultralytics reads files with this suffix as images."""
+    return Path(file).suffix[1:].lower() in IMG_FORMATS
+
+
+def _listed_in(path: Path) -> list[str]:
+    """Return the image files that a text file lists."""
+    if is_image(path):
+        raise DataError(f"{path} is an image; name its folder, or a text file that lists images")
+    files = []
+    for number, line in enumerate(map(str.strip, read_text(path).split("\n")), 1):
+        file = path.parent / line.removeprefix("./") if line.startswith("./") else Path(line)
+        if line and is_image(file):
+            if not file.is_file():
+                raise DataError(
+                    f"{path} line {number}: {line} does not exist; write absolute paths, or ./ and a path relative to "
+                    f"{path.parent}"
+                )
+            files.append(str(file))
+    return files
+
+
+def all_exist(paths: Any) -> bool:
+    """Return whether a split names paths and all of them exist."""
+    return all(path and Path(path).exists() for path in listed(paths))
+
+
+def take_edges(whole: Any, image: str | Path) -> None:
+    """Add the size of an image file and 8 KiB at each end to a digest."""
     with Path(image).open("rb") as file:
         size = os.fstat(file.fileno()).st_size
         whole.update(f"{size}\n".encode() + file.read(EDGE))

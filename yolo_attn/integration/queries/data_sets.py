@@ -6,15 +6,14 @@ uses other data than its author believes. So a skipped image is an error for a m
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from ...data.yolo_labels import why_unusable
+from ...data.yolo_labels import label_file, outside, why_unusable, without_area
 from ...errors import DataError
 from ...messages import joined, nearest
+from ...text_files import read_yaml
 from . import yaml_files
 from .yaml_files import listed
 
@@ -44,27 +43,31 @@ def what_is_missing(dataset: str, error: FileNotFoundError) -> str:
 
     check_exists(dataset)
     found = Path(check_file(dataset, hard=False))
-    for key, path in _paths(found) if found.is_file() else ():
+    content = read_yaml(found) if found.is_file() else None
+    for key, path in paths_in(content, found) if isinstance(content, dict) else ():
         if not path.exists():
-            return f"data set {found}: '{key}' is {path}, which does not exist; {_nearest_folder(path)}"
+            return f"data set {found}: '{key}' is {path}, which does not exist; {nearest_folder(path)}"
     return f"data set {found}: {' '.join(str(error).split())}"
 
 
-def _nearest_folder(path: Path) -> str:
+def nearest_folder(path: Path) -> str:
     """Return what the nearest existing folder above ``path`` holds."""
     upper = next(p for p in path.parents if p.exists())
     inside = joined(sorted(p.name for p in upper.iterdir()), most=8) or "nothing"
     return f"{upper} holds {inside}"
 
 
-def _paths(file: Path) -> Iterator[tuple[str, Path]]:
-    """Yield the split names and image paths of a data YAML, resolved as Ultralytics does."""
+def root_of(content: Mapping[str, Any], file: Path) -> Path:
+    """Return the folder that the paths of a data YAML are relative to, as Ultralytics finds it."""
     from ultralytics.utils import DATASETS_DIR
 
-    content = yaml.safe_load(file.read_text(encoding="utf-8")) or {}
-    root = Path(content.get("path") or file.parent)
-    if not root.exists() and not root.is_absolute():
-        root = (Path(DATASETS_DIR) / root).resolve()
+    root = Path(str(content.get("path") or file.parent))
+    return root if root.exists() or root.is_absolute() else (Path(DATASETS_DIR) / root).resolve()
+
+
+def paths_in(content: Mapping[str, Any], file: Path) -> Iterator[tuple[str, Path]]:
+    """Yield the split names and image paths of a data YAML, resolved as Ultralytics does."""
+    root = root_of(content, file)
     for key in ("val", "train"):
         yield from ((key, (root / str(one)).resolve()) for one in listed(content.get(key)) if one)
 
@@ -74,29 +77,46 @@ def missing_images(img_path: Any, data: dict[str, Any]) -> str:
     name = data.get("yaml_file", "data set")
     for path in listed(img_path):
         if not Path(path).exists():
-            return f"{name}: {path} does not exist; {_nearest_folder(Path(path))}"
+            return f"{name}: {path} does not exist; {nearest_folder(Path(path))}"
     return ""
 
 
 def vet(dataset: Any, data: dict[str, Any]) -> None:
-    """Check that Ultralytics skipped no image of a data set when it scanned images and labels.
+    """Check that a data set's images and labels can be used, after Ultralytics scanned them; warn of empty boxes.
 
     Args:
         dataset: Ultralytics' data set.
         data: The data YAML's content, as ``check_det_dataset`` returns it.
 
     Raises:
-        DataError: If it did; names the first three with the reason, and says how many there are.
+        DataError: If Ultralytics skipped images, or boxes lie outside their images; names the first three with the
+            reason, and says how many there are.
     """
+    from ultralytics.utils import LOGGER
+
     labels = getattr(dataset, "label_files", None)  # of every image that was listed
-    if labels is None or len(labels) == len(dataset.im_files):
+    if labels is None:
         return
-    files, kept = dataset.get_img_files(dataset.img_path), set(dataset.im_files)
-    left_out = [Path(f) for f in files if f not in kept]
-    if left_out:
-        reasons = "; ".join(why_unusable(f, len(data["names"])) for f in left_out[:3])
-        more = f" and {len(left_out) - 3} more" if len(left_out) > 3 else ""
-        name = data.get("yaml_file") or dataset.img_path
-        raise DataError(
-            f"{name}: {len(left_out)} of {len(files)} images cannot be used: {reasons}{more}; fix or remove them"
-        )
+    wrong = [Path(label["im_file"]) for label in dataset.labels if outside(label["bboxes"]).any() or _is_mixed(label)]
+    total = len(dataset.im_files)
+    if len(labels) != total:
+        files, kept = dataset.get_img_files(dataset.img_path), set(dataset.im_files)
+        wrong, total = [*(Path(f) for f in files if f not in kept), *wrong], len(files)
+    if wrong:
+        raise DataError(unusable(wrong, total, data))
+    empty = [Path(label["im_file"]) for label in dataset.labels if (label["bboxes"][:, 2:] <= 0).any()]
+    if sentence := without_area(filter(Path.is_file, map(label_file, empty))):
+        LOGGER.warning(f"{data.get('yaml_file') or dataset.img_path}: {sentence}")
+
+
+def unusable(images: Sequence[Path], total: int, data: Mapping[str, Any]) -> str:
+    """Return the message for images that Ultralytics cannot use: the first three with the reason, and how many."""
+    reasons = "; ".join(why_unusable(image, len(data["names"])) for image in images[:3])
+    more = f" and {len(images) - 3} more" if len(images) > 3 else ""
+    name = data.get("yaml_file") or images[0].parent
+    return f"{name}: {len(images)} of {total} images cannot be used: {reasons}{more}; fix or remove them"
+
+
+def _is_mixed(label: Mapping[str, Any]) -> bool:
+    """Return whether boxes stand among the polygons of an image: Ultralytics reads a box as a polygon of two points."""
+    return any(len(segment) == 2 for segment in label.get("segments", ()))

@@ -56,11 +56,24 @@ def tasks() -> ModuleType:
     return importlib.import_module(TASKS)
 
 
+def vision_operators() -> ModuleType:
+    """Return ``torchvision.ops``, whose classes a row may name."""
+    return importlib.import_module("torchvision.ops")
+
+
 def ultralytics_layers() -> list[str]:
     """Return the layer types that Ultralytics has itself."""
     ours = {spec.cls for spec in registry.BLOCKS.values()}
     module, names = tasks().torch.nn.Module, vars(tasks())
     return sorted(k for k, v in names.items() if inspect.isclass(v) and issubclass(v, module) and v not in ours)
+
+
+def unnamed_in_ultralytics(name: str) -> str:
+    """Return the import path of a layer class that Ultralytics has and its model YAMLs cannot name, or nothing."""
+    modules = importlib.import_module("ultralytics.nn.modules")
+    found = getattr(modules, name, None)
+    is_layer = inspect.isclass(found) and issubclass(found, tasks().torch.nn.Module)
+    return f"{modules.__name__}.{name}" if is_layer and name not in vars(tasks()) else ""
 
 
 def owner_in_ultralytics(name: str) -> str | None:

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import copy
 import functools
+import inspect
 import json
 import logging
 import math
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -25,6 +27,7 @@ from . import layer_types, row_checks, row_sources, yaml_files, yolo_command
 from .row_sources import IMAGE
 
 SIZE = 256  # side of the image; a multiple of every model's largest stride
+IMAGE_CHANNELS = ("ch", "channels")  # keys of a model YAML
 _FAULTY_INPUT = (RuntimeError, ValueError, TypeError, IndexError, AttributeError, AssertionError)
 _TEXT = (1, 80, 512)  # text features, a second input of open-vocabulary models
 
@@ -95,6 +98,17 @@ def scale_of(name: str) -> str:
     return str(tasks.guess_model_scale(name))
 
 
+def with_scale(name: str, scale: str) -> str:
+    """Return the name that selects a scale of a model YAML: ``yolo11n-mine.yaml`` for ``yolo11-mine.yaml`` and ``n``.
+
+    A name with a letter, or without a place for one, stays as it is.
+    """
+    path = Path(name)
+    if not scale or scale_of(path.stem):
+        return name
+    return str(path.with_name(re.sub(r"(yolo(?:e-)?v?\d+)", rf"\g<1>{scale}", path.name, count=1)))
+
+
 def load(name: str | Path) -> dict[str, Any]:
     """Return a model YAML's content.
 
@@ -109,7 +123,12 @@ def load(name: str | Path) -> dict[str, Any]:
     from ultralytics.nn import tasks
 
     content: dict[str, Any] = tasks.yaml_model_load(str(name))
-    return content
+    return {key: value for key, value in content.items() if key not in IMAGE_CHANNELS or reads_image_channels(key)}
+
+
+def reads_image_channels(key: str) -> bool:
+    """Return whether the installed Ultralytics takes the image channels from this key of a model YAML."""
+    return f'yaml.get("{key}", ch)' in inspect.getsource(layer_types.tasks())
 
 
 def locate(name: str | Path) -> Path:
@@ -124,7 +143,7 @@ def locate(name: str | Path) -> Path:
     yolo_command.check_model(str(name))
     from ultralytics.utils.checks import check_yaml
 
-    found = check_yaml(str(name), hard=False) or check_yaml(yolo_command.without_scale(str(name)))
+    found = check_yaml(str(name), hard=False) or check_yaml(yaml_files.without_scale(str(name)))
     return Path(str(found))
 
 
@@ -144,7 +163,7 @@ def task(model: dict[str, Any]) -> str:
     from ultralytics.nn import tasks
 
     with _quiet():
-        return str(tasks.guess_model_task(model))
+        return tasks.guess_model_task(model) or "detect"  # it has no guess for the head of RT-DETR
 
 
 def build(model: dict[str, Any], scale: str = "", file: str = "", *, until: int | None = None) -> Graph:
@@ -170,13 +189,15 @@ def build(model: dict[str, Any], scale: str = "", file: str = "", *, until: int 
 
 
 def at_scale(model: dict[str, Any], scale: str = "", file: str = "") -> dict[str, Any]:
-    """Return a copy of a model YAML's content with ``scale``, ``yaml_file`` and ``nc`` set; see :func:`build`.
+    """Return a copy of a model YAML's content with ``scale`` and ``yaml_file`` set; see :func:`build`.
 
     Raises:
-        LayerError: If it has no such scale.
+        LayerError: If it has no such scale, or a key has a value that cannot be used.
     """
-    file, choices = file or row_checks.file_of(model), scales(model)
-    content = copy.deepcopy({"nc": 80, **model, "yaml_file": file, "scale": ""})
+    file = file or row_checks.file_of(model)
+    row_checks.check_keys(model, file)
+    choices = scales(model)
+    content = copy.deepcopy({**model, "yaml_file": file, "scale": ""})
     if choices != [""]:
         content["scale"] = scale or str(model.get("scale") or "") or choices[0]
     if content["scale"] not in choices:
@@ -197,6 +218,7 @@ def modules(model: dict[str, Any], scale: str = "") -> Iterator[Any]:
     from ultralytics.nn.modules import Conv
 
     content = at_scale(model, scale)
+    row_checks.check(content)
     activation = Conv.default_act  # an `activation:` of the YAML is for this model
     try:
         with _quiet(), torch.no_grad(), torch.device("meta"):
@@ -210,7 +232,8 @@ def modules(model: dict[str, Any], scale: str = "") -> Iterator[Any]:
 
 
 def _image_channels(content: dict[str, Any]) -> int:
-    return int(content.get("channels") or 3)
+    """Return the image channels of content that Ultralytics has completed; in a file it ignores them, or reads them."""
+    return int(content.get("channels") or content.get("ch") or 3)
 
 
 def _built(serialised: str) -> Graph:

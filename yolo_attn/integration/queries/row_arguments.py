@@ -184,4 +184,8 @@ def _check_call(spec: BlockSpec, args: list[Any], options: dict[str, Any]) -> No
     try:
         inspect.signature(spec.cls).bind(*args, **options)
     except TypeError as error:
-        raise LayerError(f"{error}; its options are {joined(spec.options()) or 'none'}") from None
+        second = [p for p in spec.options().values() if p.default is p.empty][:1]
+        hint = ""
+        if second and spec.output != "argument":
+            hint = f'; if {second[0].name!r} is its output\'s channels, register the class with output="argument"'
+        raise LayerError(f"{error}; its options are {joined(spec.options()) or 'none'}{hint}") from None

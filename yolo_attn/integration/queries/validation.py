@@ -11,27 +11,26 @@ from __future__ import annotations
 
 import copy
 import os
+import pickle
 import shutil
+import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from ultralytics.cfg import get_cfg
 from ultralytics.data.utils import check_det_dataset, img2label_paths
 from ultralytics.models import YOLO
 from ultralytics.models.yolo.detect import DetectionValidator
+from ultralytics.nn import tasks
 from ultralytics.nn.tasks import DetectionModel, RTDETRDetectionModel
-from ultralytics.utils import DEFAULT_CFG_DICT
 
 from ...data.coco_annotations import Picture, annotation_files, read_truth
-from ...data.coco_reading import read_size
-from ...errors import ArgumentError, DataError, UserError, user_error_in
-from ...messages import nearest
+from ...errors import CheckpointError, DataError, UserError, user_error_in
 from ...metrics.coco_format import Dataset, Prediction, boxes_to_coco
-from . import training_arguments
-from .data_fingerprint import images_of
+from .annotation_checks import names_of
+from .data_fingerprint import all_exist, images_of
 from .yaml_files import listed
 from .yolo_command import check_model
 
@@ -72,37 +71,12 @@ class Evaluation:
     annotation_file: str | None
 
 
-def check_training_arguments(arguments: Mapping[str, Any]) -> None:
-    """Raise an ArgumentError for the name or value of a training's argument that Ultralytics would refuse."""
-    training_arguments.check_freeze(arguments.get("freeze"))
-    try:
-        get_cfg(overrides={**arguments, "mode": "train", "task": "detect"})
-    except (SyntaxError, TypeError, ValueError) as error:
-        if isinstance(error, UserError):
-            raise
-        known = {**training_arguments.ADDED, **DEFAULT_CFG_DICT}
-        for name in arguments:
-            if name not in known:
-                raise ArgumentError(f"{name!r} is not an argument of yolo train.{nearest(name, known)}") from None
-        raise ArgumentError(" ".join(str(error).split())) from None
-
-
 def check_data(data: str) -> dict[str, Any]:
     """Return the data YAML as Ultralytics reads it, with absolute paths. Ultralytics may download the images.
-
-    Check a COCO JSON that it names for ``val`` or ``test`` against the images and classes.
 
     Raises:
         DataError: If it does not exist or cannot be used.
     """
-    described = _described(data)
-    for split, file in annotation_files(described).items():
-        if split != "train" and _exists(described.get(split)):
-            read_truth(file, _pictures(described[split]), _names(described["names"]))
-    return described
-
-
-def _described(data: str) -> dict[str, Any]:
     try:
         return check_det_dataset(data)
     except Exception as error:
@@ -110,22 +84,6 @@ def _described(data: str) -> dict[str, Any]:
         if reported is None or reported is error:
             raise
         raise DataError(f"data {data}: {' '.join(str(reported).split())}") from None
-
-
-def _pictures(paths: Any) -> list[Picture]:
-    """Return path, name, height and width of a split's images, read from their headers."""
-    found: list[Picture] = []
-    for path in sorted(images_of(paths)):
-        try:
-            width, height, _ = read_size(Path(path))
-        except Exception:  # Pillow documents no narrower type for damaged files
-            raise DataError(f"{path} cannot be read as an image; fix or remove it") from None
-        found.append((path, path, height, width))
-    return found
-
-
-def _names(names: Mapping[int, str]) -> list[str]:
-    return [str(names[index]) for index in sorted(names)]
 
 
 def open_model(model: str) -> YOLO:
@@ -178,11 +136,13 @@ def read_stop(last: Path) -> Stopped | None:
     if not last.is_file():
         return None
     try:
-        checkpoint = torch.load(last, map_location="cpu", weights_only=False)
+        checkpoint, _ = tasks.torch_safe_load(str(last))  # restricted by ULTRALYTICS_SAFE_LOAD=1, like all loading
         epoch, arguments = int(checkpoint["epoch"]), checkpoint["train_args"]
     except UserError:
         raise
-    except Exception:  # killed while writing it: any error of zip, pickle or torch
+    except Exception as error:  # killed while writing it: any error of zip, pickle or torch
+        if isinstance(error.__cause__, pickle.UnpicklingError) and zipfile.is_zipfile(last):  # a whole file
+            raise CheckpointError(f"{last} holds classes that ULTRALYTICS_SAFE_LOAD=1 does not allow") from None
         return None
     epochs = int(arguments.get("epochs") or 0)
     finished = epoch < 0 or epoch + 1 >= epochs or checkpoint.get("optimizer") is None  # stripped at the end: -1
@@ -241,14 +201,14 @@ def evaluate(checkpoint: Path, data: str, arguments: Mapping[str, Any], split: s
     Raises:
         DataError: If the data has no such split.
     """
-    described = _described(data)
+    described = check_data(data)
     reason = "asked for"
     if split == "auto":
         split, reason = _chosen(described)
-    elif not _exists(described.get(split)):
+    elif not all_exist(described.get(split)):
         raise DataError(f"data {data} has no images for split={split}; use split=auto or another")
     metrics, validator = _validate(checkpoint, data, arguments, split, scratch)
-    names = _names(validator.names)
+    names = names_of(validator.names)
     pictures, labels, root = _labels(validator.dataloader.dataset.labels, validator.shapes)
     file = annotation_files(described).get(split)
     truth: Any = None
@@ -256,7 +216,7 @@ def evaluate(checkpoint: Path, data: str, arguments: Mapping[str, Any], split: s
     if file is not None:
         merged, classes = bool(arguments.get("single_cls")), arguments.get("classes")
         numbers = None if classes is None else [int(number) for number in listed(classes)]
-        truth, ids = read_truth(file, pictures, _names(described["names"]), merged=merged, classes=numbers)
+        truth, ids = read_truth(file, pictures, names_of(described["names"]), merged=merged, classes=numbers)
     images = [(ids[path], name, height, width) for path, name, height, width in pictures]
     boxes = [(ids[path], category, box) for path, category, box in labels]
     box = metrics.box
@@ -280,7 +240,7 @@ def evaluate(checkpoint: Path, data: str, arguments: Mapping[str, Any], split: s
 
 def _chosen(described: dict[str, Any]) -> tuple[str, str]:
     """Return the split to validate on and the reason: ``test`` if it has labels (COCO's test-dev has none)."""
-    if not _exists(described.get("test")):
+    if not all_exist(described.get("test")):
         return "val", "the data has no test split"
     labels = map(Path, img2label_paths(list(images_of(described["test"]))))
     if not any(label.is_file() and label.stat().st_size for label in labels):
@@ -324,7 +284,3 @@ def _labels(
             box = [(x - w / 2) * width, (y - h / 2) * height, w * width, h * height]
             boxes.append((file, int(category), [round(float(side), 3) for side in box]))
     return pictures, boxes, root
-
-
-def _exists(paths: Any) -> bool:
-    return all(path and Path(path).exists() for path in listed(paths))

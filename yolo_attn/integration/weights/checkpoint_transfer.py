@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import io
 from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
@@ -51,9 +52,10 @@ def transfer(
     if Path(model).suffix not in (".yaml", ".yml"):
         raise LayerError(f"model {str(model)!r} must be a model YAML: the weights are loaded into a new model")
     with strict(), loading.options(partial=partial, partial_argument="--partial", pins=layers):
+        like = yolo_command.open_model(str(model)).model
         trained, arguments = _open(source)
         half = _fits_half(trained)
-        target = _build(str(model), trained)
+        target = _build(like, trained)
         outcome = loading.load_quietly(target, trained)
     with atomic_files.whole_file(output) as part:
         _write(target, arguments, part, half)
@@ -89,9 +91,8 @@ def _fits_half(model: Any) -> bool:
     return all(bool((t.half() == t).all()) for t in model.state_dict().values() if t.dtype == torch.float32)
 
 
-def _build(name: str, trained: Any) -> Any:
-    """Build the model with the classes of the trained one."""
-    like = yolo_command.open_model(name).model
+def _build(like: Any, trained: Any) -> Any:
+    """Build a model like ``like`` with the classes of the trained one."""
     taken = {k: v for k, v in (trained.yaml or {}).items() if k in ("channels", "kpt_shape") and k in like.yaml}
     config = {**copy.deepcopy(like.yaml), **taken}
     target = type(like)(config, ch=config.get("channels", 3), nc=model_layers.classes_of(trained), verbose=False)
@@ -117,4 +118,6 @@ def _write(model: Any, arguments: Mapping[str, Any], file: Path, half: bool) -> 
         "license": "AGPL-3.0 (https://ultralytics.com/license)",
         "docs": "https://docs.ultralytics.com",
     }
-    torch.save(checkpoint, file)
+    content = io.BytesIO()  # torch's own writer hides the reason if it cannot write
+    torch.save(checkpoint, content)
+    file.write_bytes(content.getbuffer())

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from ...integration.queries.layer_text import size
 from ...integration.queries.model_graph import Graph, Layer
-from ..layer_text import size
 from .style import COLOURS, box_style, box_text, is_attention, part_of, parts_in, title
 
 IMAGE = "image"  # name of the node that stands for the image
 
 
-def dot_text(graph: Graph, imgsz: int) -> str:
+def dot_text(graph: Graph, imgsz: int, *, titled: bool = True) -> str:
     """Return the graph in DOT: a cluster for each part, a node for each layer, and edges with the map size."""
+    label = f'label="{_escaped(title(graph))}"; labelloc=t; ' if titled else ""
     lines = [
         "digraph model {",
-        f'  label="{_escaped(title(graph))}"; labelloc=t; newrank=true; nodesep=0.2; ranksep=0.3;',
+        f"  {label}newrank=true; nodesep=0.2; ranksep=0.3;",
         '  node [shape=box, style="filled,rounded", fontname="sans-serif", fontsize=11];',
         f'  edge [fontname="sans-serif", fontsize=8, color="{COLOURS["line"]}"];',
         f'  {IMAGE} [label="image 3x{imgsz}x{imgsz}", shape=plaintext, style=""];',
@@ -24,7 +25,7 @@ def dot_text(graph: Graph, imgsz: int) -> str:
         lines.append(f'  subgraph cluster_{part} {{ label="{part}"; color="{COLOURS["border"]}";')
         for layer in _of_part(graph, part):
             look = box_style(layer, graph)
-            text = "\\n".join(filter(None, map(_escaped, box_text(layer))))
+            text = "\\n".join(map(_escaped, box_text(layer)))
             colours = f'fillcolor="{look.fill}", color="{look.border}", penwidth={look.border_width}'
             lines.append(f'    {layer.index} [label="{text}", {colours}];')
         lines.append("  }")
@@ -32,14 +33,15 @@ def dot_text(graph: Graph, imgsz: int) -> str:
     return "\n".join([*lines, "}", ""])
 
 
-def mermaid_text(graph: Graph, imgsz: int) -> str:
+def mermaid_text(graph: Graph, imgsz: int, *, titled: bool = True) -> str:
     """Return the graph as a Mermaid flowchart, e.g. for a ``mermaid`` block in Markdown."""
-    lines = ["---", f'title: "{_escaped(title(graph))}"', "---", "flowchart TD"]
+    head = ["---", f'title: "{_escaped(title(graph))}"', "---"] if titled else []
+    lines = [*head, "flowchart TD"]
     lines.append(f'  {IMAGE}(["image 3x{imgsz}x{imgsz}"])')
     for part in parts_in(graph):
         lines.append(f"  subgraph part_{part} [{part}]")
         for layer in _of_part(graph, part):
-            text = "<br>".join(filter(None, box_text(layer))).replace('"', "#quot;")
+            text = "<br>".join(box_text(layer)).replace('"', "#quot;")
             lines.append(f'    {layer.index}["{text}"]')
         lines.append("  end")
     for source, target, text in _edges(graph, imgsz):

@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from matplotlib import rc_context
 from matplotlib.axes import Axes
@@ -19,28 +19,33 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch, Patch, PathPatch, Rectangle
 from matplotlib.path import Path as Corners
 
+from ...integration.queries.layer_text import size
 from ...integration.queries.model_graph import Graph, level
-from ..layer_text import size
 from . import graph_layout as geometry
 from .style import COLOURS, Style, box_style, box_text, caption, is_attention, parts_in, title
 
 FONT = "DejaVu Sans"  # comes with Matplotlib
 _HEAD, _CAPTION, _FOOT = 0.85, 0.17, 0.6  # inches above the rows, for each line of the caption, below the rows
+_HEAD_UNTITLED = 0.4  # room for the image's line alone
 _WIDE = 0x2E80  # characters from here on are as wide as they are high: Chinese, Japanese, Korean
 _CHARACTER, _SMALL_CHARACTER = 0.083, 0.062  # inches
 _SQUARE_CORNERS: dict[str, Any] = {"shrinkA": 0, "shrinkB": 0, "joinstyle": "miter"}
 
 
-def drawn(graph: Graph, imgsz: int) -> tuple[Figure, str]:
+def drawn(graph: Graph, imgsz: int, *, titled: bool = True) -> tuple[Figure, str]:
     """Return the drawing, and the characters that no installed font has."""
     texts = [box_text(layer) for layer in graph.layers]
-    families, missing = _families("".join([title(graph), *(line for pair in texts for line in pair)]))
-    widths = [max(1.1, 0.2 + _CHARACTER * len(a), 0.2 + _SMALL_CHARACTER * len(b)) for a, b in texts]
+    heading = title(graph) if titled else ""
+    families, missing = _families("".join([heading, *(line for pair in texts for line in pair)]))
+    widths = [
+        max(1.1, 0.2 + _CHARACTER * len(first), *(0.2 + _SMALL_CHARACTER * len(line) for line in rest))
+        for first, *rest in texts
+    ]
     labels = [_SMALL_CHARACTER * len(size(layer, imgsz)) for layer in graph.layers]
     layout = geometry.lay_out(graph, widths, labels)
-    width = max(layout.width, 5.2, sum(0.18 if ord(c) > _WIDE else 0.14 for c in title(graph)) + 0.3)
-    below_title = textwrap.wrap(caption(graph), int(width / 0.082))
-    head = _HEAD + _CAPTION * len(below_title)
+    width = max(layout.width, 5.2, sum(0.18 if ord(c) > _WIDE else 0.14 for c in heading) + 0.3)
+    below_title = textwrap.wrap(caption(graph), int(width / 0.082)) if titled else []
+    head = _HEAD + _CAPTION * len(below_title) if titled else _HEAD_UNTITLED
     with rc_context({"font.family": families}):
         figure = Figure(figsize=(width, head + layout.height + _FOOT))
         axes = figure.add_axes((0, 0, 1, 1))
@@ -59,13 +64,13 @@ def drawn(graph: Graph, imgsz: int) -> tuple[Figure, str]:
                 color=COLOURS["text"], zorder=5,
                 bbox={"boxstyle": "square,pad=0.08", "facecolor": "white", "edgecolor": "none", "alpha": 0.75},
             )  # fmt: skip
-        axes.text(0.12, 0.24 - head, title(graph), fontsize=12, weight="bold", va="center")
+        axes.text(0.12, 0.24 - head, heading, fontsize=12, weight="bold", va="center")
         axes.text(0.12, 0.4 - head, "\n".join(below_title), fontsize=8, va="top")
         _legend(axes, graph, width)
     return figure, missing
 
 
-def save(figure: Figure, path: Path, suffix: str) -> None:
+def save(figure: Figure, path: Path | IO[bytes], suffix: str) -> None:
     """Write the drawing. The same model gives the same file."""
     metadata = {"png": {"Software": None}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}[suffix]
     with _quiet(), rc_context({"svg.hashsalt": "yolo-attn", "svg.fonttype": "none", "pdf.fonttype": 42}):
@@ -134,19 +139,19 @@ def _arrow(axes: Axes, ends: Sequence[tuple[float, float]], name: str, colour: s
     axes.add_patch(tip)
 
 
-def _box(axes: Axes, box: geometry.Box, look: Style, text: tuple[str, str]) -> None:
+def _box(axes: Axes, box: geometry.Box, look: Style, text: Sequence[str]) -> None:
     patch = FancyBboxPatch(
         (box.x, box.y - box.height / 2), box.width, box.height, boxstyle="round,pad=0,rounding_size=0.06",
         facecolor=look.fill, edgecolor=look.border, linewidth=look.border_width, zorder=4,
     )  # fmt: skip
     patch.set_gid(f"layer-{box.layer.index}")
     axes.add_patch(patch)
-    first, second = text
-    x, up = box.x + box.width / 2, 0.075 if second else 0
+    first, *rest = text
+    x, up = box.x + box.width / 2, (0, 0.075, 0.1)[len(rest)]
     common: dict[str, Any] = {"ha": "center", "va": "center", "zorder": 6, "color": COLOURS["text"]}
     axes.text(x, box.y - up, first, fontsize=8, weight="bold" if look.border_width > 1.5 else "normal", **common)
-    if second:
-        axes.text(x, box.y + 0.095, second, fontsize=6, **common)
+    for k, line in enumerate(rest):
+        axes.text(x, box.y - up + (0.17, 0.135)[len(rest) - 1] + 0.09 * k, line, fontsize=6, **common)
 
 
 def _image(axes: Axes, first: geometry.Box, imgsz: int) -> None:
@@ -165,6 +170,8 @@ def _legend(axes: Axes, graph: Graph, width: float) -> None:
         handles.append(Patch(linewidth=2.6, label="attention layer", **look))
         handles.append(Line2D([], [], color=COLOURS["attention"], linewidth=1.9, label="its output"))
     handles.append(Line2D([], [], color=COLOURS["line"], linewidth=1.0, label="channels x height x width"))
+    if any(layer.args and not is_attention(layer) for layer in graph.layers):
+        handles.append(Line2D([], [], linestyle="", label="[ ] arguments in the YAML"))
     columns = len(handles) if width > 7.4 or len(handles) < 5 else 3
     axes.legend(
         handles=handles, loc="lower left", bbox_to_anchor=(0.0, 0.0), ncols=columns, frameon=False, fontsize=7.5

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import textwrap
 from dataclasses import dataclass
 
+from ...integration.queries.layer_text import arguments_of
 from ...integration.queries.model_graph import Graph, Layer
-from ...messages import counted, joined
+from ...messages import counted, joined, printable
 from ...registry import BLOCKS
-from ..layer_text import arguments_of
 
 PARTS = ("backbone", "neck", "head")
 # Tints of Okabe and Ito's colours, which all kinds of colour vision can tell apart; the text on them is nearly black.
@@ -22,7 +23,7 @@ COLOURS = {
     "band": "#f1f3f5",
     "text": "#16191d",
 }
-_MOST_CHARACTERS = 30  # in the second line of a box
+_LINE = 30  # characters of a line below a layer's name, if two such lines are enough
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,19 +59,26 @@ def box_style(layer: Layer, graph: Graph) -> Style:
     return Style(COLOURS[part_of(layer, graph)], COLOURS["border"], 0.8)
 
 
-def box_text(layer: Layer) -> tuple[str, str]:
-    """Return the two lines of a layer's box. The second is empty for Ultralytics' own layers."""
-    first = f"{layer.index} {layer.name}"
-    if not is_attention(layer):
-        return first, ""
-    kind = "pyramid level" if BLOCKS[layer.name].inputs == "pyramid" else "attention"
-    second = f"{kind}: {arguments_of(layer)}" if layer.args else kind
-    return first, second if len(second) <= _MOST_CHARACTERS else second[: _MOST_CHARACTERS - 1] + "…"
+def box_text(layer: Layer) -> tuple[str, ...]:
+    """Return the lines of a layer's box: its number and type, then one or two with its arguments, none left out.
+
+    An attention layer has its options by name. Ultralytics' own layers have the arguments of their row in the YAML.
+    """
+    first, arguments = f"{layer.index} {layer.name}", printable(arguments_of(layer))
+    if is_attention(layer):
+        kind = "pyramid level" if BLOCKS[layer.name].inputs == "pyramid" else "attention"
+        second = f"{kind}: {arguments}" if arguments else kind
+    else:
+        second = f"[{arguments}]" if arguments else ""
+    width = _LINE
+    while len(lines := textwrap.wrap(second, width, break_long_words=False, break_on_hyphens=False)) > 2:
+        width += 1
+    return first, *lines
 
 
 def title(graph: Graph) -> str:
     """Return the drawing's title: file and scale."""
-    return f"{graph.file}, scale {graph.scale}" if graph.scale else graph.file
+    return printable(f"{graph.file}, scale {graph.scale}" if graph.scale else graph.file)
 
 
 def caption(graph: Graph) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from ...experiment.results import ModelResult
 from ...messages import counted
 from ...statistics import MetricEffect
+from ...statistics.seed_differences import MIN_SEEDS
 from ..number_format import change, interval, signed
 from .svg import Drawing, Scale, scale, shortened, width_of
 
@@ -72,7 +73,9 @@ def _marks(drawing: Drawing, what: str, effect: MetricEffect, control: bool, axi
     if seeds.low is not None and seeds.high is not None:
         tip = f"{what}: 95 % confidence interval over seeds {interval(seeds)}"
         drawing.line(axis(seeds.low), middle, axis(seeds.high), middle, f"{style} thick", tip)
+    few = seeds.n < MIN_SEEDS
     for value in seeds.values:
         tip = f"{what}, one seed: {signed(value)}"
-        drawing.marker(axis(value), middle + 10, "circle", f"{style} hollow", tip, size=2.6)
-    drawing.marker(axis(seeds.mean), middle, shape, f"{style} hollow", f"{what}: mean {signed(seeds.mean)}")
+        drawing.marker(axis(value), middle if few else middle + 10, "circle", f"{style} hollow", tip, size=2.6)
+    if not few:
+        drawing.marker(axis(seeds.mean), middle, shape, f"{style} hollow", f"{what}: mean {signed(seeds.mean)}")

@@ -17,7 +17,8 @@ from dataclasses import dataclass
 LETTER = 0.56  # mean width of a letter in a sans-serif font, relative to its size
 SIZE = 13.0  # px, of text
 SMALL = 12.0  # px, of labels
-CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff\ufffe\uffff]")  # not allowed in XML
+# Control characters, and what else XML does not allow.
+CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
 
 # The rules of the page's style sheet for a drawing in its own file.
 STANDALONE = """
@@ -125,14 +126,17 @@ class Scale:
         return self.start + (value - self.low) / (self.high - self.low) * (self.end - self.start)
 
     def ticks(self, most: int = 6) -> list[float]:
-        """Return as many round values in the range as possible, at most ``most``."""
+        """Return as many round values in the range as possible, at most ``most``, but at least two."""
 
         def multiples(step: float) -> range:
             return range(math.ceil(self.low / step - 1e-9), math.floor(self.high / step + 1e-9) + 1)
 
         power = math.floor(math.log10((self.high - self.low) / most))
         steps = (factor * 10.0**exponent for exponent in (power, power + 1) for factor in (1, 2, 5))
-        step = next(step for step in steps if len(multiples(step)) <= most)
+        finer = found = next(steps)
+        while len(multiples(found)) > most:
+            finer, found = found, next(steps)
+        step = found if len(multiples(found)) > 1 else finer
         return [index * step for index in multiples(step)]
 
 
@@ -149,7 +153,7 @@ def tick(value: float) -> str:
 
 
 def clean(text: str) -> str:
-    """Return ``text`` on one line, without characters that XML does not allow."""
+    """Return ``text`` on one line, without control characters and what else XML does not allow."""
     return CONTROL.sub("\ufffd", " ".join(str(text).split()))
 
 

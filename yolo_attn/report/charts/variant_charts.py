@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from ...experiment.results import ModelResult
+from ...experiment.results import MeanErrors, ModelResult
 from ...messages import joined
 from ...metrics import KINDS
 from ...statistics import MetricEffect
-from ..number_format import change, points, signed
+from ...statistics.seed_differences import MIN_SEEDS
+from ..number_format import change, mean_and_sd, signed
 from ..training_curves import band
 from .svg import SMALL, Drawing, scale, shortened, tick, width_of
 
@@ -68,8 +69,22 @@ def curve_chart(
     return drawing
 
 
-def changes_chart(model: ModelResult, rows: Mapping[str, MetricEffect], name: str) -> Drawing:
-    """Draw a variant's differences to the baseline with confidence intervals, a row for each label in ``rows``."""
+def ends_of(rows: Mapping[str, MetricEffect]) -> list[float]:
+    """Return all numbers that :func:`changes_chart` draws."""
+    ends = [end for found in rows.values() for end in (*_shown(found), found.interval.low, found.interval.high)]
+    return [end for end in ends if end is not None]
+
+
+def _shown(found: MetricEffect) -> Sequence[float]:
+    """Return the mean; below three seeds each seed."""
+    return found.seeds.values if found.seeds.n < MIN_SEEDS else [found.seeds.mean]
+
+
+def changes_chart(model: ModelResult, rows: Mapping[str, MetricEffect], name: str, ends: Sequence[float]) -> Drawing:
+    """Draw a variant's differences to the baseline with confidence intervals, a row for each label in ``rows``.
+
+    The axis shows all of ``ends``, so that the charts of all variants have the same one.
+    """
     drawing = Drawing(
         name,
         WIDTH,
@@ -79,8 +94,7 @@ def changes_chart(model: ModelResult, rows: Mapping[str, MetricEffect], name: st
         f"{joined(f'{label} {change(found)}' for label, found in rows.items())}.",
     )
     left = min(max(112.0, 24 + max(width_of(label, SMALL) for label in rows)), 180.0)
-    ends = [end for found in rows.values() for end in (found.seeds.mean, found.interval.low, found.interval.high)]
-    axis = scale([0.0, *(end for end in ends if end is not None)], left, WIDTH - 62.0, least=1.0)
+    axis = scale([0.0, *ends], left, WIDTH - 62.0, least=1.0)
     bottom = 30 + ROW * len(rows)
     drawing.text(12, 20, shortened(model.name, WIDTH - 24), "strong", full=model.name)
     drawing.x_axis(axis, 32, bottom, 4)
@@ -96,19 +110,24 @@ def changes_chart(model: ModelResult, rows: Mapping[str, MetricEffect], name: st
         if low is not None and high is not None:
             drawing.line(axis(low), middle, axis(high), middle, style, tip)
             clear = low * high > 0
-        drawing.marker(axis(mean), middle, shape, style if clear else f"{style} hollow", tip)
+        if found.seeds.n < MIN_SEEDS:
+            shape = "circle"
+        for value in _shown(found):
+            drawing.marker(axis(value), middle, shape, style if clear else f"{style} hollow", tip)
     return drawing
 
 
 def errors_chart(model: ModelResult, base: ModelResult | None, name: str, most: float) -> Drawing:
     """Draw the cost of each kind of error: a bar for the model, a mark for the baseline, if it is not the model.
 
-    ``most`` is the highest cost of any model, from 0 to 1, so that charts have the same scale.
+    A thin line goes from the lowest to the highest seed. ``most`` is the highest cost of any run, from 0 to 1, so that
+    charts have the same scale.
     """
     assert model.errors is not None, "the caller has checked it"
-    mine, its = model.errors.dap, base.errors.dap if base and base.errors else None
+    mine, its = model.errors, base.errors if base else None
     texts = {
-        kind: f"{kind} {points(mine[kind])}" + (f", baseline {points(its[kind])}" if its else "") for kind in KINDS
+        kind: f"{kind} {mean_and_sd(mine.dap[kind])}" + (f", baseline {mean_and_sd(its.dap[kind])}" if its else "")
+        for kind in KINDS
     }
     drawing = Drawing(
         name,
@@ -118,18 +137,26 @@ def errors_chart(model: ModelResult, base: ModelResult | None, name: str, most: 
         f"Points of AP50 gained if fixed: {'; '.join(texts.values())}.",
     )
     left, bottom = 112.0, 38 + ROW * len(KINDS)
-    axis = scale([0.0, max(100 * most, 1.0)], left, WIDTH - 62.0, margin=0.0)
+    axis = scale([0.0, max(100 * most, 1.0)], left, WIDTH - 84.0, margin=0.0)
     room = WIDTH - 24 - width_of("│ baseline", SMALL)
     drawing.text(12, 20, shortened(model.name, room), "strong", full=model.name)
     drawing.x_axis(axis, 38, bottom, 5)
     for index, kind in enumerate(KINDS):
         middle = 40 + ROW * (index + 0.5)
         drawing.text(12, middle + 4, kind, "label")
-        drawing.text(WIDTH - 12, middle + 4, points(mine[kind]), "label muted", anchor="end")
-        drawing.rectangle(left, middle - 7, axis(100 * mine[kind]) - left, 14, "bar", texts[kind])
+        drawing.text(WIDTH - 12, middle + 4, mean_and_sd(mine.dap[kind]), "label muted", anchor="end")
+        drawing.rectangle(left, middle - 8, axis(_mean(mine, kind)) - left, 13, "bar", texts[kind])
+        for errors, y, style in ((mine, middle - 1.5, "variant"), (its, middle + 8, "base")):
+            if errors and len(errors.dap[kind].values) > 1:
+                low, high = (axis(100 * end(v for v in errors.dap[kind].values if v is not None)) for end in (min, max))
+                drawing.line(low, y, high, y, style, texts[kind])
         if its:
-            drawing.line(axis(100 * its[kind]), middle - 10, axis(100 * its[kind]), middle + 10, "mark", texts[kind])
+            drawing.line(axis(_mean(its, kind)), middle - 10, axis(_mean(its, kind)), middle + 10, "mark", texts[kind])
     if its:
         drawing.line(WIDTH - 84, 11, WIDTH - 84, 25, "mark")
         drawing.text(WIDTH - 12, 22, "baseline", "muted small", anchor="end")
     return drawing
+
+
+def _mean(errors: MeanErrors, kind: str) -> float:
+    return 100 * (errors.dap[kind].mean or 0.0)

@@ -10,12 +10,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ..integration.queries.model_graph import Graph, Layer
-from ..integration.queries.row_sources import is_list
-from ..messages import joined
-from ..registry import BLOCKS
+from ...messages import joined
+from ...registry import BLOCKS
 from .layer_text import all_named, named, shape
-from .yaml_text import RepeatedKey
+from .model_graph import Graph, Layer
+from .row_sources import is_list
 
 SCALE_LETTERS = "nslmx"  # the letters that Ultralytics reads as a scale in a file name
 _HEADS = ("detect", "segment", "pose", "obb", "rtdetr", "classify", "depth")  # parts of the names of heads
@@ -145,14 +144,6 @@ def missing_head(graph: Graph) -> Iterator[Finding]:
             "end the model with a head, e.g. Detect, [nc]",
             graph.head.index,
         )
-
-
-def repeated_key(repeated: Sequence[RepeatedKey]) -> Iterator[Finding]:
-    """Report keys that one mapping has more than once."""
-    for key in repeated:
-        *lost, kept = key.values
-        values = f": YAML uses {kept} and ignores {joined(filter(None, lost))}" if kept and any(lost) else ""
-        yield Finding(f"{key.key!r} occurs on lines {joined(key.lines, ' and ')}{values}; keep one", line=key.lines[-1])
 
 
 def file_name(stem: str, scales: Sequence[str]) -> Iterator[Finding]:

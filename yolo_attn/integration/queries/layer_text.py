@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from ..integration.queries.model_graph import Layer, level
-from ..messages import joined
+from ...messages import joined
+from .model_graph import Layer, level
 
 
 def named(layer: Layer) -> str:

@@ -15,8 +15,8 @@ from typing import Any
 
 import yaml
 
-from ..errors import LayerError
-from ..integration.queries import row_sources
+from ...errors import LayerError
+from . import row_sources
 
 PARTS = ("backbone", "head")
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # five times as fast where PyYAML was built with it
@@ -79,21 +79,6 @@ class NewRow:
     as_list: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class RepeatedKey:
-    """A key that a mapping has more than once; YAML keeps the last.
-
-    Attributes:
-        key: The key.
-        lines: Its lines, from 1.
-        values: Its values as text; empty for a list or a mapping.
-    """
-
-    key: str
-    lines: tuple[int, ...]
-    values: tuple[str, ...]
-
-
 def rows(text: str, file: str) -> list[Row]:
     """Return all rows of a model YAML's text.
 
@@ -122,26 +107,34 @@ def rows(text: str, file: str) -> list[Row]:
     return found
 
 
-def row_lines(text: str) -> list[int]:
-    """Return the line of each row, from 1. Accept any text that Ultralytics can load; skip what has no row list."""
+def row_nodes(text: str) -> list[yaml.Node]:
+    """Return the node of each row. Accept any text that Ultralytics can load; skip what has no row list."""
     nodes = [node for _, node in _row_lists(_root(text)) if isinstance(node, yaml.SequenceNode)]
-    return [row.start_mark.line + 1 for node in nodes for row in node.value]
+    return [row for node in nodes for row in node.value]
 
 
-def repeated_keys(text: str) -> list[RepeatedKey]:
-    """Return the keys that one mapping has more than once, in the order of their last line."""
-    found = []
-    for mapping in _mappings(_root(text)):
-        pairs: dict[str, list[tuple[yaml.Node, yaml.Node]]] = {}
-        for key, value in mapping.value:
-            if isinstance(key, yaml.ScalarNode) and key.value != "<<":
-                pairs.setdefault(str(key.value), []).append((key, value))
-        for name, same in pairs.items():
-            if len(same) > 1:
-                lines = tuple(key.start_mark.line + 1 for key, _ in same)
-                values = tuple(str(v.value) if isinstance(v, yaml.ScalarNode) else "" for _, v in same)
-                found.append(RepeatedKey(name, lines, values))
-    return sorted(found, key=lambda repeated: repeated.lines[-1])
+def row_lines(text: str) -> list[int]:
+    """Return the line of each row of :func:`row_nodes`, from 1."""
+    return [row.start_mark.line + 1 for row in row_nodes(text)]
+
+
+def key_lines(text: str) -> dict[str, int]:
+    """Return the line of each top-level key, from 1; of a repeated key the last one."""
+    root = _root(text)
+    pairs = root.value if isinstance(root, yaml.MappingNode) else []
+    return {str(key.value): key.start_mark.line + 1 for key, _ in pairs}
+
+
+def key_span(text: str, key: str) -> tuple[int, int] | None:
+    """Return the positions of the lines of a top-level key and its value in the text; None if there is none."""
+    root = _root(text)
+    for name, value in root.value if isinstance(root, yaml.MappingNode) else []:
+        if name.value == key:
+            end = value.end_mark.index
+            if text[end - 1 : end] != "\n":  # a list in brackets, or a scalar
+                end = min(_end_of_line(text, end) + 1, len(text))
+            return name.start_mark.index, end
+    return None
 
 
 def to_text(content: Mapping[str, Any], comment: str = "") -> str:
@@ -229,19 +222,6 @@ def _row_lists(root: yaml.Node | None) -> list[tuple[str, yaml.Node | None]]:
     pairs = root.value if isinstance(root, yaml.MappingNode) else []
     nodes = {key.value: value for key, value in pairs if isinstance(key, yaml.ScalarNode)}
     return [(part, nodes.get(part)) for part in PARTS]
-
-
-def _mappings(node: yaml.Node | None, parents: frozenset[int] = frozenset()) -> Iterator[yaml.MappingNode]:
-    """Yield all mappings in a node, itself included. An alias of a parent is not followed."""
-    if node is None or id(node) in parents:
-        return
-    parents = parents | {id(node)}
-    children = node.value if isinstance(node, yaml.SequenceNode) else []
-    if isinstance(node, yaml.MappingNode):
-        yield node
-        children = [child for pair in node.value for child in pair]
-    for child in children:
-        yield from _mappings(child, parents)
 
 
 def _references(node: yaml.Node, index: int, file: str) -> Iterator[Reference]:
