@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from ultralytics.utils import LOGGER
 
 from ...data.coco_values import as_id
 from ...errors import DataError
+from ...log_level import log_level
 from ...messages import counted, joined, nearest
 from . import data_sets
 from .data_fingerprint import SPLITS, images_of
@@ -100,24 +100,13 @@ def check_labels(data: Mapping[str, Any]) -> None:
             raise DataError(f"{data.get('yaml_file')}: {split} lists images twice: {joined(repeated, most=3)}")
         LOGGER.info(f"Reading the labels of {counted(len(set(images_of(paths))), 'image')} of {split}")
         try:
-            with _only_warnings():
+            with log_level(LOGGER, logging.WARNING):  # without the progress bar and remarks
                 dataset = YOLODataset(img_path=paths, data=dict(data), augment=False, prefix=f"{split}: ")
         except RuntimeError as error:
             if message := why_none_usable(paths, data, error):
                 raise DataError(message) from error
             raise
         data_sets.vet(dataset, dict(data))
-
-
-@contextlib.contextmanager
-def _only_warnings() -> Iterator[None]:
-    """Hide the progress bar and remarks of Ultralytics."""
-    level = LOGGER.level
-    LOGGER.setLevel(logging.WARNING)
-    try:
-        yield
-    finally:
-        LOGGER.setLevel(level)
 
 
 def warnings_of(data: Mapping[str, Any]) -> list[str]:

@@ -21,6 +21,7 @@ from typing import Any
 
 from ... import __version__
 from ...errors import LayerError
+from ...log_level import log_level
 from ...messages import joined
 from .. import install
 from . import layer_types, row_checks, row_sources, yaml_files, yolo_command
@@ -161,8 +162,9 @@ def origin(file: Path) -> str:
 def task(model: dict[str, Any]) -> str:
     """Return the task of a model YAML, as Ultralytics guesses it."""
     from ultralytics.nn import tasks
+    from ultralytics.utils import LOGGER
 
-    with _quiet():
+    with log_level(LOGGER, logging.ERROR):
         return tasks.guess_model_task(model) or "detect"  # it has no guess for the head of RT-DETR
 
 
@@ -216,12 +218,13 @@ def modules(model: dict[str, Any], scale: str = "") -> Iterator[Any]:
     import torch
     from ultralytics.nn import tasks
     from ultralytics.nn.modules import Conv
+    from ultralytics.utils import LOGGER
 
     content = at_scale(model, scale)
     row_checks.check(content)
     activation = Conv.default_act  # an `activation:` of the YAML is for this model
     try:
-        with _quiet(), torch.no_grad(), torch.device("meta"):
+        with log_level(LOGGER, logging.ERROR), torch.no_grad(), torch.device("meta"):
             yield tasks.parse_model(content, ch=_image_channels(content), verbose=False)[0].eval()
     except OSError as error:
         if "TorchVision" not in layer_types.names_in(content):
@@ -317,16 +320,3 @@ def _shape(output: Any) -> Any:
     height = int(output.shape[2])
     exact = SIZE % height == 0  # for the names of places, a padded map of 17 rows counts as 16
     return int(output.shape[1]), SIZE // height if exact else 2 ** round(math.log2(SIZE / height))
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep Ultralytics from logging."""
-    from ultralytics.utils import LOGGER
-
-    level = LOGGER.level
-    LOGGER.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        LOGGER.setLevel(level)

@@ -16,6 +16,7 @@ from . import foreign_rows, layer_types, row_sources, yaml_files, yaml_text
 
 _PACKAGE = __name__.partition(".")[0]
 _MOST_ROWS = 8  # in a message
+_MOST_REPEATS = 1000  # of a row; building more takes minutes
 _ADDED_TO_HEADS = ("reg_max", "end2end", "ch")  # arguments of heads that parse_model adds to those of the row
 _CONVERT = "Convert the file: yolo-attn convert FILE -o NEW.yaml"
 _OWN = (
@@ -162,6 +163,9 @@ def check_keys(d: Mapping[str, Any], file: str) -> None:
                 f"{file}: scale {name}: {values!r} must be [depth, width, max_channels], three numbers above 0, e.g. "
                 f"'{_SCALE}'"
             )
+    for key in ("depth_multiple", "width_multiple"):
+        if not scales and key in d and not (type(d[key]) in (int, float) and d[key] > 0):
+            raise LayerError(f"{file}: {key!r} must be a number above 0, got {d[key]!r}")
     if (scale := d.get("scale")) and scales and scale not in scales:
         raise LayerError(f"{file}: no scale {scale!r}; it has {joined(scales)}")
     if d.get("activation") is not None:
@@ -188,6 +192,14 @@ def _table(d: Mapping[str, Any], file: str) -> list[list[Any]]:
     check_parts(d, file)
     table = [row for part in ("backbone", "head") for row in d[part]]
     wrong = [f"layer {i}{problem}" for i, row in enumerate(table) if (problem := _malformed(row))]
+    depths = [values[0] for values in (d.get("scales") or {}).values()] or [d.get("depth_multiple", 1)]
+    deepest = max(depths)
+    wrong = wrong or [
+        f"layer {i} ({row[2]}): {row[1] * deepest:g} repeats (the row's {row[1]:g} x depth {deepest:g}); at most "
+        f"{_MOST_REPEATS} are built"
+        for i, row in enumerate(table)
+        if row[1] * deepest > _MOST_REPEATS
+    ]
     if wrong:
         raise LayerError(f"{file}: {_listed(wrong)}")
     return [[f, n, name, list(args)] for f, n, name, args in table]

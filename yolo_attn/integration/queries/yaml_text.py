@@ -119,7 +119,7 @@ def row_lines(text: str) -> list[int]:
 
 
 def key_lines(text: str) -> dict[str, int]:
-    """Return the line of each top-level key, from 1; of a repeated key the last one."""
+    """Return the line of each top-level key, from 1."""
     root = _root(text)
     pairs = root.value if isinstance(root, yaml.MappingNode) else []
     return {str(key.value): key.start_mark.line + 1 for key, _ in pairs}
@@ -218,7 +218,7 @@ def _root(text: str) -> yaml.Node | None:
 
 
 def _row_lists(root: yaml.Node | None) -> list[tuple[str, yaml.Node | None]]:
-    """Return each part's name and its node, None where the text has none. Of a repeated key the last one counts."""
+    """Return each part's name and its node, None where the text has none."""
     pairs = root.value if isinstance(root, yaml.MappingNode) else []
     nodes = {key.value: value for key, value in pairs if isinstance(key, yaml.ScalarNode)}
     return [(part, nodes.get(part)) for part in PARTS]

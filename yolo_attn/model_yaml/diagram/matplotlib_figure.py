@@ -21,6 +21,7 @@ from matplotlib.path import Path as Corners
 
 from ...integration.queries.layer_text import size
 from ...integration.queries.model_graph import Graph, level
+from ...log_level import log_level
 from . import graph_layout as geometry
 from .style import COLOURS, Style, box_style, box_text, caption, is_attention, parts_in, title
 
@@ -80,15 +81,9 @@ def save(figure: Figure, path: Path | IO[bytes], suffix: str) -> None:
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Silence Matplotlib's messages about missing characters and font weights; draw() reports what matters."""
-    log = logging.getLogger("matplotlib.font_manager")
-    before = log.level
-    log.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "Glyph .* missing from")
-            yield
-    finally:
-        log.setLevel(before)
+    with log_level(logging.getLogger("matplotlib.font_manager"), logging.ERROR), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing from")
+        yield
 
 
 @_quiet()
