@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 
 @contextlib.contextmanager
-def log_level(logger: logging.Logger, level: int) -> Iterator[None]:
+def at_log_level(logger: logging.Logger, level: int) -> Iterator[None]:
     """Hide a logger's messages below ``level``."""
     before = logger.level
     logger.setLevel(level)

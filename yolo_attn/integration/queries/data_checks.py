@@ -13,7 +13,7 @@ from ultralytics.utils import LOGGER
 
 from ...data.coco_values import as_id
 from ...errors import DataError
-from ...log_level import log_level
+from ...log_level import at_log_level
 from ...messages import counted, joined, nearest
 from . import data_sets
 from .data_fingerprint import SPLITS, images_of
@@ -100,7 +100,7 @@ def check_labels(data: Mapping[str, Any]) -> None:
             raise DataError(f"{data.get('yaml_file')}: {split} lists images twice: {joined(repeated, most=3)}")
         LOGGER.info(f"Reading the labels of {counted(len(set(images_of(paths))), 'image')} of {split}")
         try:
-            with log_level(LOGGER, logging.WARNING):  # without the progress bar and remarks
+            with at_log_level(LOGGER, logging.WARNING):  # without the progress bar and remarks
                 dataset = YOLODataset(img_path=paths, data=dict(data), augment=False, prefix=f"{split}: ")
         except RuntimeError as error:
             if message := why_none_usable(paths, data, error):

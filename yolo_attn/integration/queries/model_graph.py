@@ -21,7 +21,7 @@ from typing import Any
 
 from ... import __version__
 from ...errors import LayerError
-from ...log_level import log_level
+from ...log_level import at_log_level
 from ...messages import joined
 from .. import install
 from . import layer_types, row_checks, row_sources, yaml_files, yolo_command
@@ -164,7 +164,7 @@ def task(model: dict[str, Any]) -> str:
     from ultralytics.nn import tasks
     from ultralytics.utils import LOGGER
 
-    with log_level(LOGGER, logging.ERROR):
+    with at_log_level(LOGGER, logging.ERROR):
         return tasks.guess_model_task(model) or "detect"  # it has no guess for the head of RT-DETR
 
 
@@ -224,7 +224,7 @@ def modules(model: dict[str, Any], scale: str = "") -> Iterator[Any]:
     row_checks.check(content)
     activation = Conv.default_act  # an `activation:` of the YAML is for this model
     try:
-        with log_level(LOGGER, logging.ERROR), torch.no_grad(), torch.device("meta"):
+        with at_log_level(LOGGER, logging.ERROR), torch.no_grad(), torch.device("meta"):
             yield tasks.parse_model(content, ch=_image_channels(content), verbose=False)[0].eval()
     except OSError as error:
         if "TorchVision" not in layer_types.names_in(content):

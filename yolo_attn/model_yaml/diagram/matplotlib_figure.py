@@ -21,7 +21,7 @@ from matplotlib.path import Path as Corners
 
 from ...integration.queries.layer_text import size
 from ...integration.queries.model_graph import Graph, level
-from ...log_level import log_level
+from ...log_level import at_log_level
 from . import graph_layout as geometry
 from .style import COLOURS, Style, box_style, box_text, caption, is_attention, parts_in, title
 
@@ -81,7 +81,7 @@ def save(figure: Figure, path: Path | IO[bytes], suffix: str) -> None:
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Silence Matplotlib's messages about missing characters and font weights; draw() reports what matters."""
-    with log_level(logging.getLogger("matplotlib.font_manager"), logging.ERROR), warnings.catch_warnings():
+    with at_log_level(logging.getLogger("matplotlib.font_manager"), logging.ERROR), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph .* missing from")
         yield
 
