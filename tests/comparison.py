@@ -47,7 +47,7 @@ elif what == "slow":
     (target / "pid").write_text(str(os.getpid()))
     from yolo_attn.comparison import worker
     worker.end_with_parent()
-    time.sleep(30)
+    time.sleep(600)  # until it is killed
 elif what != "good":
     error, message = what
     (target / "error.json").write_text(json.dumps({"format": 1, "error": error, "message": message}))

@@ -138,7 +138,7 @@ def another_command(tmp_path, pretend):
         command = [sys.executable, "-c", code, str(plan.folder), str(tmp_path / "pretender.py")]
         process = subprocess.Popen(command, env=child_processes.child_environment(), stdout=subprocess.DEVNULL)
         started.append(process)
-        pid, end = plan.runs[0].folder / "pid", time.monotonic() + 30
+        pid, end = plan.runs[0].folder / "pid", time.monotonic() + 120
         while not pid.exists() or not pid.read_text():
             assert time.monotonic() < end
             time.sleep(0.05)
@@ -156,7 +156,7 @@ def test_a_run_ends_when_the_experiment_is_killed(tmp_path, another_command):
     process, child = another_command(make(tmp_path / "c"))
     process.kill()
     process.wait()
-    end = time.monotonic() + 30
+    end = time.monotonic() + 120
     while psutil.pid_exists(child) and psutil.Process(child).status() != psutil.STATUS_ZOMBIE:
         assert time.monotonic() < end
         time.sleep(0.05)

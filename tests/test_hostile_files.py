@@ -181,7 +181,7 @@ def test_aliases_cannot_fill_the_memory(command, here, capfd):
     (here / "yolo11-theirs.yaml").write_text(bomb(9) + MODEL)
     start = time.monotonic()
     assert main(on_model("yolo11n-theirs.yaml")[command]) == 2
-    assert time.monotonic() - start < 20
+    assert time.monotonic() - start < 60
     assert "1,000,000" in capfd.readouterr().err
 
 

@@ -37,8 +37,8 @@ def cluster():
     """A cluster whose head takes no runs; tests add nodes that do."""
     before = dict(os.environ)
     os.environ.update(PYTHONPATH=TESTS, RAY_USAGE_STATS_ENABLED="0")
-    # a killed node is noticed after 3 s, not 15
-    quick = {"health_check_initial_delay_ms": 500, "health_check_period_ms": 500, "health_check_failure_threshold": 6}
+    # a killed node is noticed after 10 s, not 15; a node of a busy machine may not answer for seconds
+    quick = {"health_check_initial_delay_ms": 500, "health_check_period_ms": 500, "health_check_failure_threshold": 20}
     head = {"num_cpus": 0, "include_dashboard": False, "_system_config": quick}
     found = Cluster(initialize_head=True, head_node_args=head)
     yield found
@@ -93,7 +93,7 @@ def alive(process):
     return False
 
 
-def gone(processes, seconds=5):
+def gone(processes, seconds=30):
     end = time.monotonic() + seconds
     while any(map(alive, processes)) and time.monotonic() < end:
         time.sleep(0.1)
@@ -205,12 +205,12 @@ def hidden_node(tmp_path, cluster):
     start += ["--num-cpus=1", "--block", "--disable-usage-stats"]
     script = f'mount -t tmpfs none "{folder}" && exec "$@"'
     process = subprocess.Popen([*unshare, "sh", "-c", script, "sh", *start], cwd="/", stdout=subprocess.DEVNULL)
-    end = time.monotonic() + 60
+    end = time.monotonic() + 120
     while len(nodes_of(cluster)) < 2 and time.monotonic() < end:
         time.sleep(0.5)
     yield folder
     process.terminate()
-    process.wait(20)
+    process.wait(60)
 
 
 def test_a_node_that_does_not_see_the_folder_sends_everything_back(tmp_path, cluster, hidden_node, monkeypatch):
@@ -293,7 +293,7 @@ def test_a_local_ray_serves_nobody_else(monkeypatch):
         finally:
             stranger.kill()
             stranger.communicate()
-        assert subprocess.run([sys.executable, "-c", client, address], timeout=60).returncode == 0
+        assert subprocess.run([sys.executable, "-c", client, address], timeout=300).returncode == 0
     changed = {name for name in {**before, **os.environ} if before.get(name) != os.environ.get(name)}
     assert not any("AUTH" in name for name in changed)
 

@@ -4,6 +4,7 @@ The weights are rebuilt from int8 exports and not bit-identical to the official 
 """
 
 import shutil
+import stat
 
 import cv2
 import numpy as np
@@ -37,6 +38,8 @@ def borrowed(folder, name, tmp_path):
     content = yaml.safe_load((folder / name).read_text())
     for part in ("images", "labels"):
         shutil.copytree(folder / part, tmp_path / part)
+        for copied in (tmp_path / part, *(tmp_path / part).rglob("*")):  # the originals may be read-only
+            copied.chmod(copied.stat().st_mode | stat.S_IWUSR)
     (tmp_path / name).write_text(yaml.safe_dump({**content, "path": str(tmp_path)}))
     return tmp_path / name
 

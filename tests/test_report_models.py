@@ -119,7 +119,7 @@ def test_without_torch_a_line_says_why_there_is_none(tmp_path):
     plan = written(tmp_path / "e", {name[:-5]: content(name) for name in MODELS})
     done = subprocess.run(
         [sys.executable, "-c", NO_TORCH, str(plan.folder)],
-        capture_output=True, text=True, timeout=120, env=child_processes.child_environment(),
+        capture_output=True, text=True, timeout=300, env=child_processes.child_environment(),
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert re.search("Not drawn: .*torch", (plan.folder / "report.html").read_text(encoding="utf-8"))

@@ -422,7 +422,7 @@ def browse(folder, *words, width=1200):
     """Run a headless Chromium and return its output."""
     options = ["--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--allow-file-access-from-files"]
     options += [f"--window-size={width},900", f"--user-data-dir={folder / 'profile'}", "--virtual-time-budget=3000"]
-    done = subprocess.run([CHROMIUM, *options, *words], capture_output=True, text=True, timeout=120)
+    done = subprocess.run([CHROMIUM, *options, *words], capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     return done.stdout
 

@@ -297,7 +297,7 @@ def test_the_command_needs_neither_torch_nor_ultralytics(tmp_path):
     plan = made_up_experiment.write(tmp_path / "e", controls=(), pictures=True)
     done = subprocess.run(
         [sys.executable, "-c", NO_TORCH, str(plan.folder)],
-        capture_output=True, text=True, timeout=120, env=child_processes.child_environment(),
+        capture_output=True, text=True, timeout=300, env=child_processes.child_environment(),
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert "yolo11n-ema" in done.stdout
