@@ -62,8 +62,9 @@ def _facts(plan, run, done):
 
 
 def starts(run):
-    """What the child noted each time that it began."""
-    return [json.loads(line) for line in (run.folder / "starts.txt").read_text().splitlines()]
+    """What the child noted each time that it began; it may still be starting."""
+    file = run.folder / "starts.txt"
+    return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
 
 
 class Notes:

@@ -108,11 +108,11 @@ def test_a_lost_run_is_resumed_elsewhere(tmp_path, cluster, nodes, what):
     """
     added = nodes(2)
     raylets = {node.all_processes["raylet"][0].process.pid: node for node in added}
-    plan = grid(tmp_path, epochs=8, seconds=0.05, slow="yolo11n-seed0")
+    plan = grid(tmp_path, epochs=20, seconds=0.05, slow="yolo11n-seed0")
     killed = []
 
     def kill(run, progress, notes):
-        if killed or run.name != "yolo11n-seed0" or not 2 <= progress.epoch < 4:
+        if killed or run.name != "yolo11n-seed0" or not 2 <= progress.epoch < 12:
             return
         killed.append(run.name)
         worker = starts(run)[0]["parent"]
@@ -169,7 +169,7 @@ def test_a_failure_of_the_run_itself_is_not_tried_again(tmp_path, cluster, nodes
 
 def test_a_failure_that_concerns_every_run_ends_them_all(tmp_path, cluster, nodes):
     nodes(2)
-    plan = grid(tmp_path, epochs=50, fail={"yolov8n-seed0": ["DataError", "data d.yaml: no labels"]})
+    plan = grid(tmp_path, epochs=5000, fail={"yolov8n-seed0": ["DataError", "data d.yaml: no labels"]})
     notes = Notes()
     with pytest.raises(DataError, match=r"^on \S+: data d\.yaml: no labels$"):
         perform(cluster, plan, notes)
@@ -179,7 +179,7 @@ def test_a_failure_that_concerns_every_run_ends_them_all(tmp_path, cluster, node
 
 def test_an_interruption_ends_the_children(tmp_path, cluster, nodes):
     nodes(2)
-    plan = grid(tmp_path, epochs=100, seconds=0.2)
+    plan = grid(tmp_path, epochs=5000, seconds=0.2)
 
     def interrupt(run, progress, notes):
         if len(notes.epochs) == 2 and min(notes.epochs.values()) >= 1:
