@@ -115,6 +115,28 @@ def test_costs_are_ratios_to_the_baseline(finished):
     assert model(results, "yolo11n").cost_ratios is None
 
 
+@pytest.mark.parametrize("busy", ["", "yolo11n-ema", "yolo11n"])
+def test_time_per_epoch_is_that_of_the_fastest_run_if_its_epochs_are_steady(tmp_path, busy):
+    plan = made_up_experiment.write(tmp_path / "e", controls=())
+    for run in plan.runs:
+        record = read_json(run.record)
+        seconds = 11.0 + run.seed + ("-" in run.model)
+        steps = [seconds] * 8 + [3 * seconds if run.model == busy and run.seed == plan.runs[0].seed else seconds] * 2
+        times = [sum(steps[:k]) + 40 for k in range(11)]
+        record |= {"epoch_seconds": seconds, "epochs": [{"epoch": k + 1.0, "time": t} for k, t in enumerate(times)]}
+        write_json(run.record, record)
+    results = make(plan.folder)
+    assert [item.training.epoch_seconds for item in results.models] == [11.0, 12.0, 12.0]
+    known = [item.cost_ratios.epoch_seconds for item in results.models[1:]]
+    ratio = pytest.approx(12 / 11)
+    assert known == {"": [ratio, ratio], "yolo11n-ema": [None, ratio], "yolo11n": [None, None]}[busy]
+    warnings = [line for line in results.warnings if "factor of 2 in time" in line]
+    assert len(warnings) == (busy != "")
+    if busy:
+        assert f"{busy} {11 + ('-' in busy)}.0 to " in warnings[0]
+        assert warnings[0].endswith("any model." if busy == "yolo11n" else "these models.")
+
+
 def test_one_estimate_of_latency_in_every_table_chart_and_file(tmp_path):
     """The model's own median says 10 % faster, its ratio round by round 8.9 % slower: the ratio counts everywhere."""
     plan = made_up_experiment.write(tmp_path / "e", controls=())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import os
 import shutil
 import statistics
@@ -16,7 +15,7 @@ from msgspec.structs import replace
 
 from ..atomic_files import write_bytes, write_note
 from ..errors import UserError
-from ..experiment.epochs import Epoch, cut_epochs
+from ..experiment.epochs import Epoch, cut_epochs, durations
 from ..experiment.plan import Plan, Run
 from ..experiment.records import PeakMemory, Progress, Session, Sessions, Transfer
 from ..experiment.storage import encode, read, write
@@ -197,18 +196,9 @@ def peak_memory(sessions: Sequence[Session]) -> PeakMemory:
 
 
 def epoch_seconds(epochs: list[Epoch]) -> float | None:
-    """Return the median duration of an epoch with its validation in seconds, from the rows of ``results.csv``.
-
-    The ``time`` of a row counts from the start of its session, so it decreases where the training was resumed. The
-    first epoch of a session includes the start and is left out.
-    """
-    times = [row.get("time") for row in epochs]
-    steps = [
-        later - earlier
-        for earlier, later in itertools.pairwise(times)
-        if earlier is not None and later is not None and later > earlier
-    ]
-    return round(statistics.median(steps), 3) if steps else None
+    """Return the median duration of an epoch with its validation in seconds; None with fewer than two epochs."""
+    found = durations(epochs)
+    return round(statistics.median(found), 3) if found else None
 
 
 def _open_session(run: Run) -> None:

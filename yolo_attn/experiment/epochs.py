@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import csv
+import itertools
 import math
+from collections.abc import Sequence
 from pathlib import Path
 
 from ..atomic_files import write_bytes
@@ -28,6 +30,20 @@ def read_epochs(path: Path) -> list[Epoch]:
                 continue
             rows[row["epoch"]] = {name: value if math.isfinite(value) else None for name, value in row.items()}
     return [rows[epoch] for epoch in sorted(rows)]
+
+
+def durations(epochs: Sequence[Epoch]) -> list[float]:
+    """Return the durations of epochs with their validation in seconds, from the column ``time``.
+
+    It counts from the start of a session, so it decreases where the training was resumed. The first epoch of a session
+    includes the start and is left out.
+    """
+    times = [row.get("time") for row in epochs]
+    return [
+        later - earlier
+        for earlier, later in itertools.pairwise(times)
+        if earlier is not None and later is not None and later > earlier
+    ]
 
 
 def epochs_so_far(path: Path) -> list[Epoch]:

@@ -31,7 +31,7 @@ class Training(Part, frozen=True, kw_only=True):
 
     Attributes:
         seconds: Mean duration of a run.
-        epoch_seconds: Mean over the runs of the median duration of an epoch.
+        epoch_seconds: Median duration of an epoch, of the run where it is lowest: other work only raises it.
         resident_bytes: The most main memory of any run.
         gpu_bytes: The most GPU memory of any run.
         epochs: Number of epochs of each run.
@@ -61,8 +61,7 @@ class CostRatios(Part, frozen=True, kw_only=True):
         gflops: Operations.
         latency: Latency, median of the ratios of each round.
         throughput: Images per second, median of the ratios of each round.
-        seconds: Duration of a run.
-        epoch_seconds: Duration of an epoch.
+        epoch_seconds: Duration of an epoch; null also if the epochs of one run differ too much in time.
         resident_bytes: Main memory.
         gpu_bytes: GPU memory.
     """
@@ -71,7 +70,6 @@ class CostRatios(Part, frozen=True, kw_only=True):
     gflops: float | None
     latency: float | None
     throughput: float | None
-    seconds: float | None
     epoch_seconds: float | None
     resident_bytes: float | None
     gpu_bytes: float | None

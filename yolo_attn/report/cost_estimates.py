@@ -8,17 +8,20 @@ shows that the machine was busy, there is no value.
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping
+import statistics
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from msgspec.structs import replace
 
 from ..experiment.costs import Costs, ModelCost, Spread
+from ..experiment.epochs import durations
+from ..experiment.records import Record
 from ..messages import joined
 from .number_format import ratio, ratio_and_range
 
 SAME_WITHIN = 1.1  # the median ratio of a network to itself is less than this factor from 1; a choice
-STEADY_WITHIN = 2.0  # the 90th percentile of a ratio is at most this multiple of the 10th; a choice
+STEADY_WITHIN = 2.0  # the 90th percentile of ratios or epochs is at most this multiple of the 10th; a choice
 REMEDY = "Delete cost.json and rerun the compare command on an idle machine"
 
 
@@ -65,6 +68,30 @@ def estimate_costs(costs: Costs | None, base: str, repeats: Collection[str]) -> 
         if reason:
             warnings.append(f"Machine busy during the timing: no {what} is given. {reason}. {REMEDY}.")
     return CostEstimates(models, tuple(warnings))
+
+
+def unsteady_epochs(records: Mapping[str, Sequence[Record]]) -> dict[str, str]:
+    """Return the models whose duration of an epoch is uncertain, each with how long its epochs took."""
+    found: dict[str, str] = {}
+    for name, its in records.items():
+        timed = [record for record in its if record.epoch_seconds is not None]
+        seconds = durations(min(timed, key=lambda record: record.epoch_seconds or 0).epochs) if timed else []
+        if len(seconds) > 1:
+            low, *_, high = statistics.quantiles(seconds, n=10, method="inclusive")
+            if high > STEADY_WITHIN * low:
+                found[name] = f"{name} {low:.1f} to {high:.1f} s"
+    return found
+
+
+def epochs_warning(unsteady: Mapping[str, str], base: str) -> list[str]:
+    """Return the warning about the models of :func:`unsteady_epochs`; none without any."""
+    if not unsteady:
+        return []
+    return [
+        f"The epochs of one run differ by more than a factor of {STEADY_WITHIN:g} in time: "
+        f"{joined(unsteady.values(), most=3)} (10th to 90th percentile), as on a busy machine. No difference in time "
+        f"per epoch is given for {'any model' if base in unsteady else 'these models'}."
+    ]
 
 
 def _busy(ratios: Mapping[str, Spread], checks: Mapping[str, Spread]) -> str:

@@ -58,7 +58,7 @@ def _costs(model: ModelResult) -> list[Row]:
     for name in ("seconds", "epoch_seconds", "resident_bytes", "gpu_bytes"):
         value = getattr(training, name)
         if value is not None:
-            rows.append({"metric": f"training_{name}", "mean": value, "ratio": ratios and getattr(ratios, name)})
+            rows.append({"metric": f"training_{name}", "mean": value, "ratio": getattr(ratios, name, None)})
     return rows
 
 

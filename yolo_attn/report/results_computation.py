@@ -30,7 +30,7 @@ from ..metrics import compute_class_metrics, error_kinds
 from ..metrics.tide_errors import KINDS, SPECIAL
 from ..statistics import Effect, Group, analyse
 from . import training_curves, warnings_and_notes
-from .cost_estimates import estimate_costs
+from .cost_estimates import epochs_warning, estimate_costs, unsteady_epochs
 
 Progress = Callable[[str], None]
 Values = dict[str, dict[int, float | None]]  # by metric and seed
@@ -54,6 +54,7 @@ def compute_results(experiment: Experiment, progress: Progress | None = None) ->
     effects = _effects(base, seeds, values, experiment, say)
     costs = experiment.costs
     estimates = estimate_costs(costs, base.name, [model.name for model in planned if model.control == "repeat"])
+    unsteady = unsteady_epochs({name: [experiment.records[name][seed] for seed in its] for name, its in seeds.items()})
     models: list[ModelResult] = []
     for model in planned:
         if seeds[model.name]:
@@ -62,7 +63,8 @@ def compute_results(experiment: Experiment, progress: Progress | None = None) ->
             cost = estimates.models.get(model.name)
             models.append(_model(model, seeds[model.name], values[model.name], effect, cost, experiment))
             if models[0].role == "baseline" and model != base:
-                models[-1] = replace(models[-1], cost_ratios=_cost_ratios(models[-1], models[0]))
+                timed = models[-1].name not in unsteady and base.name not in unsteady
+                models[-1] = replace(models[-1], cost_ratios=_cost_ratios(models[-1], models[0], timed=timed))
     first = next(iter(finished), None)
     results = Results(
         experiment=plan.id,
@@ -80,7 +82,11 @@ def compute_results(experiment: Experiment, progress: Progress | None = None) ->
         gflops_imgsz=costs.gflops_imgsz if costs else None,
         pairing=experiment.pairing,
     )
-    warnings = [*warnings_and_notes.warnings_for(results, finished), *estimates.warnings]
+    warnings = [
+        *warnings_and_notes.warnings_for(results, finished),
+        *estimates.warnings,
+        *epochs_warning(unsteady, base.name),
+    ]
     return replace(results, warnings=tuple(warnings), notes=tuple(warnings_and_notes.notes_on(results, finished)))
 
 
@@ -185,7 +191,7 @@ def _model(
         cost=cost,
         training=Training(
             seconds=statistics.fmean(record.training_seconds for record in records),
-            epoch_seconds=_mean([record.epoch_seconds for record in records]),
+            epoch_seconds=min((s for record in records if (s := record.epoch_seconds) is not None), default=None),
             resident_bytes=_most([record.peak_memory.resident_bytes for record in records]),
             gpu_bytes=_most([record.peak_memory.gpu_bytes for record in records]),
             epochs=tuple(len(record.epochs) for record in records),
@@ -206,15 +212,14 @@ def summarise_values(values: Sequence[float | None]) -> MetricValues:
     return MetricValues(tuple(values), statistics.fmean(known), sd)
 
 
-def _cost_ratios(model: ModelResult, base: ModelResult) -> CostRatios:
+def _cost_ratios(model: ModelResult, base: ModelResult, *, timed: bool) -> CostRatios:
     mine, its, training, reference = model.cost, base.cost, model.training, base.training
     return CostRatios(
         parameters=_over(mine.parameters, its.parameters) if mine and its else None,
         gflops=_over(mine.gflops, its.gflops) if mine and its else None,
         latency=mine.latency_ratio.median if mine and mine.latency_ratio else None,
         throughput=mine.throughput_ratio.median if mine and mine.throughput_ratio else None,
-        seconds=_over(training.seconds, reference.seconds),
-        epoch_seconds=_over(training.epoch_seconds, reference.epoch_seconds),
+        epoch_seconds=_over(training.epoch_seconds, reference.epoch_seconds) if timed else None,
         resident_bytes=_over(training.resident_bytes, reference.resident_bytes),
         gpu_bytes=_over(training.gpu_bytes, reference.gpu_bytes),
     )
@@ -251,11 +256,6 @@ def _run(record: Record) -> RunResult:
         started=record.started,
         git=record.git,
     )
-
-
-def _mean(values: Sequence[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return statistics.fmean(known) if known else None
 
 
 def _most(values: Sequence[int | None]) -> int | None:

@@ -139,7 +139,9 @@ def _costs(results: Results) -> list[str]:
     return [
         f"GFLOPs: 2 x multiply-adds at {results.gflops_imgsz} px. Latency: {_timing(latency)}, fused, without NMS; "
         f"the baseline's median of {latency.rounds} rounds times the model's ratio, taken round by round. Throughput: "
-        f"{_timing(throughput)}, in the same way. Neither times nor ratios carry over to other hardware."
+        f"{_timing(throughput)}, in the same way. Time per epoch: the median of the fastest run; the runs train one "
+        "after the other, so other work on the machine shows in it. Neither times nor ratios carry over to other "
+        "hardware."
     ]
 
 
