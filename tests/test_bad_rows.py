@@ -63,6 +63,7 @@ BAD = {
     "a function as the type": (EMA, "[-1, 1, torch.load, []]", rf"{ROW4} \(torch\.load\): "),
     "a wrong case of torch": (EMA, "[-1, 1, nn.conv2d, [64, 64, 1]]", rf"{ROW4} \(nn\.conv2d\): .*'nn\.Conv2d'\?$"),
     "anchors": (DETECT, "[[8, 5], 1, Detect, [nc, anchors]]", rf"{HEAD} \(Detect\): .*\[nc, anchors\].*write \[nc\]"),
+    "a bare assert": (CONV, "C2PSA, [512]", r"^mine, line 11: layer 5 \(C2PSA\): .*AssertionError: assert c1 == c2"),
     "one input of the head": (DETECT, "[8, 1, Detect, [nc]]", rf"{HEAD} \(Detect\): 'from' is 8, .*\[8\]"),
     "OBB without angles": (DETECT, "[[8, 5], 1, OBB, [nc]]", rf"{HEAD} \(OBB\): .*\[nc\] .*\[nc, 1\]"),
     "Pose without keypoints": (DETECT, "[[8, 5], 1, Pose, [nc]]", rf"{HEAD} \(Pose\): .*\[nc\] .*\[nc, kpt_shape\]"),

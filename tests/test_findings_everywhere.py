@@ -104,6 +104,26 @@ def test_python_users_are_warned_once(tmp_path):
         YOLO("yolov8n-two.yaml")
 
 
+def test_rt_detr_is_built_by_its_own_class_or_named(tmp_path, capfd):
+    """As by ``yolo``: the file's name decides. YOLO cannot build the head, and says so; it is not compared."""
+    from ultralytics import YOLO
+
+    text = (YOLOV8.parents[1] / "rt-detr/rtdetr-l.yaml").read_text(encoding="utf-8")
+    for name in ("rtdetr-mine.yaml", "mine.yaml"):
+        Path(name).write_text(re.sub(r"\n.*AIFI.*", lambda row: f"{row[0]}\n{ROW}", text, count=1))
+    with logged() as lines:
+        assert main(["info", "rtdetr-mine.yaml"]) == 0
+    assert "EMA" in capfd.readouterr().out
+    assert any("layer 29 (RTDETRDecoder): reads layer 21 (Concat) inside a stage" in line for line in lines)
+    assert main(["info", "mine.yaml"]) == 2
+    named = r"mine\.yaml, line 54: layer 29 \(RTDETRDecoder\) is the head of RT-DETR.*RTDETR\('mine\.yaml'\)"
+    assert re.search(named, capfd.readouterr().err)
+    with pytest.raises(LayerError, match=named):
+        YOLO("mine.yaml")
+    assert main(["compare", "--base=yolo11n.yaml", "--models=rtdetr-mine.yaml", "--data=digits.yaml"]) == 2
+    assert "'rtdetr-mine.yaml' is RT-DETR; only YOLO models are compared" in capfd.readouterr().err
+
+
 @pytest.mark.slow
 def test_training_warns_and_the_record_and_the_report_keep_it(tmp_path):
     """``yolo train`` and ``compare``: the warnings come before the first epoch, once."""

@@ -31,7 +31,7 @@ def run(model: str, *, task: str | None = None, imgsz: int = 640) -> int:
     built = yolo_command.open_model(model, task, verbose=is_yaml)  # building from a YAML prints the table
     strides = getattr(built.model, "stride", [1])
     yolo_command.check_imgsz(imgsz, round(float(max(strides))), model)
-    if not is_yaml:
+    if not is_yaml or type(built).__name__ == "RTDETR":
         built.info(detailed=False)
     total = sum(p.numel() for p in built.model.parameters())
     inputs = {m.i: row_sources.resolve(m.f, m.i) for m in built.model.model}

@@ -20,7 +20,12 @@ def replacement(original: Callable[..., Any], self: Any, cfg: Any, *args: Any, *
             raise
         rows = [*source.content["backbone"], *source.content["head"]]
         model_findings.build(dict(source.content), "", source)
+        what = "is the last layer and no head; end with a row such as [[15, 18, 21], 1, Detect, [nc]]"
+        if "RTDETR" in rows[-1][2]:
+            what = (
+                f"is the head of RT-DETR, not of YOLO; in Python, write RTDETR({str(cfg)!r}); yolo and yolo-attn build "
+                "RT-DETR for a file whose name has 'rtdetr' in it"
+            )
         raise LayerError(
-            f"{source.file.name}, line {source.rows[-1]}: layer {len(rows) - 1} ({rows[-1][2]}) is the last layer and "
-            "no head; end with a row such as [[15, 18, 21], 1, Detect, [nc]]"
+            f"{source.file.name}, line {source.rows[-1]}: layer {len(rows) - 1} ({rows[-1][2]}) {what}"
         ) from error

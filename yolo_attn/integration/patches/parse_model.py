@@ -20,6 +20,7 @@ import functools
 import inspect
 import sys
 import textwrap
+import traceback
 from collections.abc import Callable
 from types import ModuleType
 from typing import Any
@@ -160,7 +161,8 @@ def _located(error: Exception, file: str) -> LayerError | None:
     what = str(error).removeprefix(f"{name}: ")
     if not isinstance(error, ValueError):
         args = row_arguments.describe(there["args"])
-        what = f"cannot be built from {there['f']} with arguments {args}: {type(error).__name__}: {error}"
+        said = str(error) or traceback.extract_tb(error.__traceback__)[-1].line  # of a bare assert, its condition
+        what = f"cannot be built from {there['f']} with arguments {args}: {type(error).__name__}: {said}"
     if not ours:  # the row may be right for another version
         what += f" (Ultralytics {_version()})"
     return LayerError(f"{file}: layer {there['i']} ({name}): {what}")

@@ -89,6 +89,8 @@ def check_data(data: str) -> dict[str, Any]:
 def open_model(model: str) -> YOLO:
     """Return ``YOLO(model)``; raise a UserError if it does not exist, cannot be built, or is for another task."""
     check_model(model)
+    if "rtdetr" in Path(model).stem.lower():
+        raise UserError(f"model {model!r} is RT-DETR; only YOLO models are compared")
     opened = YOLO(model)
     if opened.task != "detect":
         raise UserError(f"model {model!r} is for the task {opened.task}; only detection models are compared")

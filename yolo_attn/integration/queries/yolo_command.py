@@ -98,14 +98,18 @@ def check_model(name: str) -> None:
 
 
 def open_model(name: str, task: str | None = None, *, verbose: bool = False) -> Any:
-    """Return ``YOLO(name)``, checked as by :func:`check_model`; ``verbose`` prints the layer table of a YAML."""
+    """Return ``YOLO(name)``, or ``RTDETR(name)`` by the rule of ``yolo``; checked as by :func:`check_model`.
+
+    ``verbose`` prints the layer table of a YOLO model's YAML.
+    """
     from ultralytics.cfg import TASKS
-    from ultralytics.models import YOLO
+    from ultralytics.models import RTDETR, YOLO
 
     if task is not None and task not in TASKS:
         raise ArgumentError(f"task={task} must be one of {joined(sorted(TASKS))}.{nearest(task, TASKS)}")
     check_model(name)
-
+    if "rtdetr" in Path(name).stem.lower() and task in (None, "detect"):
+        return RTDETR(name)
     return YOLO(name, task=task, verbose=verbose)
 
 
