@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -10,11 +12,15 @@ from ..registry import register
 from .functional import (
     RecomputedParts,
     at_least_float32,
+    building_graph,
     check_bool,
     check_divides,
     check_number,
     check_positive,
     check_used,
+    graph_parts,
+    middle_or_stretched,
+    part_starts,
     recomputes,
 )
 from .nn.residual import apply_residual, make_residual
@@ -23,18 +29,6 @@ NAME = "AttentionAugmentedConv"
 MIN_KEY_CHANNELS = 20  # per head, unless dk is given; from the paper
 MAX_SCORES = {"cpu": 2**22, "cuda": 2**26}  # scores held at a time, over images, heads, queries and keys
 NEEDS = {"kappa": ("dk", (None,)), "upsilon": ("dv", (None,)), "position_size": ("relative", (True,))}
-
-
-def offset_vectors(table: Tensor, length: int) -> Tensor:
-    """Return the vectors of a table, ``(1, D, 2 * S - 1)``, for offsets 1 - L to L - 1, ``(D, 2 * L - 1)``.
-
-    Up to L = S they are the middle of the table; beyond, the table is stretched (linear interpolation).
-    """
-    D, wanted = table.shape[1], 2 * length - 1
-    spare = (table.shape[2] - wanted) // 2
-    if spare >= 0:
-        return table[0, :, spare : spare + wanted]
-    return F.interpolate(table, size=wanted, mode="linear", align_corners=True).reshape(D, wanted)
 
 
 def axis_scores(q: Tensor, table: Tensor, index: Tensor, length: int) -> Tensor:
@@ -205,37 +199,52 @@ class AttentionAugmentedConv(nn.Module):
 
     def _attention(self, x: Tensor) -> Tensor:
         maps = self.qkv(x)  # B 2dk+dv H W
-        B, _, H, W = maps.shape
+        H, W = maps.shape[2:]
         dtype = maps.dtype
         with torch.autocast(x.device.type, enabled=False):
             q, k, v = torch.split(at_least_float32(maps), self.widths, 1)
-            q, k, v = (m.reshape(B, self.heads, -1, H * W).transpose(2, 3) for m in (q, k, v))  # B h N d
-            o = self._scored(q * q.shape[3] ** -0.5, k, v, H, W)  # B h N dv/h
-        o = o.transpose(2, 3).reshape(B, -1, H, W)  # B dv H W
+            widths = [width // self.heads for width in self.widths]
+            q, k, v = (
+                m.reshape(-1, self.heads, d, H * W).transpose(2, 3) for m, d in zip((q, k, v), widths, strict=True)
+            )  # B h N d
+            o = self._scored(q * widths[0] ** -0.5, k, v, H, W)  # B h N dv/h
+        o = o.transpose(2, 3).reshape(-1, self.widths[2], H, W)  # B dv H W
         return self.project(o.to(dtype))
 
     def _scored(self, q: Tensor, k: Tensor, v: Tensor, height: int, width: int) -> Tensor:
-        B, h, N, d = q.shape
-        values = v.shape[3]
+        d, _, values = (n // self.heads for n in self.widths)
         D = max(d, values)
         D += -D % 8 if q.device.type == "cuda" else 0
-        q, k, v = (F.pad(m, (0, D - m.shape[3])).contiguous() for m in (q, k, v))  # for the fused kernels
+        # all of one width, for the fused kernels
+        q, k, v = (F.pad(m, (0, D - n)).contiguous() for m, n in ((q, d), (k, d), (v, values)))
         if self.relative_rows is None or self.relative_columns is None:
             return F.scaled_dot_product_attention(q * D**0.5, k, v)[..., :values]
         rows, columns = (
-            F.pad(offset_vectors(at_least_float32(table).reshape(1, d, -1), length), (0, 0, 0, D - d))
+            F.pad(self._offset_vectors(table, 2 * length - 1), (0, 0, 0, D - d))
             for table, length in ((self.relative_rows, height), (self.relative_columns, width))
         )
-        step = max(1, MAX_SCORES.get(q.device.type, MAX_SCORES["cuda"]) // (B * h * N))
-        if step >= N:
-            return attend_relative(0, width, q, k, v, rows, columns)[..., :values]
         tensors = (q, k, v, rows, columns)
-        starts = range(0, N, step)
+        starts = part_starts(N := q.shape[2], self._parts(q.shape[0] * self.heads * N, N, q.device.type))
+        if len(starts) == 2:
+            return attend_relative(0, width, *tensors)[..., :values]
+        slices = [slice(first, end) for first, end in itertools.pairwise(starts)]
         if recomputes(*tensors):
-            indices = [((slice(None), slice(None), slice(n, n + step)), (), (), (), ()) for n in starts]
+            indices = [((slice(None), slice(None), queries), (), (), (), ()) for queries in slices]
             o: Tensor = RecomputedParts.apply(
                 lambda index, *pieces: attend_relative(index[0][2].start, width, *pieces), indices, *tensors
             )
             return o[..., :values]
-        parts = zip(starts, torch.split(q, step, 2), strict=True)
-        return torch.cat([attend_relative(n, width, part, k, v, rows, columns) for n, part in parts], 2)[..., :values]
+        outs = [attend_relative(n.start, width, q[:, :, n], k, v, rows, columns) for n in slices]
+        return torch.cat(outs, 2)[..., :values]
+
+    def _parts(self, scores_per_query: int, queries: int, device: str) -> int:
+        """Return in how many parts the queries attend."""
+        most = MAX_SCORES.get(device, MAX_SCORES["cuda"])
+        if building_graph():
+            return graph_parts(queries, scores_per_query * queries, most)
+        return -(-queries // max(1, most // scores_per_query))
+
+    def _offset_vectors(self, table: Tensor, length: int) -> Tensor:
+        """Return the vectors of a table for the offsets in the middle, ``(d, length)``; stretched if it has fewer."""
+        d = self.widths[0] // self.heads
+        return middle_or_stretched(at_least_float32(table).reshape(d, -1), -1, table.numel() // d, length)

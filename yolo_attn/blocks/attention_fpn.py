@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..registry import register
-from .functional import check_choice, check_divides, check_positive, check_positives, check_used, is_int
+from .functional import check_choice, check_divides, check_positive, check_positives, check_used, is_int, traced_value
 from .global_context import GlobalContext
 from .global_local import GlobalLocalAttention
 from .nn.residual import make_residual
@@ -167,15 +167,27 @@ class AttentionFPN(nn.Module):
 
     def _merged(self, maps: list[Tensor]) -> list[Tensor]:
         """Add each map, resized, to the next larger one, starting with the smallest."""
-        sizes = [int(m.shape[2]) * int(m.shape[3]) for m in maps]
-        order = sorted(range(len(maps)), key=lambda n: -sizes[n])  # largest first
-        for larger, smaller in reversed(list(pairwise(order))):
-            size = [int(n) for n in maps[larger].shape[2:]]
-            above = maps[smaller]
-            if list(above.shape[2:]) != size:
+        for larger, smaller in reversed(list(pairwise(largest_first(maps)))):
+            size, above = maps[larger].shape[2:], maps[smaller]
+            if any(traced_value(a) != traced_value(b) for a, b in zip(above.shape[2:], size, strict=True)):
                 above = F.interpolate(above, size=size, mode="nearest")
             maps[larger] = maps[larger] + above  # B D H_i W_i
         return maps
+
+
+def largest_first(maps: Sequence[Tensor]) -> list[int]:
+    """Return the indices of the maps, those of the largest first; of two of one size, the later one counts as smaller.
+
+    The comparisons are written out because ``torch.compile`` breaks a graph at ``sorted``.
+    """
+    sizes = [traced_value(m.shape[2]) * traced_value(m.shape[3]) for m in maps]
+    order: list[int] = []
+    for n, size in enumerate(sizes):
+        at = len(order)
+        while at and sizes[order[at - 1]] < size:
+            at -= 1
+        order.insert(at, n)
+    return order
 
 
 @register(

@@ -1,13 +1,18 @@
 """Functions that the blocks call. Checkpoints do not name them, so they may move or change.
 
-In order: argument checks; float32 islands, where half precision would overflow or round too much; resizing;
-recomputation in the backward pass, which saves memory.
+In order: argument checks; float32 islands, where half precision would overflow or round too much; sizes in graphs;
+resizing; recomputation in the backward pass, which saves memory.
+
+A size read from ``shape`` is an int, but a tensor while torch traces and a ``torch.SymInt`` while it exports or compiles
+for any size. ``int(size)`` would build one size into the graph, so blocks compute with the size as it is. The operators
+``+ - * // %``, slices, reshapes and ``torch.arange`` accept all three.
 """
 
 from __future__ import annotations
 
 import inspect
 import math
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeGuard
 
@@ -130,7 +135,39 @@ def batch_norm(norm: nn.Module, x: Tensor) -> Tensor:
 
 def mean_in_float32(x: Tensor, dims: int | tuple[int, int]) -> Tensor:
     """Return the mean over ``dims`` in float32 or float64, without a float32 copy of ``x``."""
-    return x.mean(dims, keepdim=True, dtype=torch.float64 if x.dtype == torch.float64 else torch.float32)
+    if x.dtype in (torch.float32, torch.float64):
+        return x.mean(dims, keepdim=True)  # LiteRT's converter does not support the argument dtype
+    return x.mean(dims, keepdim=True, dtype=torch.float32)
+
+
+def is_fixed(*sizes: int) -> bool:
+    """Return whether all sizes are plain ints, so that Python can compare them."""
+    return all(type(n) is int for n in sizes)
+
+
+def smaller_of(a: int, b: int) -> int:
+    """Return the smaller one of the size ``a`` and the int ``b``."""
+    return a.clamp(max=b) if isinstance(a, Tensor) else torch.sym_min(a, b)
+
+
+def traced_value(size: int) -> int:
+    """Return the int behind a size that torch is tracing; any other size unchanged."""
+    if not isinstance(size, Tensor):
+        return size
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", torch.jit.TracerWarning)
+        return int(size)
+
+
+def part_starts(size: int, parts: int) -> list[int]:
+    """Return where each of ``parts`` almost equal parts of ``size`` starts, and where the last one ends."""
+    return [n * size // parts for n in range(parts + 1)]
+
+
+def graph_parts(size: int, scores: int, most: int) -> int:
+    """Return in how many parts a graph computes ``scores`` numbers, ``most`` at a time; 1 if the sizes are unknown."""
+    size, scores = traced_value(size), traced_value(scores)
+    return max(1, min(size, -(-scores // most))) if is_fixed(size, scores) and not compiling() else 1
 
 
 def averaging_matrix(size: int, cells: int, overlap: bool, like: Tensor) -> Tensor:
@@ -145,6 +182,26 @@ def averaging_matrix(size: int, cells: int, overlap: bool, like: Tensor) -> Tens
     last = ((k + 1) * size + cells - 1) // cells if overlap else torch.maximum(first + 1, (k + 1) * size // cells)
     inside = ((n >= first) & (n < last)).to(like.dtype)
     return inside / inside.sum(1, keepdim=True)
+
+
+def interpolation_matrix(size: int, length: int, like: Tensor) -> Tensor:
+    """Return the matrix, ``(length, size)``, that takes the middle of ``size`` values, or stretches them if too few.
+
+    A stretched axis keeps its first, middle and last value and is linear in between. Size and length are both odd.
+    """
+    n = torch.arange(length, device=like.device, dtype=like.dtype).unsqueeze(1)
+    last = n[-1:]
+    step = ((size - 1) / last.clamp(min=1)).clamp(max=1)
+    position = (n - last / 2) * step + (size - 1) / 2
+    return (1 - (position - torch.arange(size, device=like.device, dtype=like.dtype)).abs()).clamp(min=0)
+
+
+def middle_or_stretched(x: Tensor, dim: int, size: int, length: int) -> Tensor:
+    """Return ``length`` values of the ``size`` along ``dim``, -1 or -2: the middle ones, or all of them stretched."""
+    if is_fixed(length) and length <= size:
+        return x.narrow(dim, (size - length) // 2, length)
+    matrix = interpolation_matrix(size, length, x)
+    return torch.matmul(matrix, x) if dim == -2 else torch.matmul(x, matrix.transpose(0, 1))
 
 
 def resize_by_mean(x: Tensor, height: int, width: int, overlap: bool) -> Tensor:
@@ -175,8 +232,14 @@ def max_pool(x: Tensor, kernel: Sequence[int]) -> Tensor:
 
 
 def building_graph() -> bool:
-    """Return whether torch is tracing or compiling. Exporters do not support recomputation, so graphs do without it."""
+    """Return whether torch is tracing, exporting or compiling. Graphs recompute nothing: exporters do not support it."""
     return torch.jit.is_tracing() or torch.compiler.is_compiling()  # type: ignore[attr-defined,no-untyped-call]
+
+
+def compiling() -> bool:
+    """Return whether torch compiles for one or any size, and does not export."""
+    exporting = getattr(torch.compiler, "is_exporting", lambda: False)  # torch 2.7
+    return torch.compiler.is_compiling() and not exporting()  # type: ignore[no-untyped-call]
 
 
 def recomputes(*tensors: Tensor) -> bool:

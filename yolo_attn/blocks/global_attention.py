@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -23,7 +24,7 @@ from .nn.attention_kernels import LinearAttention, LinformerAttention, Performer
 from .nn.positions import AbsolutePositionEmbedding, RelativePositionBias, RotaryPositionEmbedding
 from .nn.reformer import ReformerAttention
 from .nn.residual import apply_residual, make_residual
-from .nn.windows import WindowAxis, join_windows, split_windows, valid_keys, window_axis
+from .nn.windows import WindowAxis, divided_axis, join_windows, split_windows, valid_keys, window_axis
 
 NAME = "MultiHeadGlobalAttention"
 EXTENTS = ("global", "window", "shifted", "overlap", "multiscale")
@@ -246,34 +247,44 @@ class MultiHeadGlobalAttention(nn.Module):
         """Return how an axis of the map is split into windows of that size."""
         if self.extent == "global":
             return WindowAxis(size, size)
-        side = -(-size // self.divisions) if isinstance(window, str) else window
-        shift = side // 2 if self.shift is None else self.shift
-        return window_axis(size, side, shift if self.extent == "shifted" else 0, self.overlap)
+        shifted = self.extent == "shifted"
+        if isinstance(window, str):
+            return divided_axis(size, self.divisions, shifted, self.overlap)
+        shift = window // 2 if self.shift is None else self.shift
+        return window_axis(size, window, shift if shifted else 0, self.overlap)
 
     def attend(self, q: Tensor, k: Tensor, v: Tensor, n: int) -> Tensor:
         """Return the attention of the heads with window size number n, ``(B, heads, H, W, d)``."""
-        rows, columns = (self.axis(int(size), self.windows[n]) for size in q.shape[2:4])
+        rows, columns = (self.axis(size, self.windows[n]) for size in q.shape[2:4])
         table = None
         if len(self.biases):
             table = self.biases[n](rows.window + rows.keys - 1, columns.window + columns.keys - 1)
-        valid = valid_keys(rows, columns, q)
+        valid = valid_keys(rows, columns, q.device)
         valid = None if valid is None else valid.repeat(q.shape[0], 1, 1)  # BM h w
         q = split_windows(q, rows, columns, keys=False)  # BM heads h w d
         k, v = split_windows(k, rows, columns, keys=True), split_windows(v, rows, columns, keys=True)
         return join_windows(self.kernel(q, k, v, valid, table), rows, columns)
 
     def forward(self, x: Tensor) -> Tensor:
-        C, H, W = x.shape[1:]
+        H, W = x.shape[2:]
+        C, n = self.out.in_channels, 2 if self.shares_qk else 3
         t = self.qkv(x if self.absolute is None else self.absolute(x))  # B 3C H W
-        parts = t.reshape(-1, t.shape[1] // C, self.heads, C // self.heads, H, W).permute(1, 0, 2, 4, 5, 3).unbind(0)
+        parts = t.reshape(-1, n, self.heads, C // self.heads, H, W).permute(1, 0, 2, 4, 5, 3).unbind(0)
         q, k, v = parts[0], parts[-2], parts[-1]  # B heads H W d; k is q if they are shared
         with torch.autocast(x.device.type, enabled=False):
             if self.rotation is not None:
                 q, k = self.rotation(q, k)
-            of_windows = zip(*(t.split(self.heads_per_window(), 1) for t in (q, k, v)), strict=True)
-            y = torch.cat([self.attend(a, b, c, n) for n, (a, b, c) in enumerate(of_windows)], 1)
+            groups = heads_of_groups(self.heads_per_window())
+            ys = [self.attend(*(t[:, heads] for t in (q, k, v)), n) for n, heads in enumerate(groups)]
+            y = ys[0] if len(ys) == 1 else torch.cat(ys, 1)
         y = self.out(y.permute(0, 1, 4, 2, 3).reshape(-1, C, H, W))
         return apply_residual(self.residual, x, y)
+
+
+def heads_of_groups(counts: Sequence[int]) -> list[slice]:
+    """Return the heads of each group, for groups of so many heads."""
+    ends = list(itertools.accumulate(counts))
+    return [slice(end - count, end) for end, count in zip(ends, counts, strict=True)]
 
 
 def check_combination(kernel: str, extent: str, position: str) -> None:

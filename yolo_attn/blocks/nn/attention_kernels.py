@@ -16,7 +16,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..functional import RecomputedParts, at_least_float32, building_graph, recomputes, resize_by_mean
+from ..functional import (
+    RecomputedParts,
+    at_least_float32,
+    building_graph,
+    graph_parts,
+    is_fixed,
+    part_starts,
+    recomputes,
+    resize_by_mean,
+    traced_value,
+)
 
 MAX_SCORES = {"cpu": 2**21, "cuda": 2**26, "graph": 2**24}  # scores and bias entries held at a time
 MAX_BATCH = 2**15  # CUDA's kernels take a batch below 2^16
@@ -28,7 +38,7 @@ def fused_attention(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None)
     Torch's fused kernels keep no scores and add in float32. On the CPU none supports a bias that needs a gradient. The
     fallback computes in float32 here, because half precision scores may overflow.
     """
-    d, dtype = int(q.shape[-1]), q.dtype
+    d, dtype = traced_value(q.shape[-1]), q.dtype
     if bias is not None and bias.requires_grad and dtype.itemsize < 4 and q.device.type != "cuda":
         q, k, v = q.float(), k.float(), v.float()
     if q.device.type == "cuda" and d % 8:  # CUDA's fused kernels need multiples of 8
@@ -46,13 +56,14 @@ class SoftmaxAttention(nn.Module):
     def forward(
         self, q: Tensor, k: Tensor, v: Tensor, valid: Tensor | None = None, table: Tensor | None = None
     ) -> Tensor:
-        batch = int(q.shape[0])
-        if batch > MAX_BATCH:
+        batch = q.shape[0]
+        if not building_graph() and batch > MAX_BATCH:
             starts = range(0, batch, MAX_BATCH)
             parts = [[None if t is None else t[a : a + MAX_BATCH] for t in (q, k, v, valid)] for a in starts]
             return torch.cat([self(*part, table) for part in parts])
         if table is not None:
-            return biased_attention(q, k, v, valid, table)
+            attend = biased_attention_in_graph if building_graph() else biased_attention
+            return attend(q, k, v, valid, table)
         mask = None if valid is None else valid.flatten(1)[:, None, None]  # M 1 1 hw
         y = fused_attention(q.flatten(2, 3), k.flatten(2, 3), v.flatten(2, 3), mask)
         return y.reshape(q.shape)
@@ -72,10 +83,9 @@ def biased_attention(q: Tensor, k: Tensor, v: Tensor, valid: Tensor | None, tabl
 
 def tile_indices(q: Tensor, k: Tensor) -> list[list[tuple[Any, ...]]]:
     """Return the indices of q, k, v and table for each tile of queries, one list per row of tiles."""
-    M, heads, H, W = (int(n) for n in q.shape[:4])
-    h, w = (int(n) for n in k.shape[2:4])
-    device = "graph" if building_graph() else "cpu" if q.device.type == "cpu" else "cuda"
-    queries = max(1, MAX_SCORES[device] // (M * heads * h * w))
+    M, heads, H, W = q.shape[:4]
+    h, w = k.shape[2:4]
+    queries = max(1, MAX_SCORES["cpu" if q.device.type == "cpu" else "cuda"] // (M * heads * h * w))
     dy, dx = max(1, min(H, queries // W)), min(W, queries)
     rows = [slice(y, min(y + dy, H)) for y in range(0, H, dy)]
     columns = [slice(x, min(x + dx, W)) for x in range(0, W, dx)]
@@ -90,13 +100,37 @@ def tile_indices(q: Tensor, k: Tensor) -> list[list[tuple[Any, ...]]]:
 
 def attend_in_tile(valid: Tensor | None, q: Tensor, k: Tensor, v: Tensor, table: Tensor) -> Tensor:
     """Return the attention of one tile of queries; keys are reversed."""
-    h, w = (int(n) for n in k.shape[2:4])
+    h, w = k.shape[2:4]
     bias = table.unfold(1, h, 1).unfold(2, w, 1)  # heads H W h w
     bias = bias.reshape(1, bias.shape[0], -1, h * w)  # 1 heads HW hw
     if valid is not None:
         bias = bias.masked_fill(~valid.flatten(1)[:, None, None], -math.inf)  # M heads HW hw
     y = fused_attention(q.flatten(2, 3), k.flatten(2, 3), v.flatten(2, 3), bias)
     return y.reshape(q.shape)
+
+
+def biased_attention_in_graph(q: Tensor, k: Tensor, v: Tensor, valid: Tensor | None, table: Tensor) -> Tensor:
+    """Attend with a relative bias in operations that every exporter has, for any size: a few rows of queries at a time."""
+    M, heads, H, W = q.shape[:4]
+    h, w = k.shape[2:4]
+    mask = None if valid is None else valid.flatten(1)[:, None, None]  # M 1 1 hw
+    table = offset_entries(table, 2, 0, W, w).reshape(table.shape[0], -1, W, w)  # heads H+h-1 W w
+    k, v = k.flatten(2, 3), v.flatten(2, 3)  # M heads hw d
+    starts = part_starts(H, graph_parts(H, M * heads * H * W * h * w, MAX_SCORES["graph"]))
+    parts = []
+    for first, end in itertools.pairwise(starts):
+        bias = offset_entries(table, 1, first, end, h).reshape(table.shape[0], -1, h, W, w)  # heads rows h W w
+        bias = bias.transpose(2, 3).reshape(1, table.shape[0], -1, h * w)  # 1 heads rowsW hw
+        bias = bias if mask is None else bias.masked_fill(~mask, -math.inf)  # M heads rowsW hw
+        rows = q if len(starts) == 2 else q[:, :, first:end]
+        parts.append(fused_attention(rows.flatten(2, 3), k, v, bias))
+    return (parts[0] if len(parts) == 1 else torch.cat(parts, 2)).reshape(q.shape)
+
+
+def offset_entries(table: Tensor, dim: int, first: int, end: int, keys: int) -> Tensor:
+    """Return the entries of ``table`` for the queries ``first`` to ``end`` and all keys along ``dim``, query by query."""
+    queries = torch.arange(first, end, device=table.device).unsqueeze(1)
+    return table.index_select(dim, (queries - torch.arange(keys, device=table.device) + keys - 1).flatten())
 
 
 def normalized_product(q: Tensor, k: Tensor, v: Tensor, valid: Tensor | None, eps: float = 0.0) -> Tensor:
@@ -150,7 +184,7 @@ class PerformerAttention(nn.Module):
 
     def features_of(self, x: Tensor, valid: Tensor | None, dims: tuple[int, ...]) -> Tensor:
         """Return the features of queries or keys, ``(M, heads, N, m)``; ``dims`` are those of the largest exponent."""
-        x = x * x.shape[3] ** -0.25
+        x = x * self.projection_matrix.shape[1] ** -0.25
         exponent = torch.matmul(x, self.projection_matrix.to(x.dtype).t())
         if valid is not None:
             exponent = exponent.masked_fill(~valid.flatten(1)[:, None, :, None], -math.inf)
@@ -197,7 +231,7 @@ class LinformerAttention(nn.Module):
         """Mix keys or values, ``(B, heads, h, w, d)``, to ``(B, heads, k, d)``."""
         heads, d = t.shape[1], t.shape[4]
         t = t.permute(0, 1, 4, 2, 3).flatten(1, 2)  # B C h w
-        if tuple(t.shape[2:]) != self.grid:
+        if not is_fixed(*t.shape[2:]) or tuple(t.shape[2:]) != self.grid:
             t = resize_by_mean(t, *self.grid, overlap=True)
         t = torch.matmul(t.flatten(2), projection.to(t.dtype))  # B C k
         return t.reshape(-1, heads, d, t.shape[2]).transpose(2, 3)

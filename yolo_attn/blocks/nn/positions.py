@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..functional import at_least_float32
+from ..functional import at_least_float32, is_fixed, middle_or_stretched
 
 
 class RelativePositionBias(nn.Module):
@@ -36,12 +36,8 @@ class RelativePositionBias(nn.Module):
         and the outermost offsets keep their biases.
         """
         table = at_least_float32(self.relative_position_bias_table).reshape(self.shape)
-        h, w = table.shape[1:]
-        y, x = max(0, h - height) // 2, max(0, w - width) // 2
-        table = table[:, y : h - y, x : w - x]
-        if table.shape[1:] == (height, width):
-            return table
-        return F.interpolate(table.unsqueeze(0), size=(height, width), mode="bilinear", align_corners=True)[0]
+        size = self.shape[1]
+        return middle_or_stretched(middle_or_stretched(table, -2, size, height), -1, size, width)
 
 
 class AbsolutePositionEmbedding(nn.Module):
@@ -56,8 +52,8 @@ class AbsolutePositionEmbedding(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Return the sum of ``x``, ``(B, C, H, W)``, and the map."""
         positions = at_least_float32(self.absolute_position_bias).reshape(self.shape)
-        size = (int(x.shape[2]), int(x.shape[3]))
-        if positions.shape[2:] != size:
+        size = x.shape[2:]
+        if not is_fixed(*size) or self.shape[2:] != tuple(size):
             positions = F.interpolate(positions, size=size, mode="bilinear", align_corners=False)
         return x + positions.to(x.dtype)
 
@@ -104,7 +100,8 @@ class RotaryPositionEmbedding(nn.Module):
 
     def forward(self, *tensors: Tensor) -> list[Tensor]:
         """Return each tensor, ``(B, heads, H, W, d)``, rotated; same dtype."""
-        H, W, d = (int(n) for n in tensors[0].shape[2:])
+        H, W = tensors[0].shape[2:4]
+        d = 2 * self.shape[-1]
         with torch.autocast(tensors[0].device.type, enabled=False):
             angles = self.angles(H, W, d, at_least_float32(tensors[0]))
             cos, sin = angles.cos(), angles.sin()

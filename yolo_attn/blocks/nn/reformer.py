@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..functional import at_least_float32, recompute_in_backward
+from ..functional import at_least_float32, recompute_in_backward, smaller_of
 
 MAX_BUCKETS = 128  # in one hash round; the time of hashing would otherwise grow with the square of the map
 SELF_SCORE = -1e9  # score of a vector with itself
@@ -49,8 +49,8 @@ class ReformerAttention(nn.Module):
 
     def sort_by_hash(self, q: Tensor) -> Tensor:
         """Return the order by hash, then by position, for each round: ``(rounds, M, heads, N)``."""
-        N = int(q.shape[2])
-        half = min(-(-N // self.bucket_size), MAX_BUCKETS // 2)  # of the buckets
+        N = q.shape[2]
+        half = smaller_of((N + self.bucket_size - 1) // self.bucket_size, MAX_BUCKETS // 2)  # of the buckets
         position = torch.arange(N, device=q.device)
         orders = []
         for rotation in self.rotations.to(q.dtype).unbind(0):
@@ -63,12 +63,13 @@ class ReformerAttention(nn.Module):
         self, q: Tensor, v: Tensor, order: Tensor, rank: Tensor, chunks: Tensor
     ) -> tuple[Tensor, Tensor]:
         """Return the output of a round, ``(M, heads, N, d)``, and the logarithm of its softmax's denominator."""
-        N = int(q.shape[2])
+        N = q.shape[2]
+        d = self.rotations.shape[1]
         q = self.to_chunks(reorder(q, order), 0.0)  # M heads n m d
         k, v = with_previous(F.normalize(q, dim=4), 0.0), with_previous(self.to_chunks(reorder(v, order), 0.0), 0.0)
         vector = self.to_chunks(order.unsqueeze(3), -1)  # M heads n m 1
         other = with_previous(vector, -1).transpose(3, 4)  # M heads n 1 2m
-        scores = torch.matmul(q, k.transpose(3, 4)) * q.shape[4] ** -0.5  # M heads n m 2m
+        scores = torch.matmul(q, k.transpose(3, 4)) * d**-0.5  # M heads n m 2m
         scores = scores.masked_fill(vector == other, SELF_SCORE)
         if len(chunks) > 1:
             meetings = torch.zeros_like(scores)
@@ -84,13 +85,16 @@ class ReformerAttention(nn.Module):
 
     def to_chunks(self, t: Tensor, fill: float) -> Tensor:
         """Cut ``(M, heads, N, d)`` into ``(M, heads, n, m, d)``; pad the last chunk with ``fill``."""
-        t = F.pad(t, (0, 0, 0, -int(t.shape[2]) % self.bucket_size), value=fill)
-        return t.reshape(*t.shape[:2], -1, self.bucket_size, t.shape[3])
+        M, heads, N, d = t.shape
+        chunks = (N + self.bucket_size - 1) // self.bucket_size
+        index = torch.arange(chunks * self.bucket_size, device=t.device)  # a gather: F.pad misleads ONNX simplifiers
+        t = t.index_select(2, index % N).masked_fill((index >= N).unsqueeze(1), fill)
+        return t.reshape(M, heads, -1, self.bucket_size, d)
 
 
 def with_previous(t: Tensor, fill: float) -> Tensor:
     """Prepend to each chunk the one before it: ``(M, heads, n, m, d)`` to ``(M, heads, n, 2m, d)``."""
-    before = F.pad(t[:, :, :-1], (0, 0, 0, 0, 1, 0), value=fill)
+    before = torch.cat([torch.full_like(t[:, :, :1], fill), t[:, :, :-1]], 2)
     return torch.cat([before, t], 3)
 
 
