@@ -247,4 +247,4 @@ class AttentionAugmentedConv(nn.Module):
     def _offset_vectors(self, table: Tensor, length: int) -> Tensor:
         """Return the vectors of a table for the offsets in the middle, ``(d, length)``; stretched if it has fewer."""
         d = self.widths[0] // self.heads
-        return middle_or_stretched(at_least_float32(table).reshape(d, -1), -1, table.numel() // d, length)
+        return middle_or_stretched(at_least_float32(table).reshape(d, -1), table.numel() // d, length)

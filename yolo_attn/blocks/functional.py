@@ -3,9 +3,9 @@
 In order: argument checks; float32 islands, where half precision would overflow or round too much; sizes in graphs;
 resizing; recomputation in the backward pass, which saves memory.
 
-A size read from ``shape`` is an int, but a tensor while torch traces and a ``torch.SymInt`` while it exports or compiles
-for any size. ``int(size)`` would build one size into the graph, so blocks compute with the size as it is. The operators
-``+ - * // %``, slices, reshapes and ``torch.arange`` accept all three.
+A size read from ``shape`` is an int, but a tensor while torch traces, and a ``torch.SymInt`` while it exports or
+compiles for any size. ``int(size)`` would build one size into the graph, so blocks compute with the size as it is. The
+operators ``+ - * // %``, slices, reshapes and ``torch.arange`` accept all three.
 """
 
 from __future__ import annotations
@@ -147,7 +147,7 @@ def is_fixed(*sizes: int) -> bool:
 
 def smaller_of(a: int, b: int) -> int:
     """Return the smaller one of the size ``a`` and the int ``b``."""
-    return a.clamp(max=b) if isinstance(a, Tensor) else torch.sym_min(a, b)
+    return a.clamp(max=b) if isinstance(a, Tensor) else torch.sym_min(a, b)  # type: ignore[return-value]
 
 
 def traced_value(size: int) -> int:
@@ -196,12 +196,11 @@ def interpolation_matrix(size: int, length: int, like: Tensor) -> Tensor:
     return (1 - (position - torch.arange(size, device=like.device, dtype=like.dtype)).abs()).clamp(min=0)
 
 
-def middle_or_stretched(x: Tensor, dim: int, size: int, length: int) -> Tensor:
-    """Return ``length`` values of the ``size`` along ``dim``, -1 or -2: the middle ones, or all of them stretched."""
+def middle_or_stretched(x: Tensor, size: int, length: int) -> Tensor:
+    """Return ``length`` values of the ``size`` along the last axis: the middle ones, or all of them stretched."""
     if is_fixed(length) and length <= size:
-        return x.narrow(dim, (size - length) // 2, length)
-    matrix = interpolation_matrix(size, length, x)
-    return torch.matmul(matrix, x) if dim == -2 else torch.matmul(x, matrix.transpose(0, 1))
+        return x.narrow(-1, (size - length) // 2, length)
+    return torch.matmul(x, interpolation_matrix(size, length, x).transpose(0, 1))
 
 
 def resize_by_mean(x: Tensor, height: int, width: int, overlap: bool) -> Tensor:
@@ -232,14 +231,14 @@ def max_pool(x: Tensor, kernel: Sequence[int]) -> Tensor:
 
 
 def building_graph() -> bool:
-    """Return whether torch is tracing, exporting or compiling. Graphs recompute nothing: exporters do not support it."""
+    """Return whether torch is tracing, exporting or compiling. Exporters do not support recomputation."""
     return torch.jit.is_tracing() or torch.compiler.is_compiling()  # type: ignore[attr-defined,no-untyped-call]
 
 
 def compiling() -> bool:
     """Return whether torch compiles for one or any size, and does not export."""
     exporting = getattr(torch.compiler, "is_exporting", lambda: False)  # torch 2.7
-    return torch.compiler.is_compiling() and not exporting()  # type: ignore[no-untyped-call]
+    return torch.compiler.is_compiling() and not exporting()
 
 
 def recomputes(*tensors: Tensor) -> bool:

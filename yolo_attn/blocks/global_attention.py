@@ -267,7 +267,7 @@ class MultiHeadGlobalAttention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         H, W = x.shape[2:]
-        C, n = self.out.in_channels, 2 if self.shares_qk else 3
+        C, n = self.qkv.in_channels, 2 if self.shares_qk else 3
         t = self.qkv(x if self.absolute is None else self.absolute(x))  # B 3C H W
         parts = t.reshape(-1, n, self.heads, C // self.heads, H, W).permute(1, 0, 2, 4, 5, 3).unbind(0)
         q, k, v = parts[0], parts[-2], parts[-1]  # B heads H W d; k is q if they are shared
@@ -275,7 +275,7 @@ class MultiHeadGlobalAttention(nn.Module):
             if self.rotation is not None:
                 q, k = self.rotation(q, k)
             groups = heads_of_groups(self.heads_per_window())
-            ys = [self.attend(*(t[:, heads] for t in (q, k, v)), n) for n, heads in enumerate(groups)]
+            ys = [self.attend(q[:, heads], k[:, heads], v[:, heads], n) for n, heads in enumerate(groups)]
             y = ys[0] if len(ys) == 1 else torch.cat(ys, 1)
         y = self.out(y.permute(0, 1, 4, 2, 3).reshape(-1, C, H, W))
         return apply_residual(self.residual, x, y)

@@ -133,7 +133,8 @@ class GlobalContext(nn.Module):
             if self.conv_mask is None:
                 return x.mean((2, 3), keepdim=True)
             weights = in_float32(self.conv_mask, x).flatten(1).softmax(1)  # B N
-            return torch.matmul(x.flatten(2), weights.unsqueeze(2)).unsqueeze(3)  # B C 1 1
+            context = torch.matmul(weights.unsqueeze(1), x.flatten(2).transpose(1, 2))  # B 1 C
+            return context.reshape(-1, context.shape[2], 1, 1)
 
 
 class ContextBlock(GlobalContext):

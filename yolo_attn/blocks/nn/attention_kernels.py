@@ -110,7 +110,7 @@ def attend_in_tile(valid: Tensor | None, q: Tensor, k: Tensor, v: Tensor, table:
 
 
 def biased_attention_in_graph(q: Tensor, k: Tensor, v: Tensor, valid: Tensor | None, table: Tensor) -> Tensor:
-    """Attend with a relative bias in operations that every exporter has, for any size: a few rows of queries at a time."""
+    """Attend with a relative bias, for maps of any size, a few rows of queries at a time."""
     M, heads, H, W = q.shape[:4]
     h, w = k.shape[2:4]
     mask = None if valid is None else valid.flatten(1)[:, None, None]  # M 1 1 hw
@@ -128,7 +128,7 @@ def biased_attention_in_graph(q: Tensor, k: Tensor, v: Tensor, valid: Tensor | N
 
 
 def offset_entries(table: Tensor, dim: int, first: int, end: int, keys: int) -> Tensor:
-    """Return the entries of ``table`` for the queries ``first`` to ``end`` and all keys along ``dim``, query by query."""
+    """Return the entries of ``table`` for the queries from ``first`` to ``end``, each with all keys, along ``dim``."""
     queries = torch.arange(first, end, device=table.device).unsqueeze(1)
     return table.index_select(dim, (queries - torch.arange(keys, device=table.device) + keys - 1).flatten())
 

@@ -37,7 +37,8 @@ class RelativePositionBias(nn.Module):
         """
         table = at_least_float32(self.relative_position_bias_table).reshape(self.shape)
         size = self.shape[1]
-        return middle_or_stretched(middle_or_stretched(table, -2, size, height), -1, size, width)
+        table = middle_or_stretched(table, size, width).transpose(1, 2)
+        return middle_or_stretched(table, size, height).transpose(1, 2)
 
 
 class AbsolutePositionEmbedding(nn.Module):

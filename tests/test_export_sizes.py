@@ -1,0 +1,184 @@
+"""Exported graphs of every block and option that changes the graph: right at other sizes and batches than their own.
+
+The blocks alone, in the runtimes that Ultralytics exports to and pip has for every platform. The conversions are those
+of Ultralytics: ``torch.jit.trace``, and ``torch.onnx.export`` without dynamo, with and without onnxslim.
+"""
+
+import io
+
+import pytest
+import torch
+import torch.nn.functional as F
+from oracles import randomised
+from torch import nn
+
+from yolo_attn.blocks import attention_augmented
+from yolo_attn.blocks.nn import attention_kernels
+from yolo_attn.registry import BLOCKS, SHIPPED
+
+pytestmark = [
+    pytest.mark.export,
+    pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore:`torch.jit.trace", "ignore:The feature will be"),
+    pytest.mark.filterwarnings("ignore::UserWarning:torch.onnx", "ignore::torch.jit.TracerWarning"),
+]
+CHANNELS = 16
+ATTENTION = [
+    {},
+    {"position": "none"},
+    {"position": "absolute"},
+    {"position": "rope"},
+    {"position": "rope_mixed"},
+    {"extent": "window", "window": 4},
+    {"extent": "shifted", "window": 4, "shift": 1},
+    {"extent": "overlap", "window": 4},
+    {"extent": "multiscale", "windows": [4, 8]},
+    {"extent": "window", "window": "dynamic"},
+    {"extent": "shifted", "window": "dynamic"},
+    {"extent": "overlap", "window": "dynamic"},
+    {"kernel": "performer", "position": "rope", "extent": "shifted"},
+    {"kernel": "linear", "position": "absolute", "extent": "overlap"},
+    {"kernel": "linear", "position": "none", "extent": "window", "feature_map": "softmax"},
+    {"kernel": "linformer", "position": "none", "linformer_grid": 8},
+    {"kernel": "reformer", "position": "rope"},
+]
+OPTIONS = {  # beside the defaults, which every block has
+    "AttentionAugmentedConv": [{"dv": 16, "dk": 8}, {"relative": False}, {"stride": 2}],
+    "AttentionFPN": [{"attention": "global_context"}],
+    "GSoP": [{"mode": "concat", "reduced_channels": 8, "grid": 4}, {"mode": "position", "unpool": "authors"}],
+    "GlobalContext": [{"pooling": "avg", "fusion": ["channel_add", "channel_mul"]}],
+    "GlobalLocalAttention": [{"extent": "overlap", "residual": True}],
+    "HardAttn": [{"scale": "learnable"}],
+    "MultiHeadGlobalAttention": ATTENTION[1:],
+    "PMFS": [{"fusion": "weighted", "statistics": "mean_var"}],
+}
+HEADS = {"AttentionAugmentedConv", "AttentionFPN", "GlobalLocalAttention", "MultiHeadGlobalAttention"}
+CASES = {}
+for name in SHIPPED:
+    for given in ({}, *OPTIONS.get(name, [])):
+        label = "-".join([name, *("_".join(map(str, v)) if isinstance(v, list) else str(v) for v in given.values())])
+        extra = {"factor": 4} if name == "EMA" else {"heads": 4} if name in HEADS else {}
+        extra |= {"ch": 8} if name == "PMFS" else {}
+        CASES[label] = (BLOCKS[name], {**extra, **given})
+TRACED = (1, CHANNELS, 12, 20)
+OTHERS = [(3, CHANNELS, 12, 20), (1, CHANNELS, 24, 10), (2, CHANNELS, 30, 28), (1, CHANNELS, 6, 4)]
+
+
+class OneMap(nn.Module):
+    """A block behind an interface of one map in and one tensor out."""
+
+    def __init__(self, spec, options):
+        super().__init__()
+        self.inputs = spec.inputs
+        channels = CHANNELS if self.inputs == "one" else [CHANNELS, CHANNELS]
+        arguments = (CHANNELS,) if spec.output == "argument" else ()
+        self.block = randomised(spec.build(channels, *arguments, **options))
+
+    def forward(self, x):
+        y = self.block(x if self.inputs == "one" else [x, F.max_pool2d(x, 2)])
+        return torch.cat([m.flatten(1) for m in y], 1) if isinstance(y, list) else y
+
+
+@pytest.fixture(params=CASES.values(), ids=CASES)
+def block(request):
+    return OneMap(*request.param).eval()
+
+
+def assert_right(block, exported, sizes):
+    for size in sizes:
+        x = torch.randn(size)
+        with torch.no_grad():
+            want = block(x)
+        got = exported(x)
+        assert got.shape == want.shape, size
+        assert (got - want).abs().max() < 1e-4 * want.abs().max(), size
+
+
+def onnx_of(block, dynamic=True, opset=18):
+    """Return the bytes of the ONNX model that Ultralytics would write without simplifying."""
+    content = io.BytesIO()
+    axes = {"images": {0: "batch", 2: "height", 3: "width"}} if dynamic else None
+    torch.onnx.export(
+        block,
+        (torch.randn(TRACED),),
+        content,
+        opset_version=opset,
+        input_names=["images"],
+        dynamic_axes=axes,
+        dynamo=False,
+    )
+    return content.getvalue()
+
+
+def onnx_runtime(content):
+    runtime = pytest.importorskip("onnxruntime")
+    options = runtime.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.log_severity_level = 4
+    session = runtime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+    return lambda x: torch.from_numpy(session.run(None, {"images": x.numpy()})[0])
+
+
+def openvino(block):
+    library = pytest.importorskip("openvino")
+    x = torch.randn(TRACED)
+    model = library.convert_model(torch.jit.trace(block, (x,), strict=False, check_trace=False), example_input=x)
+    exact = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": 1}
+    compiled = library.Core().compile_model(model, "CPU", exact)
+    return lambda x: torch.from_numpy(next(iter(compiled(x.numpy()).values())).copy())
+
+
+def test_torchscript(block):
+    traced = torch.jit.trace(block, (torch.randn(TRACED),), strict=False, check_trace=False)
+    assert_right(block, traced, [TRACED, *OTHERS])
+
+
+def test_onnx_of_any_size(block):
+    """Also simplified: simplifiers fold padding that is computed from sizes in the wrong place."""
+    onnx, onnxslim = pytest.importorskip("onnx"), pytest.importorskip("onnxslim")
+    content = onnx_of(block)
+    assert_right(block, onnx_runtime(content), [TRACED, *OTHERS])
+    simplified = onnxslim.slim(onnx.load_from_string(content)).SerializeToString()
+    assert_right(block, onnx_runtime(simplified), [TRACED, *OTHERS])
+
+
+@pytest.mark.parametrize("opset", [17, 20])
+def test_onnx_of_one_size(block, opset):
+    pytest.importorskip("onnx")
+    assert_right(block, onnx_runtime(onnx_of(block, dynamic=False, opset=opset)), [TRACED])
+
+
+def test_openvino_of_any_size(block):
+    assert_right(block, openvino(block), [TRACED, *OTHERS])
+
+
+def test_torch_export_of_any_batch(block):
+    batch = torch.export.Dim("batch", min=1, max=8)
+    program = torch.export.export(block, (torch.randn(2, *TRACED[1:]),), dynamic_shapes=({0: batch},))
+    assert_right(block, program.module(), [TRACED, OTHERS[0]])
+
+
+WHOLE_MAP = [o for o in ATTENTION if o.get("extent", "global") == "global" and o.get("kernel") != "reformer"]
+
+
+@pytest.mark.parametrize("options", WHOLE_MAP, ids=str)
+def test_torch_export_of_any_size(options):
+    block = OneMap(BLOCKS["MultiHeadGlobalAttention"], {"heads": 4, **options}).eval()
+    sizes = {0: torch.export.Dim("batch", min=1, max=8), 2: torch.export.Dim("h", min=4, max=64)}
+    sizes[3] = torch.export.Dim("w", min=4, max=64)
+    program = torch.export.export(block, (torch.randn(2, CHANNELS, 12, 20),), dynamic_shapes=(sizes,))
+    assert_right(block, program.module(), [TRACED, *OTHERS])
+
+
+@pytest.mark.parametrize("name", ["AttentionAugmentedConv", "GlobalLocalAttention"])
+def test_large_maps_attend_part_by_part_at_any_size(name, monkeypatch):
+    """With more queries than a graph computes at once, as at 1280 pixels."""
+    onnx, onnxslim = pytest.importorskip("onnx"), pytest.importorskip("onnxslim")
+    monkeypatch.setattr(attention_augmented, "MAX_SCORES", {"cpu": 2**16, "cuda": 0})
+    monkeypatch.setitem(attention_kernels.MAX_SCORES, "graph", 2**16)
+    block = OneMap(BLOCKS[name], {"heads": 4}).eval()
+    traced = torch.jit.trace(block, (torch.randn(TRACED),), strict=False, check_trace=False)
+    assert str(traced.inlined_graph).count("aten::scaled_dot_product_attention") == 4  # of 4 * 240 * 240 scores
+    assert_right(block, traced, [TRACED, *OTHERS])
+    simplified = onnxslim.slim(onnx.load_from_string(onnx_of(block))).SerializeToString()
+    assert_right(block, onnx_runtime(simplified), [TRACED, *OTHERS])
+    assert_right(block, openvino(block), [TRACED, *OTHERS])
