@@ -56,7 +56,7 @@ CASES = {}
 for name in SHIPPED:
     for given in ({}, *OPTIONS.get(name, [])):
         label = "-".join([name, *("_".join(map(str, v)) if isinstance(v, list) else str(v) for v in given.values())])
-        extra = {"factor": 4} if name == "EMA" else {"heads": 4} if name in HEADS else {}
+        extra = {"factor": 4} if name == "EMA" else {"heads": 4} if name in HEADS and "attention" not in given else {}
         extra |= {"ch": 8} if name == "PMFS" else {}
         CASES[label] = (BLOCKS[name], {**extra, **given})
 TRACED = (1, CHANNELS, 12, 20)
@@ -97,15 +97,8 @@ def onnx_of(block, dynamic=True, opset=18):
     """Return the bytes of the ONNX model that Ultralytics would write without simplifying."""
     content = io.BytesIO()
     axes = {"images": {0: "batch", 2: "height", 3: "width"}} if dynamic else None
-    torch.onnx.export(
-        block,
-        (torch.randn(TRACED),),
-        content,
-        opset_version=opset,
-        input_names=["images"],
-        dynamic_axes=axes,
-        dynamo=False,
-    )
+    names = {"input_names": ["images"], "dynamic_axes": axes}
+    torch.onnx.export(block, (torch.randn(TRACED),), content, opset_version=opset, dynamo=False, **names)
     return content.getvalue()
 
 

@@ -41,9 +41,9 @@ class ReformerAttention(nn.Module):
         q, v = (at_least_float32(t).flatten(2, 3) for t in (q, v))  # M heads N d
         orders = self.sort_by_hash(q.detach())  # rounds M heads N: the vector at each rank
         ranks = orders.argsort(3)  # rounds M heads N: the rank of each vector
-        chunks = ranks // self.bucket_size
+        chunks = (ranks // self.bucket_size).unbind(0)
         rounds = zip(orders.unbind(0), ranks.unbind(0), strict=True)  # tracing warns of iteration over a tensor
-        parts = [recompute_in_backward(self.attend_in_round, q, v, *one, chunks) for one in rounds]
+        parts = [recompute_in_backward(self.attend_in_round, q, v, *one, *chunks) for one in rounds]
         outs, totals = map(torch.stack, zip(*parts, strict=True))  # rounds M heads N d, rounds M heads N 1
         return (outs * totals.softmax(0)).sum(0).reshape(shape).to(dtype)
 
@@ -60,7 +60,7 @@ class ReformerAttention(nn.Module):
         return torch.stack(orders)
 
     def attend_in_round(
-        self, q: Tensor, v: Tensor, order: Tensor, rank: Tensor, chunks: Tensor
+        self, q: Tensor, v: Tensor, order: Tensor, rank: Tensor, *chunks: Tensor
     ) -> tuple[Tensor, Tensor]:
         """Return the output of a round, ``(M, heads, N, d)``, and the logarithm of its softmax's denominator."""
         N = q.shape[2]
@@ -73,7 +73,7 @@ class ReformerAttention(nn.Module):
         scores = scores.masked_fill(vector == other, SELF_SCORE)
         if len(chunks) > 1:
             meetings = torch.zeros_like(scores)
-            for in_round in chunks.unbind(0):  # M heads N
+            for in_round in chunks:  # M heads N
                 mine = self.to_chunks(in_round.gather(2, order).unsqueeze(3), 0)
                 apart = mine - with_previous(mine, 0).transpose(3, 4)
                 meetings = meetings + ((apart == 0) | (apart == 1))
