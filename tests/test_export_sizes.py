@@ -8,74 +8,19 @@ import io
 
 import pytest
 import torch
-import torch.nn.functional as F
-from oracles import randomised
-from torch import nn
+from export_cases import ATTENTION, CASES, CHANNELS, OneMap
 
 from yolo_attn.blocks import attention_augmented
 from yolo_attn.blocks.nn import attention_kernels
-from yolo_attn.registry import BLOCKS, SHIPPED
+from yolo_attn.registry import BLOCKS
 
 pytestmark = [
     pytest.mark.export,
     pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore:`torch.jit.trace", "ignore:The feature will be"),
     pytest.mark.filterwarnings("ignore::UserWarning:torch.onnx", "ignore::torch.jit.TracerWarning"),
 ]
-CHANNELS = 16
-ATTENTION = [
-    {},
-    {"position": "none"},
-    {"position": "absolute"},
-    {"position": "rope"},
-    {"position": "rope_mixed"},
-    {"extent": "window", "window": 4},
-    {"extent": "shifted", "window": 4, "shift": 1},
-    {"extent": "overlap", "window": 4},
-    {"extent": "multiscale", "windows": [4, 8]},
-    {"extent": "window", "window": "dynamic"},
-    {"extent": "shifted", "window": "dynamic"},
-    {"extent": "overlap", "window": "dynamic"},
-    {"kernel": "performer", "position": "rope", "extent": "shifted"},
-    {"kernel": "linear", "position": "absolute", "extent": "overlap"},
-    {"kernel": "linear", "position": "none", "extent": "window", "feature_map": "softmax"},
-    {"kernel": "linformer", "position": "none", "linformer_grid": 8},
-    {"kernel": "reformer", "position": "rope"},
-]
-OPTIONS = {  # beside the defaults, which every block has
-    "AttentionAugmentedConv": [{"dv": 16, "dk": 8}, {"relative": False}, {"stride": 2}],
-    "AttentionFPN": [{"attention": "global_context"}],
-    "GSoP": [{"mode": "concat", "reduced_channels": 8, "grid": 4}, {"mode": "position", "unpool": "authors"}],
-    "GlobalContext": [{"pooling": "avg", "fusion": ["channel_add", "channel_mul"]}],
-    "GlobalLocalAttention": [{"extent": "overlap", "residual": True}],
-    "HardAttn": [{"scale": "learnable"}],
-    "MultiHeadGlobalAttention": ATTENTION[1:],
-    "PMFS": [{"fusion": "weighted", "statistics": "mean_var"}],
-}
-HEADS = {"AttentionAugmentedConv", "AttentionFPN", "GlobalLocalAttention", "MultiHeadGlobalAttention"}
-CASES = {}
-for name in SHIPPED:
-    for given in ({}, *OPTIONS.get(name, [])):
-        label = "-".join([name, *("_".join(map(str, v)) if isinstance(v, list) else str(v) for v in given.values())])
-        extra = {"factor": 4} if name == "EMA" else {"heads": 4} if name in HEADS and "attention" not in given else {}
-        extra |= {"ch": 8} if name == "PMFS" else {}
-        CASES[label] = (BLOCKS[name], {**extra, **given})
 TRACED = (1, CHANNELS, 12, 20)
 OTHERS = [(3, CHANNELS, 12, 20), (1, CHANNELS, 24, 10), (2, CHANNELS, 30, 28), (1, CHANNELS, 6, 4)]
-
-
-class OneMap(nn.Module):
-    """A block behind an interface of one map in and one tensor out."""
-
-    def __init__(self, spec, options):
-        super().__init__()
-        self.inputs = spec.inputs
-        channels = CHANNELS if self.inputs == "one" else [CHANNELS, CHANNELS]
-        arguments = (CHANNELS,) if spec.output == "argument" else ()
-        self.block = randomised(spec.build(channels, *arguments, **options))
-
-    def forward(self, x):
-        y = self.block(x if self.inputs == "one" else [x, F.max_pool2d(x, 2)])
-        return torch.cat([m.flatten(1) for m in y], 1) if isinstance(y, list) else y
 
 
 @pytest.fixture(params=CASES.values(), ids=CASES)

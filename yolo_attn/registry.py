@@ -15,7 +15,7 @@ that registers them when it is imported.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar
 
@@ -26,6 +26,34 @@ Inputs = Literal["one", "list", "pyramid"]
 OutputFunction = Callable[[list[int], dict[str, Any]], "int | list[int]"]
 Output = Literal["input", "argument"] | int | OutputFunction
 Repeats = Literal["stack", "argument", "never"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExportLimit:
+    """Say what a block cannot be exported to. The export is refused before it starts, with these words.
+
+    Attributes:
+        formats: Formats, by the names that ``yolo export format=`` takes; empty for all that have an ONNX opset.
+        opset: Lowest ONNX opset that works; 0 if none does.
+        options: The limit holds only if each of these options has one of these values; empty: always.
+        reason: Why, as the end of a sentence: ``"ncnn has no operator for it"``.
+        works: What to write instead; empty if nothing works.
+
+    Raises:
+        ValueError: If there is neither a format nor an opset, or no reason.
+    """
+
+    formats: tuple[str, ...] = ()
+    opset: int = 0
+    options: Mapping[str, Sequence[Any]] = field(default_factory=dict, hash=False)
+    reason: str
+    works: str = ""
+
+    def __post_init__(self) -> None:
+        if not self.formats and not self.opset:
+            raise ValueError(f"an export limit must name formats or an opset; its reason is {self.reason!r}")
+        if not self.reason:
+            raise ValueError(f"an export limit must have a reason; it is for {self.formats or f'opset {self.opset}'}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,6 +82,7 @@ class BlockSpec:
             else, such as a bare attention map, into a layer that returns a map of the input's size.
         checked: What the tests compare the block with: ``"authors"``, outputs of the authors' code; ``"loop"``, a
             literal float64 loop over the paper's equations.
+        export_limits: What the block cannot be exported to, each an :class:`ExportLimit`.
 
     Raises:
         TypeError: If ``cls`` is not a class.
@@ -72,6 +101,7 @@ class BlockSpec:
     replaces_csp: bool = False
     fixed: Mapping[str, Any] = field(default_factory=dict, hash=False)
     checked: tuple[str, ...] = ()
+    export_limits: tuple[ExportLimit, ...] = ()
 
     def __post_init__(self) -> None:
         block = f"block {self.name!r}"
@@ -87,7 +117,7 @@ class BlockSpec:
                 raise ValueError(f"{block}: {what}={value!r} must be {', '.join(map(repr, known))}")
         if self.output is None:
             object.__setattr__(self, "output", "input" if self.inputs == "one" else -1)
-        for what in ("positional", "checked"):
+        for what in ("positional", "checked", "export_limits"):
             object.__setattr__(self, what, tuple(getattr(self, what)))
         index = isinstance(self.output, int) and not isinstance(self.output, bool)
         if self.output not in ("input", "argument") and not index and not callable(self.output):
@@ -105,6 +135,7 @@ class BlockSpec:
             ("positional", self.positional, self.options()),
             ("fixed", self.fixed, parameters),
             ("repeats='argument'", ["n"] if self.repeats == "argument" else [], parameters),
+            ("export_limits", [name for limit in self.export_limits for name in limit.options], self.options()),
         )
         for what, names, accepted in named:
             if missing := [n for n in names if n not in accepted]:

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..registry import register
+from ..registry import ExportLimit, register
 from .functional import (
     RecomputedParts,
     at_least_float32,
@@ -23,6 +23,7 @@ from .functional import (
     part_starts,
     recomputes,
 )
+from .nn.attention_kernels import NCNN_AXES, SDPA_OPSET
 from .nn.residual import apply_residual, make_residual
 
 NAME = "AttentionAugmentedConv"
@@ -62,6 +63,10 @@ def attend_relative(first: int, width: int, q: Tensor, k: Tensor, v: Tensor, row
     paper="https://arxiv.org/abs/1904.09925",
     output="argument",
     checked=("loop",),
+    export_limits=(
+        SDPA_OPSET,
+        ExportLimit(formats=("ncnn",), options={"relative": (True,)}, reason=NCNN_AXES, works="relative: false can"),
+    ),
 )
 class AttentionAugmentedConv(nn.Module):
     """Compute some output channels by a convolution, the others by attention with relative positions.

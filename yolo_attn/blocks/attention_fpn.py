@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
@@ -13,8 +14,10 @@ from ..registry import register
 from .functional import check_choice, check_divides, check_positive, check_positives, check_used, is_int, traced_value
 from .global_context import GlobalContext
 from .global_local import GlobalLocalAttention
+from .nn.attention_kernels import LIMITS
 from .nn.residual import make_residual
 
+WORKS = "attention: global_context can"
 ATTENTIONS = ("global_local", "global_context", "none")
 NEEDS = dict.fromkeys(
     ("heads", "kernel", "extent", "position", "window", "reduction", "depthwise"), ("attention", ("global_local",))
@@ -58,6 +61,9 @@ def check_maps(block: str, maps: Sequence[Tensor], channels: Sequence[int]) -> N
     pyramid=True,
     repeats="never",
     checked=("loop",),
+    export_limits=tuple(
+        replace(limit, options={**limit.options, "attention": ("global_local",)}, works=WORKS) for limit in LIMITS
+    ),
 )
 class AttentionFPN(nn.Module):
     """Pass features from the smaller maps to the larger ones and attend within each; a list in, a list out.

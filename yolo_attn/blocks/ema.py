@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..registry import register
-from .functional import check_divides, check_positive
+from ..registry import ExportLimit, register
+from .functional import check_divides, check_positive, exporting_to
 from .nn.residual import apply_residual, make_residual
 
 
@@ -15,6 +16,7 @@ from .nn.residual import apply_residual, make_residual
     summary="Gate positions in channel groups.",
     paper="https://arxiv.org/abs/2305.13563",
     checked=("authors", "loop"),
+    export_limits=(ExportLimit(opset=10, reason="ONNX slices at computed positions from there on"),),
 )
 class EMA(nn.Module):
     """Gate each position of each channel group; a 1x1 and a 3x3 branch weight each other's channels.
@@ -67,6 +69,8 @@ class EMA(nn.Module):
         self.residual = make_residual(channels, residual, "EMA")
 
     def forward(self, x: Tensor) -> Tensor:
+        if exporting_to("ncnn"):
+            return apply_residual(self.residual, x, self._with_grouped_convolutions(x))
         B, C, H, W = x.shape
         g = x.reshape(B * self.groups, C // self.groups, H, W)  # BG C/G H W
         rows = g.mean(3, keepdim=True)  # BG C/G H 1
@@ -79,3 +83,21 @@ class EMA(nn.Module):
         gate = torch.matmul(a1, y3) + torch.matmul(a3.unsqueeze(1), y1).squeeze(1)  # BG HW
         y = g * gate.sigmoid().to(x.dtype).reshape(-1, 1, H, W)  # BG C/G H W
         return apply_residual(self.residual, x, y.reshape(B, C, H, W))
+
+    def _with_grouped_convolutions(self, x: Tensor) -> Tensor:
+        """Return the same for a runtime without a batch axis: the groups stay channels."""
+        G, width, H = self.groups, self.gn.num_channels, x.shape[2]
+        weight, bias = self.gn.weight.repeat(G), self.gn.bias.repeat(G)  # the groups share them
+        w1, w3 = (conv.weight.repeat(G, 1, 1, 1) for conv in (self.conv1x1, self.conv3x3))
+        b1, b3 = (conv.bias.repeat(G) for conv in (self.conv1x1, self.conv3x3) if conv.bias is not None)
+        means = torch.cat([x.mean(3, keepdim=True), x.mean(2, keepdim=True).transpose(2, 3)], 2)  # B C H+W 1
+        gates = F.conv2d(means, w1, b1, groups=G).sigmoid()
+        y1 = x * gates[:, :, :H] * gates[:, :, H:].transpose(2, 3)
+        y1 = y1 - y1.mean((2, 3), keepdim=True)
+        scale = weight.reshape(1, -1, 1, 1) * (y1.square().mean((2, 3), keepdim=True) + self.gn.eps).rsqrt()
+        y1 = y1 * scale + bias.reshape(1, -1, 1, 1)  # B C H W
+        y3 = F.conv2d(x, w3, b3, padding=1, groups=G)  # B C H W
+        a1 = self.gn.bias.softmax(0).repeat(G).reshape(1, -1, 1, 1)
+        a3 = y3.mean((2, 3)).reshape(-1, G, width).softmax(2).reshape(-1, G * width, 1, 1)  # B C 1 1
+        ones = torch.ones_like(w1)  # gives each channel the sum of its group
+        return x * F.conv2d(a1 * y3 + a3 * y1, ones, groups=G).sigmoid()

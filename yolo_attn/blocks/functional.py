@@ -13,7 +13,9 @@ from __future__ import annotations
 import inspect
 import math
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any, TypeGuard
 
 import torch
@@ -24,6 +26,8 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 
 from ..messages import joined, nearest
+
+_export_format: ContextVar[str] = ContextVar("export_format", default="")
 
 
 def is_int(value: object, least: int = 1) -> TypeGuard[int]:
@@ -233,6 +237,21 @@ def max_pool(x: Tensor, kernel: Sequence[int]) -> Tensor:
 def building_graph() -> bool:
     """Return whether torch is tracing, exporting or compiling. Exporters do not support recomputation."""
     return torch.jit.is_tracing() or torch.compiler.is_compiling()  # type: ignore[attr-defined,no-untyped-call]
+
+
+@contextmanager
+def export_to(name: str) -> Iterator[None]:
+    """Let blocks know the export format, as Ultralytics calls it, until the end of the ``with`` block."""
+    token = _export_format.set(name)
+    try:
+        yield
+    finally:
+        _export_format.reset(token)
+
+
+def exporting_to(name: str) -> bool:
+    """Return whether the model is being exported to this format. Compiled graphs are not: nobody asks in them."""
+    return not torch.compiler.is_compiling() and _export_format.get() == name
 
 
 def compiling() -> bool:

@@ -20,7 +20,7 @@ from .functional import (
     check_used,
     is_int,
 )
-from .nn.attention_kernels import LinearAttention, LinformerAttention, PerformerAttention, SoftmaxAttention
+from .nn.attention_kernels import LIMITS, LinearAttention, LinformerAttention, PerformerAttention, SoftmaxAttention
 from .nn.positions import AbsolutePositionEmbedding, RelativePositionBias, RotaryPositionEmbedding
 from .nn.reformer import ReformerAttention
 from .nn.residual import apply_residual, make_residual
@@ -67,6 +67,7 @@ NEEDS = {
     summary="Attend to the whole map or windows.",
     paper="https://arxiv.org/abs/1706.03762",
     checked=("authors", "loop"),
+    export_limits=LIMITS,
 )
 class MultiHeadGlobalAttention(nn.Module):
     """Replace each position by a weighted mean of the positions in the map or in a window, with several heads.

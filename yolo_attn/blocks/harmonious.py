@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..registry import register
+from ..registry import ExportLimit, register
 from .functional import check_bool, check_choice, check_positive, check_used, in_float32, mean_in_float32
 from .nn.conv_norm import Float32ConvNorm
 from .nn.regions import RegionBottleneck
@@ -21,6 +21,11 @@ from .nn.residual import apply_residual, make_residual
 
 PAPER = "https://arxiv.org/abs/1802.08122"
 LAYER = {"apply": True}  # what a row always gets
+REGION_LIMITS = (
+    ExportLimit(opset=16, reason="ONNX has GridSample from there on"),
+    ExportLimit(formats=("ncnn",), reason="ncnn cannot put the regions on the batch axis", works="SoftAttn can"),
+)
+RESIZE_LIMIT = ExportLimit(opset=11, reason="ONNX resizes with align_corners from there on")
 SCALES = ("fixed", "learnable")
 NEEDS = dict.fromkeys(("relu_before_sigmoid", "local_reduction", "residual"), ("apply", (True,)))
 
@@ -32,7 +37,12 @@ def check_needs_apply(block: type, apply: bool, **options: object) -> None:
 
 
 @register(
-    "SpatialAttn", summary="Gate positions by channel means.", paper=PAPER, fixed=LAYER, checked=("authors", "loop")
+    "SpatialAttn",
+    summary="Gate positions by channel means.",
+    paper=PAPER,
+    fixed=LAYER,
+    checked=("authors", "loop"),
+    export_limits=(RESIZE_LIMIT,),
 )
 class SpatialAttn(nn.Module):
     """Gate each position, all channels alike, by the mean over the channels.
@@ -172,7 +182,14 @@ class ChannelAttn(nn.Module):
         return self.conv2(self.conv1(mean_in_float32(x, (2, 3))).relu())
 
 
-@register("SoftAttn", summary="Gate every value of the map.", paper=PAPER, fixed=LAYER, checked=("authors", "loop"))
+@register(
+    "SoftAttn",
+    summary="Gate every value of the map.",
+    paper=PAPER,
+    fixed=LAYER,
+    checked=("authors", "loop"),
+    export_limits=(RESIZE_LIMIT,),
+)
 class SoftAttn(nn.Module):
     """Gate every position of every channel by the product of a spatial map and a channel vector.
 
@@ -247,7 +264,12 @@ class SoftAttn(nn.Module):
 
 
 @register(
-    "HardAttn", summary="Process a few regions separately.", paper=PAPER, fixed=LAYER, checked=("authors", "loop")
+    "HardAttn",
+    summary="Process a few regions separately.",
+    paper=PAPER,
+    fixed=LAYER,
+    checked=("authors", "loop"),
+    export_limits=REGION_LIMITS,
 )
 class HardAttn(nn.Module):
     """Find n regions of the map, process each one, and add the result where the region was cut.
@@ -373,7 +395,14 @@ class HardAttn(nn.Module):
         return ((torch.cat([t - s, t + s], 2) + 1) / 2).clamp(0, 1)
 
 
-@register("HarmAttn", summary="Combine SoftAttn and HardAttn.", paper=PAPER, fixed=LAYER, checked=("authors", "loop"))
+@register(
+    "HarmAttn",
+    summary="Combine SoftAttn and HardAttn.",
+    paper=PAPER,
+    fixed=LAYER,
+    checked=("authors", "loop"),
+    export_limits=REGION_LIMITS,
+)
 class HarmAttn(nn.Module):
     """Gate the map by soft attention and add the regions of hard attention.
 

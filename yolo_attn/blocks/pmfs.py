@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
-from ..registry import register
+from ..registry import ExportLimit, register
 from .functional import check_choice, check_positive, check_positives, max_pool, resize_by_max
 from .nn.conv_norm import ConvNormReLU, SeparableConv
 from .nn.polarized import MakeConvolution, PolarizedChannelAttention, PolarizedPositionAttention
@@ -25,6 +26,9 @@ def convolution_of(block: str, form: str, dim: str) -> MakeConvolution:
     return lambda c1, c2, kernel_size: cls(c1, c2, kernel_size, dim)
 
 
+EINSUM_OPSET = ExportLimit(opset=12, reason="ONNX has Einsum from there on")
+
+
 @register(
     "PMFS",
     summary="Attend to maps of several scales.",
@@ -32,6 +36,7 @@ def convolution_of(block: str, form: str, dim: str) -> MakeConvolution:
     fixed=FLAT,
     inputs="list",
     checked=("authors", "loop"),
+    export_limits=(EINSUM_OPSET,),
 )
 class PMFS(PolarizedChannelAttention, PolarizedPositionAttention):
     """Resize maps of several scales to the last one, combine them, and attend over channels, then positions.
@@ -155,7 +160,8 @@ class PMFS(PolarizedChannelAttention, PolarizedPositionAttention):
         if self.fusion_logit_scale is None:
             return torch.cat(features, 1)
         weights = self.fusion_logit_scale.softmax(0).to(features[0].dtype)
-        return torch.stack([w * f for w, f in zip(weights.unbind(0), features, strict=True)]).sum(0)
+        weighted = [w * f for w, f in zip(weights.unbind(0), features, strict=True)]
+        return functools.reduce(torch.add, weighted)  # ncnn cannot stack along the batch axis
 
 
 @register("PMFSChannel", summary="Gate channels as PMFS does.", paper=PAPER, fixed=FLAT, checked=("loop",))
@@ -207,7 +213,14 @@ class PMFSChannel(PolarizedChannelAttention):
         return apply_residual(self.residual, x, self.attend_channels(x))
 
 
-@register("PMFSSpatial", summary="Gate positions as PMFS does.", paper=PAPER, fixed=FLAT, checked=("loop",))
+@register(
+    "PMFSSpatial",
+    summary="Gate positions as PMFS does.",
+    paper=PAPER,
+    fixed=FLAT,
+    checked=("loop",),
+    export_limits=(EINSUM_OPSET,),
+)
 class PMFSSpatial(PolarizedPositionAttention):
     """Gate each position by a score from its own queries: the second half of PMFS's attention.
 

@@ -10,12 +10,14 @@ from __future__ import annotations
 
 import itertools
 import math
+from dataclasses import replace
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ...registry import ExportLimit
 from ..functional import (
     RecomputedParts,
     at_least_float32,
@@ -28,6 +30,26 @@ from ..functional import (
     traced_value,
 )
 
+SDPA_OPSET = ExportLimit(opset=14, reason="torch exports scaled_dot_product_attention from there on")
+NCNN_AXES = "ncnn has tensors of four axes at most and does not split the batch axis"
+WINDOWS = ("window", "shifted", "overlap", "multiscale")
+LIMITS = (  # of a block with the options kernel and extent
+    replace(SDPA_OPSET, options={"kernel": ("softmax", "linformer")}),
+    ExportLimit(opset=11, options={"kernel": ("reformer",)}, reason="ONNX sorts from there on"),
+    ExportLimit(formats=("ncnn",), reason=NCNN_AXES, works="GlobalContext can"),
+    ExportLimit(
+        formats=("executorch",),
+        options={"extent": WINDOWS},
+        reason="its runtime does not load tensors of seven axes",
+        works="extent: global can",
+    ),
+    ExportLimit(
+        formats=("litert", "executorch", "engine"),
+        options={"kernel": ("reformer",)},
+        reason="the format cannot sort all positions",
+        works="kernel: linear can",
+    ),
+)
 MAX_SCORES = {"cpu": 2**21, "cuda": 2**26, "graph": 2**24}  # scores and bias entries held at a time
 MAX_BATCH = 2**15  # CUDA's kernels take a batch below 2^16
 

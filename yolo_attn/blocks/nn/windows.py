@@ -71,7 +71,7 @@ def divided_axis(size: int, divisions: int, shifted: bool, overlap: int) -> Wind
     return replace(axis, count=divisions + shifted)  # the last ones may lie beyond the map
 
 
-def positions(axis: WindowAxis, keys: bool, device: torch.device) -> Tensor:
+def window_positions(axis: WindowAxis, keys: bool, device: torch.device) -> Tensor:
     """Return the position in the map of each query or key of each window, ``(windows, positions)``."""
     overlap = axis.overlap if keys else 0
     first = torch.arange(axis.count, device=device).unsqueeze(1) * axis.window - axis.before - overlap
@@ -91,7 +91,7 @@ def split_windows(x: Tensor, rows: WindowAxis, columns: WindowAxis, keys: bool) 
         x = F.pad(x, padding) if any(padding) else x
     else:
         for dim, axis in ((2, rows), (3, columns)):
-            x = x.index_select(dim, (positions(axis, keys, x.device) % axis.size).flatten())
+            x = x.index_select(dim, (window_positions(axis, keys, x.device) % axis.size).flatten())
     height, width = (rows.keys, columns.keys) if keys else (rows.window, columns.window)
     x = x.reshape(-1, heads, rows.count, height, columns.count, width, d)
     return x.permute(0, 2, 4, 1, 3, 5, 6).contiguous().reshape(-1, heads, height, width, d)
@@ -101,7 +101,7 @@ def valid_keys(rows: WindowAxis, columns: WindowAxis, device: torch.device) -> T
     """Return which keys of each window are positions of the map, ``(windows, h, w)``; None if all are."""
     if rows.fits and columns.fits:
         return None
-    y, x = (positions(axis, True, device) for axis in (rows, columns))  # windows h, windows w
+    y, x = (window_positions(axis, True, device) for axis in (rows, columns))  # windows h, windows w
     y, x = (y >= 0) & (y < rows.size), (x >= 0) & (x < columns.size)
     return (y[:, None, :, None] & x[None, :, None, :]).flatten(0, 1)
 

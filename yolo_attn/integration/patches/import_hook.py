@@ -16,6 +16,7 @@ TARGETS = frozenset(
     {
         "ultralytics.cfg",
         "ultralytics.data.utils",
+        "ultralytics.engine.exporter",
         "ultralytics.engine.model",
         "ultralytics.engine.trainer",
         "ultralytics.models.yolo.detect.train",

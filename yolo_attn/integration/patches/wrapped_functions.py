@@ -19,6 +19,7 @@ from . import (
     check_dict_alignment,
     check_file,
     entrypoint,
+    exporter_call,
     generate_ddp_file,
     init_metrics,
     model_init,
@@ -46,6 +47,7 @@ WRAPPERS: dict[str, dict[str, Callable[..., Any]]] = {
         "check_dict_alignment": check_dict_alignment.replacement,
         "entrypoint": entrypoint.replacement,
     },
+    "ultralytics.engine.exporter": {"Exporter.__call__": exporter_call.replacement},
     "ultralytics.engine.model": {
         "Model._new": model_new.replacement,
         "Model.load": model_load.replacement,

@@ -1,0 +1,19 @@
+"""``ultralytics.engine.exporter.Exporter.__call__``: refuse what a layer cannot be exported to, before it starts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from ...blocks import functional
+from ..queries import export_limits
+
+
+def replacement(original: Callable[..., Any], self: Any, *args: Any, **kwargs: Any) -> Any:
+    """Check the model's layers, then export it; blocks know the format meanwhile."""
+    model = kwargs.get("model", args[0] if args else None)
+    target = str(self.args.format)
+    if isinstance(content := getattr(model, "yaml", None), dict):
+        export_limits.check(content, target, self.args.opset)
+    with functional.export_to(export_limits.format_of(target)):
+        return original(self, *args, **kwargs)
