@@ -52,7 +52,7 @@ def test_the_lowest_opset(name, capfd):
 
 
 NCNN = """
-import json, os, sys, tempfile, warnings
+import os, sys, tempfile, warnings
 warnings.simplefilter("ignore")
 import ncnn, numpy, pnnx, torch
 from export_cases import CASES, CHANNELS, OneMap
@@ -118,11 +118,12 @@ def test_other_names_of_a_format(alias):
 
 
 HEAVY = """
+import sys
 from ultralytics.cfg import entrypoint
 try:
     entrypoint("yolo export model=yolo11n-harm.yaml format=ncnn imgsz=64")
 finally:
-    print({"ncnn", "pnnx", "onnx"} & set(sys.modules))
+    print({"ncnn", "pnnx", "onnx"} & set(sys.modules), file=sys.stderr)
 """
 
 
