@@ -27,7 +27,7 @@ SESSION = """
         from yolo_attn.integration.patches import import_hook, wrapped_functions
         from ultralytics.utils.checks import check_file
         import ultralytics.nn, ultralytics.nn.tasks as tasks
-        import ultralytics.utils.dist, ultralytics.models.yolo.detect.train
+        import ultralytics.utils.dist, ultralytics.models.yolo.detect.train, ultralytics.engine.exporter
         for name in import_hook.TARGETS:
             module = sys.modules[name]
             assert type(module.__loader__) is type(module.__spec__.loader) is importlib.machinery.SourceFileLoader
@@ -198,3 +198,43 @@ def test_python_starts_in_a_deleted_folder(tmp_path, empty_environment):
     (tmp_path / "gone").mkdir()
     done = run_file(["-S", "-c", code, str(python)], tmp_path / "gone")
     assert (done.returncode, done.stdout, done.stderr) == (0, "1\n", "")
+
+
+NAIVE = """
+    import importlib.util, sys
+
+    class Other:
+        \"\"\"Asks the whole meta path, as import hooks of other packages do.\"\"\"
+
+        def find_spec(name, path=None, target=None):
+            if name.startswith("ultralytics") and name not in seen:
+                seen.append(name)
+                specs = [f.find_spec(name, path, target) for f in sys.meta_path if f is not Other]
+                seen.pop()
+                return next(filter(None, specs), None)
+
+    class Careless:
+        depth = 0
+
+        def find_spec(name, path=None, target=None):
+            if not name.startswith("ultralytics"):
+                return None
+            Careless.depth += 1
+            assert Careless.depth < 20, "the hooks call each other without end"
+            specs = [f.find_spec(name, path, target) for f in sys.meta_path if f is not Careless]
+            Careless.depth -= 1
+            return next(filter(None, specs), None)
+
+    seen = []
+    import yolo_attn
+    yolo_attn.install()
+    sys.meta_path.insert({at}, {hook})
+    from ultralytics import YOLO
+    print(type(YOLO("yolo11n-ema.yaml").model.model[17]).__name__)
+"""
+
+
+@pytest.mark.parametrize("hook", ["Other", "Careless"])
+@pytest.mark.parametrize("at", [0, 1])
+def test_import_hooks_of_other_packages(hook, at, tmp_path):
+    assert run(NAIVE.format(hook=hook, at=at), tmp_path).splitlines()[-1] == "EMA"

@@ -2,7 +2,9 @@
 
 import inspect
 import sys
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 from sample_layers import Plain, Wide, parse, tiny
 from support import ROOT
@@ -10,8 +12,8 @@ from torch import nn
 from ultralytics.nn import tasks
 
 import yolo_attn
-from yolo_attn.errors import LayerError
-from yolo_attn.integration.patches import import_hook
+from yolo_attn.errors import ArgumentError, LayerError
+from yolo_attn.integration.patches import generate_ddp_file, import_hook
 from yolo_attn.integration.queries import layer_types
 
 pytestmark = pytest.mark.fast
@@ -82,3 +84,33 @@ def test_a_name_that_ultralytics_gets_later(known, monkeypatch):
     monkeypatch.setattr(layer_types, "INJECTED", set())
     with pytest.raises(LayerError, match=r"layer 2 \(Plain\): .* both torch\..* and sample_layers\.Plain;"):
         parse(tiny([-1, 1, "Plain", []]))
+
+
+@pytest.mark.parametrize("built", [True, False])
+def test_a_layer_of_the_script_is_refused_before_several_processes_start(built, own_layers, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    here = type("Here", (nn.Identity,), {"__module__": "__main__", "__init__": lambda self, channels: None})
+    own_layers.register("Here")(here)
+    text = (ROOT / "model_yamls" / "yolo11-ema.yaml").read_text(encoding="utf-8").replace("EMA, []", "Here, []")
+    (tmp_path / "yolo11-here.yaml").write_text(text)
+    model = nn.Sequential(nn.Identity()) if built else "yolo11n-here.yaml"
+    if built:
+        model[0].__class__ = here
+    called = []
+    with pytest.raises(LayerError, match=r"the layer Here is defined in the script .*in a module"):
+        generate_ddp_file.replacement(called.append, SimpleNamespace(model=model))
+    assert not called
+
+
+def test_no_embedding_of_a_list_of_maps(tmp_path, monkeypatch):
+    from ultralytics import YOLO
+
+    monkeypatch.chdir(tmp_path)
+    yolo_attn.install()
+    model = YOLO("yolo11n-afpn.yaml")
+    index = next(i for i, m in enumerate(model.model.model) if type(m).__name__ == "AttentionFPN")
+    image = np.zeros((64, 64, 3), np.uint8)
+    for given in ([index], [2, index], [index - len(model.model.model)]):
+        with pytest.raises(ArgumentError, match=r"layer -?\d+ \(AttentionFPN\) outputs several maps.*PyramidLevel"):
+            model.predict(image, embed=given, imgsz=64, verbose=False)
+    assert model.predict(image, embed=[index + 1], imgsz=64, verbose=False)[0].ndim == 1

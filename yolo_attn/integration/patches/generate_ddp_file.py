@@ -11,12 +11,33 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from ..queries import layer_types
+from ...errors import LayerError
+from ...messages import joined
+from ..queries import layer_types, model_graph
 from ..strict_mode import is_strict
+
+
+def check_importable(trainer: Any) -> None:
+    """Raise a LayerError if the model has a layer that only the running script defines.
+
+    The first process could not even save it: its ``__main__`` is Ultralytics' file.
+    """
+    model = trainer.model
+    if hasattr(model, "modules"):
+        classes = {type(module) for module in model.modules()}
+    else:
+        named = layer_types.names_in(model_graph.load(model)) if str(model).endswith((".yaml", ".yml")) else []
+        classes = {spec.cls for name, spec in layer_types.installed().items() if name in named}
+    if found := sorted(c.__name__ for c in classes if c.__module__ == "__main__"):
+        raise LayerError(
+            f"the layer {joined(found)} is defined in the script that is run, where the processes of a training on "
+            "several devices cannot import it; define it in a module and import that in the script"
+        )
 
 
 def replacement(original: Callable[..., Any], trainer: Any, *args: Any, **kwargs: Any) -> str:
     """Import this package and the modules of all registered layers first, unless a stock model is trained."""
+    check_importable(trainer)
     name: str = original(trainer, *args, **kwargs)
     known_as_stock = hasattr(trainer.model, "modules") and not layer_types.has_ours(trainer.model)
     if known_as_stock and not is_strict():

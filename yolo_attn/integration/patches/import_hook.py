@@ -26,6 +26,7 @@ TARGETS = frozenset(
         "ultralytics.utils.dist",
     }
 )
+_looking_for: set[str] = set()
 _failed: Callable[[BaseException], None] | None = None  # what to do if the wrappers cannot be loaded
 
 
@@ -50,17 +51,21 @@ class Finder:
     @staticmethod
     def find_spec(name: str, path: Sequence[str] | None = None, target: ModuleType | None = None) -> ModuleSpec | None:
         """Return the spec of the other finders with a wrapped loader; None for any other module."""
-        if name not in TARGETS:
+        if name not in TARGETS or name in _looking_for:
             return None
-        for finder in sys.meta_path:
-            if finder is Finder or not hasattr(finder, "find_spec"):
-                continue
-            spec = finder.find_spec(name, path, target)
-            if spec is not None:
-                if spec.loader is not None:
-                    spec.loader = _Loader(spec.loader)  # type: ignore[assignment]
-                return spec
-        return None
+        _looking_for.add(name)  # other import hooks ask the whole meta path in the same way, us included
+        try:
+            for finder in sys.meta_path:
+                if finder is Finder or not hasattr(finder, "find_spec"):
+                    continue
+                spec = finder.find_spec(name, path, target)
+                if spec is not None:
+                    if spec.loader is not None and not isinstance(spec.loader, _Loader):
+                        spec.loader = _Loader(spec.loader)  # type: ignore[assignment]
+                    return spec
+            return None
+        finally:
+            _looking_for.discard(name)
 
 
 def arm(failed: Callable[[BaseException], None] | None = None) -> None:

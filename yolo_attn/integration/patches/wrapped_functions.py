@@ -25,6 +25,7 @@ from . import (
     model_init,
     model_load,
     model_new,
+    model_predict,
     model_train,
     parse_model,
     save_model,
@@ -51,6 +52,7 @@ WRAPPERS: dict[str, dict[str, Callable[..., Any]]] = {
     "ultralytics.engine.model": {
         "Model._new": model_new.replacement,
         "Model.load": model_load.replacement,
+        "Model.predict": model_predict.replacement,
         "Model.train": model_train.replacement,
     },
     "ultralytics.engine.trainer": {

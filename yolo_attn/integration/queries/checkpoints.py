@@ -64,17 +64,30 @@ def add_old_import_paths() -> None:
 def allow_restricted_loading() -> None:
     """Let ``ULTRALYTICS_SAFE_LOAD=1`` (``torch.load(weights_only=True)``) rebuild the registered layers.
 
-    Allow every module class of a block's file and of ours under ``blocks``: a block has parts.
+    A block has parts, so allow every module class that the block's file defines or imports, and those that the files of
+    its own package define or import from which they come.
     """
     import torch
 
     add = getattr(torch.serialization, "add_safe_globals", lambda _: None)  # torch 2.5
-    files = {spec.cls.__module__ for spec in layer_types.installed().values()}
-    files |= {name for name in sys.modules if name.startswith("yolo_attn.blocks.")}
-    found = [v for f in files for v in vars(sys.modules[f]).values() if isinstance(v, type)]
-    add([c for c in found if issubclass(c, torch.nn.Module) and c.__module__ in files])
+    add(sorted(_parts_of_blocks(torch.nn.Module), key=lambda cls: (cls.__module__, cls.__qualname__)))
     if MOVED_CLASSES:  # torch 2.6
         add([(pkgutil.resolve_name(new), old) for old, new in MOVED_CLASSES.items()])
+
+
+def _parts_of_blocks(base: type) -> set[type]:
+    """Return the subclasses of ``base`` in the files of the blocks, and in those of its package that a file imports."""
+    found: set[type] = set()
+    waiting, done = {spec.cls.__module__ for spec in layer_types.installed().values()}, set[str]()
+    while waiting:
+        done.add(file := waiting.pop())
+        for value in list(vars(sys.modules[file]).values()) if file in sys.modules else []:
+            if isinstance(value, type) and issubclass(value, base):
+                found.add(value)
+            module = getattr(value, "__name__" if isinstance(value, types.ModuleType) else "__module__", None)
+            if isinstance(module, str) and module.partition(".")[0] == file.partition(".")[0]:
+                waiting |= {module} - done
+    return found
 
 
 def is_restricted() -> bool:
