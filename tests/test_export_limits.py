@@ -97,6 +97,43 @@ def test_ncnn(name, tmp_path):
         assert float(found[1]) < 1e-4
 
 
+def litert(block, x, folder):
+    library, runtime = pytest.importorskip("litert_torch"), pytest.importorskip("ai_edge_litert.interpreter")
+    library.convert(block, (x,)).export(str(folder / "m.tflite"))
+    interpreter = runtime.Interpreter(model_path=str(folder / "m.tflite"), num_threads=1)
+    interpreter.allocate_tensors()
+    interpreter.set_tensor(interpreter.get_input_details()[0]["index"], x.numpy())
+    interpreter.invoke()
+    return torch.from_numpy(interpreter.get_tensor(interpreter.get_output_details()[0]["index"]))
+
+
+def executorch(block, x, folder):
+    exir, runtime = pytest.importorskip("executorch.exir"), pytest.importorskip("executorch.runtime")
+    partitioner = pytest.importorskip("executorch.backends.xnnpack.partition.xnnpack_partitioner")
+    program = exir.to_edge_transform_and_lower(
+        torch.export.export(block, (x,)), partitioner=[partitioner.XnnpackPartitioner()]
+    )
+    (folder / "m.pte").write_bytes(program.to_executorch().buffer)
+    return runtime.Runtime.get().load_program(folder / "m.pte").load_method("forward").execute([x])[0]
+
+
+@pytest.mark.parametrize("convert", [litert, executorch])
+@pytest.mark.parametrize("name", sorted(CASES.keys() - {"PyramidLevel"}))
+def test_mobile_formats(name, convert, tmp_path, capfd):
+    """Where their packages are installed: ``pip install litert-torch executorch``."""
+    block, x = OneMap(*CASES[name]).eval(), torch.randn(IMAGE)
+    with torch.no_grad():
+        want = block(x)
+    if not refused(name, convert.__name__):
+        got = convert(block, x, tmp_path)
+        assert (got - want).abs().max() < 1e-4 * want.abs().max()
+        return
+    pytest.importorskip("litert_torch" if convert is litert else "executorch")
+    with pytest.raises((ValueError, RuntimeError)):
+        convert(block, x, tmp_path)
+    capfd.readouterr()  # the converters print their graphs
+
+
 def test_every_refused_layer_is_named_with_its_options():
     lsh = [-1, 1, "MultiHeadGlobalAttention", [{"kernel": "reformer"}]]
     rows = [[-1, 1, "HardAttn", []], [-1, 1, "Conv", [64, 3]], lsh]

@@ -122,7 +122,7 @@ class AttentionAugmentedConv(nn.Module):
            for inputs near 1e3.
         3. No norm and no activation of its own, as the paper.
         4. Offsets beyond S - 1 come from stretched tables only; set ``position_size`` to the size of the maps.
-        5. A compiled graph keeps the scores of all queries; a traced or exported one is made for one map size.
+        5. A compiled graph keeps the scores of all queries. An exported one does not, and takes maps of any size.
     """
 
     def __init__(

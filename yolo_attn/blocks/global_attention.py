@@ -153,7 +153,7 @@ class MultiHeadGlobalAttention(nn.Module):
     Limits:
         1. Memory grows with H * W. The time of softmax, global or with dynamic windows, grows with its square.
         2. Relative biases are computed tile by tile, and in training once more in the backward pass. A compiled graph
-           keeps them all; a traced or exported one is made for one map size.
+           keeps them all; an exported one is made of tiles, too, and takes maps of any size.
         3. The error of Performer falls with ``features`` but grows with the size of q and k: where their channels are
            about 10, all keys get the same weight.
         4. Softmax in half precision is that of torch's fused kernels; all other kernels compute in float32.

@@ -23,6 +23,8 @@ def replacement(original: Callable[..., Any], weight: str | Path, *args: Any, **
     file = Path(str(weight))
     if missing := checkpoints.missing_layers(file):
         raise checkpoints.missing_error(weight, missing)
+    if foreign := checkpoints.fork_layers(file):
+        raise checkpoints.fork_error(weight, foreign)
     checkpoints.allow_restricted_loading()
     if is_strict():
         checkpoints.is_restricted()  # raises if it is asked for in vain

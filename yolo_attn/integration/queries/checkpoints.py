@@ -10,15 +10,18 @@ import pkgutil
 import sys
 import types
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 
 from ... import registry
-from ...errors import CheckpointError
-from ...messages import joined
+from ...errors import ArgumentError, CheckpointError
+from ...messages import joined, nearest
 from . import layer_types
 
 # Old import path -> new one, for classes that checkpoints name. An entry stays for ever.
 MOVED_CLASSES: dict[str, str] = {}
+# Classes of old checkpoints that Ultralytics finds at another place.
+_MOVED_BY_ULTRALYTICS = {"Silence", "YOLOv10DetectionModel"}
 _MARK = layer_types.MARKER.encode()
 # Ultralytics and pickle handle missing or renamed modules of these; the last are Python 2's names.
 _THEIRS = {"ultralytics", "torch", "torchvision", "numpy", *sys.stdlib_module_names, *_compat_pickle.IMPORT_MAPPING}
@@ -43,6 +46,59 @@ def missing_layers(file: Path) -> list[str]:
         return []
     named = {str(arg) for op, arg, _ in pickletools.genops(pickled) if op.name == "GLOBAL"}  # as torch.save writes it
     return sorted(name.replace(" ", ".") for name in named if not _importable(*name.split(" ")))
+
+
+def fork_layers(file: Path) -> list[str]:
+    """Return the classes (import paths) of ``ultralytics`` that a checkpoint names and this version does not have.
+
+    A fork of Ultralytics wrote it. The classes that Ultralytics itself moved or removed are not among them.
+    """
+    try:
+        named = {str(arg) for op, arg, _ in pickletools.genops(_pickle(file)) if op.name == "GLOBAL"}
+    except ValueError:  # no pickle, or a broken one, which Ultralytics reports
+        return []
+    pairs = [name.split(" ") for name in sorted(named) if name.startswith("ultralytics.nn.")]
+    return [f"{m}.{name}" for m, name in pairs if name not in _MOVED_BY_ULTRALYTICS and not _has(m, name)]
+
+
+def _has(module: str, name: str) -> bool:
+    try:
+        return hasattr(importlib.import_module(module), name)
+    except ImportError:
+        return False
+
+
+def fork_error(weight: object, classes: list[str]) -> CheckpointError:
+    """Return the error for a checkpoint of a fork, with the layer type of ours that a class may be."""
+    import ultralytics
+
+    known = {name.lower(): name for name in layer_types.installed()}
+    aliases = [f"{c}={known[n]}" for c in classes if (n := c.rpartition(".")[2].lower()) in known]
+    fix = "load it with the fork that made it"
+    if aliases:
+        fix += (
+            "; if the class is ours under another name, yolo-attn transfer reads its weights with "
+            f"--alias {','.join(aliases)}"
+        )
+    return CheckpointError(
+        f"{weight}: made with a fork of Ultralytics; {ultralytics.__version__} does not have {joined(classes)}; {fix}"
+    )
+
+
+def use_aliases(aliases: Mapping[str, str]) -> None:
+    """Let checkpoints name classes of forks: import path -> layer type of the registry.
+
+    Raises:
+        ArgumentError: If an import path is not one of Ultralytics' layers, or there is no such layer type.
+    """
+    for path, name in aliases.items():
+        spec = layer_types.installed().get(name)
+        if spec is None:
+            hint = nearest(name, layer_types.installed())
+            raise ArgumentError(f"--alias {path}={name}: there is no layer type {name!r}.{hint} See yolo-attn blocks")
+        if not path.startswith("ultralytics.nn."):
+            raise ArgumentError(f"--alias {path}={name}: {path!r} must be the import path of a fork's layer")
+        MOVED_CLASSES[path] = spec.import_path
 
 
 def holds_our_layers(file: Path) -> bool:
