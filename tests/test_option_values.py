@@ -62,6 +62,7 @@ WRONG = {
     "args": ["abc", "factor", "factor=", "factor=0", "factor=-1", "factor=nan", "factor=8,factor=8", "facter=8", "["],
     "reroute": ["abc", "al", "0", "ALL"],
     "map": ["abc", "6", "6=", "=7", "6=7=8", "-1=2", "6=x", "6:7"],
+    "alias": ["abc", "=EMA", "ultralytics.nn.EMA.EMA=", "ultralytics.nn.EMA.EMA=EMMA", "os.system=EMA", "a=b=c"],
     "seeds": ["one", "-1", "1.5", "nan", "4-0", "0,0", "0-", ",", "0-99999", "[1", "1e3"],
     "control": ["abc", "identify", "0", "identity:", "identity:abc", ",", "[]"],
     "split": ["abc", "tst", "0", "nan", "-1"],
