@@ -147,6 +147,12 @@ def test_every_refused_layer_is_named_with_its_options():
     assert [re.search(r"opset=10: layer (\d) .*opset=(\d+)", f).groups() for f in found] == [("0", "16"), ("2", "11")]
 
 
+def test_formats_without_an_opset():
+    row = [-1, 1, "GlobalLocalAttention", []]
+    assert list(export_limits.refusals({"head": [row]}, "onnx", 10))
+    assert not list(export_limits.refusals({"head": [row]}, "torchscript", 10))  # Ultralytics refuses the argument
+
+
 @pytest.mark.parametrize("alias", ["TensorRT", "trt", "engine"])
 def test_other_names_of_a_format(alias):
     row = [-1, 1, "GlobalLocalAttention", [{"kernel": "reformer", "position": "none"}]]

@@ -49,9 +49,9 @@ def missing_layers(file: Path) -> list[str]:
 
 
 def fork_layers(file: Path) -> list[str]:
-    """Return the classes (import paths) of ``ultralytics`` that a checkpoint names and this version does not have.
+    """Return the layer classes of ``ultralytics`` (import paths) that a checkpoint names and this version lacks.
 
-    A fork of Ultralytics wrote it. The classes that Ultralytics itself moved or removed are not among them.
+    A fork of Ultralytics wrote it, or a later version. Classes that Ultralytics itself moved are not among them.
     """
     try:
         named = {str(arg) for op, arg, _ in pickletools.genops(_pickle(file)) if op.name == "GLOBAL"}
@@ -74,14 +74,15 @@ def fork_error(weight: object, classes: list[str]) -> CheckpointError:
 
     known = {name.lower(): name for name in layer_types.installed()}
     aliases = [f"{c}={known[n]}" for c in classes if (n := c.rpartition(".")[2].lower()) in known]
-    fix = "load it with the fork that made it"
+    fix = "load it with what made it"
     if aliases:
         fix += (
             "; if the class is ours under another name, yolo-attn transfer reads its weights with "
             f"--alias {','.join(aliases)}"
         )
     return CheckpointError(
-        f"{weight}: made with a fork of Ultralytics; {ultralytics.__version__} does not have {joined(classes)}; {fix}"
+        f"{weight}: made with a fork or a later version of Ultralytics; {ultralytics.__version__} does not have "
+        f"{joined(classes)}; {fix}"
     )
 
 
@@ -120,8 +121,8 @@ def add_old_import_paths() -> None:
 def allow_restricted_loading() -> None:
     """Let ``ULTRALYTICS_SAFE_LOAD=1`` (``torch.load(weights_only=True)``) rebuild the registered layers.
 
-    A block has parts, so allow every module class that the block's file defines or imports, and those that the files of
-    its own package define or import from which they come.
+    A block has parts, so allow every module class that the block's file defines or imports. The same for the files of
+    its own package that it imports, and so on.
     """
     import torch
 

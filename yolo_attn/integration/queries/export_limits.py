@@ -17,6 +17,7 @@ ALIASES = {  # of Exporter.__call__
     "tfjs": "litert",
     **dict.fromkeys(("mlmodel", "mlpackage", "mlprogram", "apple", "ios"), "coreml"),
 }
+WITHOUT_OPSET = ("torchscript", "openvino", "ncnn", "litert", "executorch", "coreml", "paddle")  # and no ONNX inside
 
 
 def format_of(name: str) -> str:
@@ -57,7 +58,7 @@ def refusals(model: Mapping[str, Any], target: str, opset: int | None) -> Iterat
 def _holds(limit: ExportLimit, target: str, opset: int | None) -> bool:
     if target in limit.formats:
         return True
-    return not limit.formats and opset is not None and opset < limit.opset
+    return not limit.formats and target not in WITHOUT_OPSET and opset is not None and opset < limit.opset
 
 
 def _has_options(limit: ExportLimit, spec: BlockSpec, args: list[Any]) -> bool:
