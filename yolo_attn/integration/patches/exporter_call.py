@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ...blocks import functional
 from ..queries import export_limits
 
 
 def replacement(original: Callable[..., Any], self: Any, *args: Any, **kwargs: Any) -> Any:
     """Check the model's layers, then export it; blocks know the format meanwhile."""
+    from ...blocks import functional  # start-up time
+
     model = kwargs.get("model", args[0] if args else None)
     target = str(self.args.format)
     if isinstance(content := getattr(model, "yaml", None), dict):
