@@ -35,7 +35,8 @@ to PyTorch must be below 1e-4 of the largest output.
 
 What a format cannot do is refused in one line before the export starts. The registry holds these limits as data; the
 tests assert both that what is refused fails in NCNN, LiteRT, ExecuTorch and in lower ONNX opsets, and that the rest
-works. TensorRT was not run: its one limit is that of its TopK operator.
+works. Those of LiteRT and ExecuTorch run where these packages are installed. TensorRT was not run: its one limit is that
+of its TopK operator.
 
 | layer | {formats} |
 |---|{lines}|
@@ -49,7 +50,7 @@ TAIL = """
 - **torch.export**, which LiteRT and ExecuTorch call, takes every batch size. It takes every image size for attention
   over the whole map, and one image size for windows and Reformer.
 - **Odd ratios.** PMFS reads maps whose sizes are whole multiples of each other, as they are at image sizes that are
-  multiples of the largest stride. ONNX graphs are wrong at other sizes.
+  multiples of the largest stride. Exported graphs are wrong at other sizes.
 - **Reformer** sorts by hashes: where two hashes are nearly equal, another runtime's rounding changes which keys a query
   sees.
 
