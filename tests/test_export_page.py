@@ -35,8 +35,8 @@ to PyTorch must be below 1e-4 of the largest output.
 
 What a format cannot do is refused in one line before the export starts. The registry holds these limits as data; the
 tests assert both that what is refused fails in NCNN, LiteRT, ExecuTorch and in lower ONNX opsets, and that the rest
-works. Those of LiteRT and ExecuTorch run where these packages are installed. TensorRT was not run: its one limit is that
-of its TopK operator.
+works. Those of LiteRT and ExecuTorch run where these packages are installed. TensorRT was not run: its one limit is
+that of its TopK operator.
 
 | layer | {formats} |
 |---|{lines}|
