@@ -17,6 +17,7 @@ from ultralytics import YOLO
 from ultralytics.utils.torch_utils import get_flops
 
 from yolo_attn.comparison import cost_measurement, environment, latency_measurement
+from yolo_attn.integration.queries import forward_timing
 from yolo_attn.errors import UserError
 from yolo_attn.integration.queries import gflops_count, validation
 
@@ -48,7 +49,7 @@ def test_models_are_timed_in_turn():
     order = []
     found = latency_measurement.times({name: Spy(name, order) for name in "abc"}, 32, batch=2, rounds=(4, 4), seconds=0)
     assert {name: len(values) for name, values in found.items()} == {"a": 4, "b": 4, "c": 4}
-    assert "".join(name for name, *_ in order[3 * latency_measurement.WARMUP :]) == "abccbaabccba"
+    assert "".join(name for name, *_ in order[3 * forward_timing.WARMUP :]) == "abccbaabccba"
     assert {(shape, grad) for _, shape, grad in order} == {((2, 3, 32, 32), False)}
 
 
@@ -57,7 +58,7 @@ def test_rounds_end_with_the_time(monkeypatch):
     assert len(latency_measurement.times({"a": Spy("a", order)}, 32, rounds=(3, 50), seconds=0)["a"]) == 3
     assert len(latency_measurement.times({"a": Spy("a", order)}, 32, rounds=(3, 50), seconds=60)["a"]) == 50
     order.clear()
-    monkeypatch.setattr(latency_measurement, "WARMUP_SECONDS", 0.0)
+    monkeypatch.setattr(forward_timing, "WARMUP_SECONDS", 0.0)
     latency_measurement.times({"a": Spy("a", order)}, 32, rounds=(1, 1), seconds=0)
     assert len(order) == 2  # one to warm up
 
@@ -136,7 +137,7 @@ def comparison(tmp_path):
 
 def test_each_model_is_measured_once(comparison, monkeypatch):
     monkeypatch.setattr(latency_measurement, "SECONDS", 0.0)
-    monkeypatch.setattr(latency_measurement, "WARMUP_SECONDS", 0.0)
+    monkeypatch.setattr(forward_timing, "WARMUP_SECONDS", 0.0)
     monkeypatch.setattr(gflops_count, "IMGSZ", 64)
     monkeypatch.setattr(cost_measurement, "MAX_THREADS", 1)  # several on a busy core wait for each other
     build = mock.Mock(wraps=validation.build)

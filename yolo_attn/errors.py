@@ -44,6 +44,10 @@ class DiskFullError(UserError, OSError):
     """The disk is full. The files written before are complete."""
 
 
+class DifferentExportError(Exception):
+    """An exported model differs from the PyTorch model by more than its format explains; no mistake of the user."""
+
+
 class UnsupportedUltralyticsError(UserError, RuntimeError):
     """The installed Ultralytics differs from what the integration can extend."""
 

@@ -17,7 +17,7 @@ from typing import Literal
 from cyclopts import App, Group, Parameter
 
 from .. import __version__
-from ..errors import ArgumentError, user_error_in
+from ..errors import ArgumentError, DifferentExportError, user_error_in
 from ..integration.strict_mode import strict
 from ..messages import is_text, joined, nearest, printable
 from . import argument_parsing, ultralytics_commands
@@ -103,7 +103,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: The arguments after the program's name; those of this process by default.
 
     Returns:
-        The exit status: 0; 2 for a user's mistake, reported in one line; 1 for a failed run or a fault of the program.
+        The exit status: 0; 2 for a user's mistake, reported in one line; 1 for a failed run, an exported model that
+        differs, or a fault of the program.
     """
     given = list(sys.argv[1:] if argv is None else argv)
     return guarded(lambda: call_of(given)())
@@ -158,6 +159,9 @@ def guarded(job: Callable[[], int]) -> int:
     except BrokenPipeError:  # yolo-attn blocks | head
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except DifferentExportError as error:
+        print(f"yolo-attn: {error}", file=sys.stderr)
+        return 1
     except Exception as error:
         mistake = user_error_in(error)
         if mistake is None or os.environ.get("YOLO_ATTN_DEBUG"):

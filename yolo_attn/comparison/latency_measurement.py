@@ -7,22 +7,20 @@ non-maximum suppression.
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
 from ..errors import UserError
 from ..experiment.costs import Spread
+from ..integration.queries import forward_timing
 
 if TYPE_CHECKING:
     from torch import nn
 
 THROUGHPUT_ROUNDS = (7, 30)  # at least, at most
 SECONDS = 5.0  # of each measurement, for each model; the least rounds come first
-WARMUP = 5  # rounds
-WARMUP_SECONDS = 2.0  # for each model; no further warm-up round begins after this time
 BATCH_SECONDS = 0.5  # longest time of a batch with the slowest model; larger batches are halved
 MEMORY_ERRORS = ("out of memory", "can't allocate memory", "not enough memory")
 
@@ -30,7 +28,7 @@ MEMORY_ERRORS = ("out of memory", "can't allocate memory", "not enough memory")
 def times(
     models: Mapping[str, nn.Module], imgsz: int, *, batch: int = 1, rounds: tuple[int, int], seconds: float
 ) -> dict[str, list[float]]:
-    """Time one forward pass of each model in every round, and reverse the order after each round.
+    """Time one forward pass of each model in every round.
 
     Args:
         models: By name, in eval mode, all on the device to measure.
@@ -46,33 +44,7 @@ def times(
 
     weight = next(next(iter(models.values())).parameters())
     images = torch.rand(batch, weight.shape[1], imgsz, imgsz, device=weight.device)
-    synchronize = {"cuda": torch.cuda.synchronize, "mps": torch.mps.synchronize}.get(weight.device.type)
-
-    def once(model: nn.Module) -> float:
-        begin = time.perf_counter()
-        model(images)
-        if synchronize is not None:
-            synchronize()
-        return 1e3 * (time.perf_counter() - begin)
-
-    def several(least: int, most: int, seconds: float) -> Iterator[None]:
-        end = time.perf_counter() + seconds * len(models)
-        for done in range(most):
-            if done >= least and time.perf_counter() > end:
-                return
-            yield
-
-    found: dict[str, list[float]] = {name: [] for name in models}
-    order = list(models)
-    with torch.no_grad():
-        for _ in several(1, WARMUP, WARMUP_SECONDS):
-            for model in models.values():
-                once(model)
-        for _ in several(*rounds, seconds):
-            for name in order:
-                found[name].append(once(models[name]))
-            order.reverse()
-    return found
+    return forward_timing.times_of(models, images, rounds=rounds, seconds=seconds)
 
 
 def batch_times(

@@ -1,4 +1,4 @@
-"""``ultralytics.cfg.check_dict_alignment``: accept our arguments in a training."""
+"""``ultralytics.cfg.check_dict_alignment``: accept our arguments in a training and in an export."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from ..weights import loading
 def replacement(
     original: Callable[..., Any], base: Mapping[str, Any], custom: dict[str, Any], *args: Any, **kwargs: Any
 ) -> Any:
-    """Make our arguments known where a training uses one, and check their values."""
+    """Make our arguments known where one is used, and check their values."""
     is_settings = "lr0" not in base  # the user's, which Ultralytics checks in the same way
-    if not is_settings and custom.get("mode", "train") == "train":
-        ours = {name: value for name, value in training_arguments.ADDED.items() if name in custom or is_strict()}
-        base = {**ours, **base}
+    added = training_arguments.ADDED_TO.get(custom.get("mode", "train"), {})
+    if not is_settings and added:
+        base = {**{name: value for name, value in added.items() if name in custom or is_strict()}, **base}
         training_arguments.check_values(custom)
         if is_strict():
             training_arguments.check_freeze(custom.get("freeze"))

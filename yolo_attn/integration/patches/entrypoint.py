@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from ...errors import own_error_in
+from ...errors import DifferentExportError, own_error_in
 from ..strict_mode import is_strict
 
 
@@ -15,6 +15,11 @@ def replacement(original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     """Run the command. Exit with status 2 and one line for our errors; leave all others to Ultralytics."""
     try:
         return original(*args, **kwargs)
+    except DifferentExportError as error:
+        if is_strict():
+            raise
+        sys.stderr.write(f"yolo: {error}\n")
+        raise SystemExit(1) from None
     except Exception as error:
         mistake = own_error_in(error)
         if mistake is None or is_strict() or os.environ.get("YOLO_ATTN_DEBUG"):  # yolo-attn prints it itself

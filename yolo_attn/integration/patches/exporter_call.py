@@ -9,7 +9,7 @@ from ..queries import export_limits
 
 
 def replacement(original: Callable[..., Any], self: Any, *args: Any, **kwargs: Any) -> Any:
-    """Check the model's layers, then export it; blocks know the format meanwhile."""
+    """Check the model's layers, then export it; blocks know the format meanwhile. Keep the exporter for ``verify=True``."""
     from ...blocks import functional  # start-up time
 
     model = kwargs.get("model", args[0] if args else None)
@@ -17,4 +17,13 @@ def replacement(original: Callable[..., Any], self: Any, *args: Any, **kwargs: A
     if isinstance(content := getattr(model, "yaml", None), dict):
         export_limits.check(content, target, self.args.opset)
     with functional.export_to(export_limits.format_of(target)):
-        return original(self, *args, **kwargs)
+        if getattr(self.args, "verify", False) is not True:
+            return original(self, *args, **kwargs)
+        from ..queries import export_verification  # start-up time
+
+        data = self.args.data
+        if not export_limits.takes_data(target):
+            self.args.data = None  # the export refuses it; the verification uses it
+        file = original(self, *args, **kwargs)
+    export_verification.finished.set(export_verification.Exported(self, str(file), str(data or "")))
+    return file

@@ -22,6 +22,7 @@ from . import (
     exporter_call,
     generate_ddp_file,
     init_metrics,
+    model_export,
     model_init,
     model_load,
     model_new,
@@ -51,6 +52,7 @@ WRAPPERS: dict[str, dict[str, Callable[..., Any]]] = {
     "ultralytics.engine.exporter": {"Exporter.__call__": exporter_call.replacement},
     "ultralytics.engine.model": {
         "Model._new": model_new.replacement,
+        "Model.export": model_export.replacement,
         "Model.load": model_load.replacement,
         "Model.predict": model_predict.replacement,
         "Model.train": model_train.replacement,

@@ -25,6 +25,18 @@ def format_of(name: str) -> str:
     return ALIASES.get(name.lower(), name.lower())
 
 
+def takes_data(target: str) -> bool:
+    """Return whether the export to a format accepts ``data``, the images of a calibration.
+
+    Early versions of Ultralytics never refuse it, and do not list it among the arguments of any format.
+    """
+    from ultralytics.engine.exporter import export_formats
+
+    formats: Any = export_formats()
+    taken = dict(zip(formats["Argument"], formats.get("Arguments", []), strict=False))
+    return "data" in taken.get(format_of(target), ["data"]) or not any("data" in names for names in taken.values())
+
+
 def check(model: Mapping[str, Any], target: str, opset: int | None) -> None:
     """Raise an ArgumentError that names every layer which cannot be exported.
 

@@ -1,4 +1,4 @@
-"""The arguments that this package adds to ``yolo train``, and what values they take.
+"""The arguments that this package adds to ``yolo train`` and ``yolo export``, and what values they take.
 
 Ultralytics refuses arguments that it does not know. The arguments of a training that uses none of ours are unchanged.
 """
@@ -18,6 +18,7 @@ from .yaml_files import listed
 
 NEW_LR_MULT = "new_lr_mult"
 ADDED: dict[str, Any] = {NEW_LR_MULT: None, "partial": False}  # name -> default
+ADDED_TO: dict[str, dict[str, Any]] = {"train": ADDED, "export": {"verify": False}}  # by mode
 FROM_0 = ("workers", "close_mosaic", "time", "box", "cls", "dfl")
 CHOICES = {"cache": ("ram", "disk"), "copy_paste_mode": ("flip", "mixup")}  # beside True and False
 UNTYPED = ("model", "data", "source", "resume")  # from Python, objects and lists too
@@ -32,11 +33,12 @@ def uses_ours(arguments: Mapping[str, Any]) -> bool:
 
 def check_values(arguments: Mapping[str, Any]) -> None:
     """Check the values of our arguments; raise an ArgumentError for an invalid one."""
-    factor, partial = arguments.get(NEW_LR_MULT), arguments.get("partial", False)
+    factor = arguments.get(NEW_LR_MULT)
     if factor is not None and not (_is_number(factor) and 0 < factor < 1e9):
         raise ArgumentError(f"{NEW_LR_MULT}={factor} must be a number above 0, e.g. {NEW_LR_MULT}=10")
-    if not isinstance(partial, bool):
-        raise ArgumentError(f"partial={partial} must be True or False")
+    for name in ("partial", "verify"):
+        if not isinstance(value := arguments.get(name, False), bool):
+            raise ArgumentError(f"{name}={value} must be True or False")
 
 
 def check_freeze(value: Any) -> None:

@@ -18,7 +18,7 @@ PANELS = {
     "train": {**_TRAIN, "Val/Test": "Validation", "Hyperparameters": "Hyperparameters", "Custom config.yaml": "File"},
     "val": {"Val/Test": "Validation"},
     "predict": _PREDICT,
-    "export": {"Export": "Export"},
+    "export": {"Export": "Export", "Verify": "Verification"},
     "track": {"Tracker": "Tracking", **_PREDICT},
     "benchmark": {"Export": "Export"},
 }
@@ -53,7 +53,9 @@ class UltralyticsArgument:
 
 _NEW_LR_MULT = "multiply the learning rate of new layers, after a transfer of weights"
 _PARTIAL = "accept a checkpoint of which fewer than half of the tensors fit"
+_VERIFY = "run the exported file and the PyTorch model on images of data, and compare them; exit 1 if they differ"
 OWN = (
+    UltralyticsArgument("verify", "bool", "False", _VERIFY, "Verify"),
     UltralyticsArgument("new_lr_mult", "float", "1.0", _NEW_LR_MULT, "Train"),
     UltralyticsArgument("partial", "bool", "False", _PARTIAL, "Train"),
 )

@@ -31,7 +31,7 @@ def check_arguments(arguments: Mapping[str, Any], mode: str = "train") -> None:
     from ultralytics.cfg import get_cfg
     from ultralytics.utils import DEFAULT_CFG_DICT
 
-    known = {**(training_arguments.ADDED if mode == "train" else {}), **DEFAULT_CFG_DICT}
+    known = {**training_arguments.ADDED_TO.get(mode, {}), **DEFAULT_CFG_DICT}
     try:
         with strict():
             get_cfg(overrides={**arguments, "mode": mode})
