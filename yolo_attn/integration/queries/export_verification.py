@@ -9,7 +9,7 @@ import copy
 import math
 import statistics
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
@@ -183,17 +183,16 @@ def verify(model: Any, exported: Exported) -> Verification:
         runs = openvino_models.in_float32(exported.file)
     layout = _layout(exported)
     channels = exporter.im.shape[1]
-    compared = []
+    compared: list[Compared] = []
     for batch, size in _sizes(exported):
-        x = _batch(files[: IMAGES if not compared else 2], size, channels).to(exporter.device)
-        parts = (
-            [p if len(p) == batch else x[-batch:] for p in x.split(batch)] if len(x) >= batch else [_filled(x, batch)]
-        )
-        compared.append(_compared(reference, runs, parts, layout))
-    x = _batch(files[:1], exporter.imgsz, channels).to(exporter.device)
+        chosen = files[: 2 if compared else IMAGES]
+        batches = [_filled(chosen[k : k + batch], batch) for k in range(0, len(chosen), batch)]
+        images_at = (_tensor(some, size, channels).to(exporter.device) for some in batches)
+        compared.append(_compared(reference, runs, images_at, layout))
     latency = (0.0, 0.0, 0.0)
     if not compared[0].error:
-        latency = _latency(reference, backend, _filled(x, args.batch))
+        x = _tensor(_filled(files, args.batch), exporter.imgsz, channels).to(exporter.device)
+        latency = _latency(reference, backend, x)
     threads = f", PyTorch on {torch.get_num_threads()} threads" if exporter.device.type == "cpu" else ""
     found = Verification(
         name=Path(exported.file).name,
@@ -239,23 +238,23 @@ def _images(exported: Exported, task: str) -> tuple[list[str], str]:
     return chosen, f"{count} of {len(every)} images of {Path(data).name}, split {split}"
 
 
-def _batch(files: Sequence[str], size: Sequence[int], channels: int) -> torch.Tensor:
+def _filled(files: Sequence[str], count: int) -> list[str]:
+    """Return the first ``count`` files, from the first one again if there are fewer."""
+    return [files[k % len(files)] for k in range(count)]
+
+
+def _tensor(files: Sequence[str], size: Sequence[int], channels: int) -> torch.Tensor:
     """Return the images as a float tensor ``(n, channels, height, width)``, 0 to 1, letterboxed."""
     found = []
     for file in files:
-        image = cv2.imread(file, cv2.IMREAD_GRAYSCALE if channels == 1 else cv2.IMREAD_COLOR)
+        image: Any = cv2.imread(file, cv2.IMREAD_GRAYSCALE if channels == 1 else cv2.IMREAD_COLOR)
         if image is None:
             raise ArgumentError(f"verify=True: the image {file} cannot be read")
-        image = LetterBox(tuple(size), auto=False)(image=image)
+        image = LetterBox((size[0], size[1]), auto=False)(image=image)
         image = image[..., None] if image.ndim == 2 else image[..., ::-1]
         image = image if image.shape[2] == channels else np.resize(image, (*image.shape[:2], channels))
         found.append(torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1))))
     return torch.stack(found).float() / 255
-
-
-def _filled(x: torch.Tensor, batch: int) -> torch.Tensor:
-    """Return ``batch`` images, repeated if there are fewer."""
-    return x[torch.arange(batch, device=x.device) % len(x)]
 
 
 def _sizes(exported: Exported) -> Iterator[tuple[int, tuple[int, int]]]:
@@ -304,11 +303,10 @@ def _layout(exported: Exported) -> OutputLayout:
     return OutputLayout(exporter.model.task, classes, lists and not queries, queries, threshold or 0.0, pixels)
 
 
-def _compared(reference: Any, backend: Any, batches: Sequence[torch.Tensor], layout: OutputLayout) -> Compared:
-    shape = batches[0].shape
-    size = f"{shape[2]}x{shape[3]}" + (f" in batches of {shape[0]}" if shape[0] > 1 else "")
-    kinds: dict[str, float] = {}
+def _compared(reference: Any, backend: Any, batches: Iterable[torch.Tensor], layout: OutputLayout) -> Compared:
+    size, kinds = "", dict[str, float]()
     for x in batches:
+        size = f"{x.shape[2]}x{x.shape[3]}" + (f" in batches of {x.shape[0]}" if x.shape[0] > 1 else "")
         with torch.no_grad():
             want = reference(x)
             try:

@@ -23,7 +23,7 @@ def precision_of(backend: Any) -> str:
 
 def in_float32(folder: str) -> Callable[[torch.Tensor], list[torch.Tensor]]:
     """Return a function that runs the model of an exported folder in float32, on the CPU."""
-    import openvino
+    import openvino  # type: ignore[import-untyped, unused-ignore]
 
     model = openvino.Core().read_model(next(Path(folder).glob("*.xml")))
     compiled = openvino.Core().compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
