@@ -17,9 +17,8 @@ from ultralytics import YOLO
 from ultralytics.utils.torch_utils import get_flops
 
 from yolo_attn.comparison import cost_measurement, environment, latency_measurement
-from yolo_attn.integration.queries import forward_timing
 from yolo_attn.errors import UserError
-from yolo_attn.integration.queries import gflops_count, validation
+from yolo_attn.integration.queries import forward_timing, gflops_count, validation
 
 
 @pytest.mark.parametrize("name", ["yolo11n.yaml", "yolov8n.yaml"])

@@ -12,6 +12,7 @@ def replacement(original: Callable[..., Any], self: Any, *args: Any, **kwargs: A
         return original(self, *args, **kwargs)
     from ..queries import export_verification  # start-up time
 
+    export_verification.check_images(self, kwargs)
     token = export_verification.finished.set(None)
     try:
         file = original(self, *args, **kwargs)

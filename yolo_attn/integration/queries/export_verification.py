@@ -9,7 +9,7 @@ import copy
 import math
 import statistics
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
@@ -157,6 +157,12 @@ class Verification:
         return [*found, *(f"  note: {note}" for note in self.notes)]
 
 
+def check_images(model: Any, arguments: Mapping[str, Any]) -> None:
+    """Raise an error if the data of an export with these arguments cannot be used: before the export."""
+    given = {**model.overrides, **arguments}
+    _images(str(arguments.get("data") or ""), str(given.get("split") or "val"), model.task)
+
+
 def verify(model: Any, exported: Exported) -> Verification:
     """Compare an export with the model that it came from, and print the result.
 
@@ -170,7 +176,7 @@ def verify(model: Any, exported: Exported) -> Verification:
     """
     exporter = exported.exporter
     args = exporter.args
-    files, images = _images(exported, model.task)
+    files, images = _images(exported.data, args.split or "val", model.task)
     half = exported.precision == "float16"
     reference = _reference(model, exported)
     try:
@@ -193,7 +199,8 @@ def verify(model: Any, exported: Exported) -> Verification:
     if not compared[0].error:
         x = _tensor(_filled(files, args.batch), exporter.imgsz, channels).to(exporter.device)
         latency = _latency(reference, backend, x)
-    threads = f", PyTorch on {torch.get_num_threads()} threads" if exporter.device.type == "cpu" else ""
+    count = torch.get_num_threads()
+    threads = f", PyTorch with {count} thread{'s' * (count > 1)}" if exporter.device.type == "cpu" else ""
     found = Verification(
         name=Path(exported.file).name,
         images=images,
@@ -219,18 +226,17 @@ def _notes(exported: Exported, rounding: str) -> Iterator[str]:
     if exported.precision == "int8" and exported.data:
         yield f"INT8 was calibrated with images of the split that accuracy is measured on, {split}"
     if not exported.data:
-        judged = "; without it an INT8 export is not judged" if exported.precision == "int8" else ""
-        yield f"accuracy was not compared; give a data set with data={judged}"
+        judged = "; an INT8 export is judged by nothing else" if exported.precision == "int8" else ""
+        yield f"accuracy was not compared: that needs a data set, data=...{judged}"
 
 
-def _images(exported: Exported, task: str) -> tuple[list[str], str]:
+def _images(data: str, split: str, task: str) -> tuple[list[str], str]:
     """Return image files, evenly spaced among those of the split, and what they are."""
-    if not exported.data:
+    if not data:
         files = sorted(str(file) for file in ASSETS.glob("*.jpg"))
         return files, f"{len(files)} images of Ultralytics"
-    data, split = exported.data, exported.exporter.args.split or "val"
     described = (check_cls_dataset if task == "classify" else check_det_dataset)(data)
-    every = sorted(images_of(described.get(split)))
+    every = sorted(images_of(described[split])) if described.get(split) else []
     if not every:
         raise ArgumentError(f"verify=True: data={data} has no images for split={split}")
     count = min(IMAGES, len(every))
@@ -267,12 +273,8 @@ def _sizes(exported: Exported) -> Iterator[tuple[int, tuple[int, int]]]:
         return
     stride = int(max(exporter.model.stride))
     other = batch if exported.format in FIXED_BATCH or exported.nms else 2
-    for at, down, across in ((batch, 0.5, 0.5), (other, 0.75, 1.25)):
-        yield at, (_multiple(height * down, stride), _multiple(width * across, stride))
-
-
-def _multiple(size: float, stride: int) -> int:
-    return max(round(size / stride), 1) * stride
+    for at, down, across in ((batch, 0.5, 0.5), (other, 0.75, 1.25)):  # in multiples of the stride
+        yield at, (max(int(height * down / stride), 1) * stride, math.ceil(width * across / stride) * stride)
 
 
 def _reference(model: Any, exported: Exported) -> Any:

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-CONFIDENT = 0.05  # detections below this score are not compared: which of them a list still holds is chance
+CONFIDENT = 0.05  # below this score detections are not compared: which of them a list still holds is chance
 NEAR = 0.01  # nor are those so near to the threshold of an embedded non-maximum suppression
 DENSE_TASKS = {"detect": "", "segment": "mask coefficients", "pose": "keypoints", "obb": "angles"}  # and what is last
 
@@ -71,14 +71,16 @@ def differences(want: Any, got: Any, layout: OutputLayout) -> dict[str, float]:
                 (of_sets(a, b, layout) for a, b in zip(reference, tensor, strict=True)), default=0.0
             )
         else:
-            found |= {kind: relative(reference[part], tensor[part]) for kind, part in _parts(reference, layout)}
+            for kind, part in _parts(reference, layout):
+                least = CONFIDENT if kind == "scores" else 0.0
+                found[kind] = relative(reference[part], tensor[part], least)
     return found or {"outputs": math.inf}
 
 
-def relative(want: Tensor, got: Tensor) -> float:
-    """Return the largest difference over the largest value of ``want``."""
+def relative(want: Tensor, got: Tensor, least: float = 0.0) -> float:
+    """Return the largest difference over the largest value of ``want``, or over ``least`` if that is larger."""
     difference = float((got - want).abs().max()) if want.numel() else 0.0
-    scale = float(want.abs().max()) if want.numel() else 0.0
+    scale = max(float(want.abs().max()), least) if want.numel() else 0.0
     if not math.isfinite(difference):
         return math.inf
     return difference / scale if scale else difference

@@ -31,6 +31,10 @@ def check_arguments(arguments: Mapping[str, Any], mode: str = "train") -> None:
     from ultralytics.cfg import get_cfg
     from ultralytics.utils import DEFAULT_CFG_DICT
 
+    for name in arguments:
+        owner = next((m for m, added in training_arguments.ADDED_TO.items() if name in added), mode)
+        if owner != mode:
+            raise ArgumentError(f"{name!r} is an argument of yolo {owner}, not of yolo {mode}")
     known = {**training_arguments.ADDED_TO.get(mode, {}), **DEFAULT_CFG_DICT}
     try:
         with strict():
