@@ -296,13 +296,17 @@ def _reference(model: Any, exported: Exported) -> Any:
 
 
 def _layout(exported: Exported) -> OutputLayout:
-    exporter = exported.exporter
-    queries = type(exporter.model.model[-1]).__name__ == "RTDETRDecoder"
-    lists = exported.nms or exported.end2end
-    threshold = exporter.args.conf if exported.nms else 0.0
-    pixels = 1.0 if queries else float(max(exporter.imgsz))
-    classes = len(exporter.model.names)
-    return OutputLayout(exporter.model.task, classes, lists and not queries, queries, threshold or 0.0, pixels)
+    model = exported.exporter.model
+    rtdetr = type(model.model[-1]).__name__ == "RTDETRDecoder"
+    lists = exported.nms or exported.end2end or (rtdetr and hasattr(model.model[-1], "postprocess"))
+    return OutputLayout(
+        task=model.task,
+        classes=len(model.names),
+        detections=lists,
+        queries=rtdetr and not lists,  # early versions
+        threshold=(exported.exporter.args.conf or 0.0) if exported.nms else 0.0,
+        pixels=1.0 if rtdetr else float(max(exported.exporter.imgsz)),
+    )
 
 
 def _compared(reference: Any, backend: Any, batches: Iterable[torch.Tensor], layout: OutputLayout) -> Compared:

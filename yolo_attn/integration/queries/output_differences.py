@@ -27,7 +27,7 @@ class OutputLayout:
         task: Task of the model.
         classes: Number of classes.
         detections: Whether it is a list of detections ``(B, N, 6 + ...)``: box, score, class, extras.
-        queries: Whether it is RT-DETR's list ``(B, N, 4 + classes)``: box, scores.
+        queries: Whether it is a list ``(B, N, 4 + classes)``: box, scores. RT-DETR's, in early versions.
         threshold: Detections with a lower score are not in the list.
         pixels: What box coordinates are relative to: the longer side of the image, or 1.
     """
