@@ -45,6 +45,9 @@ def replacement(original: Callable[..., Any], trainer: Any, *args: Any, **kwargs
     file = Path(name)
     modules = sorted({s.cls.__module__ for s in layer_types.installed().values()} - {"__main__"})
     ours = f"    import {', '.join(['yolo_attn', *modules])}\n    yolo_attn.install()\n"
+    trainer.mistake_file = f"{name}.mistake"
+    ours += "    from yolo_attn.integration.patches import trainer_train\n"
+    ours += f"    trainer_train.report_to({trainer.mistake_file!r})\n"
     if is_strict():
         ours += "    from yolo_attn.integration import strict_mode\n    strict_mode.enter_strict_mode()\n"
     text = file.read_text(encoding="utf-8")

@@ -32,6 +32,7 @@ from . import (
     save_model,
     setup_model,
     torch_safe_load,
+    trainer_train,
     yaml_model_load,
 )
 
@@ -58,6 +59,7 @@ WRAPPERS: dict[str, dict[str, Callable[..., Any]]] = {
         "Model.train": model_train.replacement,
     },
     "ultralytics.engine.trainer": {
+        "BaseTrainer.train": trainer_train.replacement,
         "BaseTrainer.setup_model": setup_model.replacement,
         "BaseTrainer.build_optimizer": build_optimizer.replacement,
         "BaseTrainer.save_model": save_model.replacement,
