@@ -7,7 +7,7 @@ from typing import Any
 
 
 def replacement(original: Callable[..., Any], self: Any, *args: Any, **kwargs: Any) -> Any:
-    """Export, then verify; return what the export returns."""
+    """Export, then verify; return what the export returns. The figures stay in ``self.verification``."""
     if kwargs.get("verify") is not True:
         return original(self, *args, **kwargs)
     from ..queries import export_verification  # start-up time
@@ -20,5 +20,6 @@ def replacement(original: Callable[..., Any], self: Any, *args: Any, **kwargs: A
     finally:
         export_verification.finished.reset(token)
     if exported is not None:
-        export_verification.verify(self, exported)
+        self.verification = export_verification.verify(self, exported)
+        self.verification.check()
     return file
