@@ -377,3 +377,29 @@ def test_docstring_has_its_sections_and_every_argument(spec):
     assert any("the authors' code" in title for title in parts)
     assert spec.paper in parts[""]
     assert {"channels", *spec.options()} <= docstrings.arguments(spec.cls).keys()
+
+
+@pytest.mark.fast
+@every_form
+@pytest.mark.parametrize("training", [True, False])
+def test_every_layer_is_called(spec, training):
+    """Quantization-aware training replaces the class of layers; a weight read past such a layer would stay exact."""
+    block = randomise(make(spec)).train(training)
+    x = an_input(spec)
+    want = flat(copy.deepcopy(block)(x))
+    called, expected = set(), set()
+
+    def replaced(layer):
+        def forward(self, *args):
+            called.add(id(self))
+            return kind.forward(self, *args)
+
+        kind = type(layer)
+        layer.__class__ = type(f"Quant{kind.__name__}", (kind,), {"forward": forward})
+        expected.add(id(layer))
+
+    for layer in block.modules():
+        if type(layer) in (torch.nn.Conv2d, torch.nn.Linear):
+            replaced(layer)
+    torch.testing.assert_close(flat(block(x)), want)
+    assert called == expected

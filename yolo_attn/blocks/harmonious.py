@@ -256,9 +256,10 @@ class SoftAttn(nn.Module):
         k = self.channel_attn.logits(x).relu()  # B C 1 1
         conv: nn.Conv2d = self.conv.conv
         with torch.autocast(x.device.type, enabled=False):
-            v = F.conv2d(k, conv.weight.to(k.dtype))  # B C 1 1
             assert conv.bias is not None, "the authors' convolution has one"
             bias = conv.bias.to(k.dtype).reshape(1, -1, 1, 1)
+            # a layer of another class does more, such as rounding in a quantization-aware training: it must be called
+            v = F.conv2d(k, conv.weight.to(k.dtype)) if type(conv) is nn.Conv2d else conv(k) - bias  # B C 1 1
             a = in_float32(self.conv.bn, s * v + bias)  # B C H W
             return (a.relu() if self.relu_before_sigmoid else a).sigmoid().to(x.dtype)
 
