@@ -83,11 +83,10 @@ def main() -> None:
     given = parser.parse_args()
     LOGGER.setLevel(logging.ERROR)
     given.folder.mkdir(parents=True, exist_ok=True)
+    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True).stdout.strip()
     head = {
         "command": f"python benchmarks/export.py WEIGHTS/*.pt --data {Path(given.data).name} --imgsz {given.imgsz}",
-        "commit": subprocess.run(
-            ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True
-        ).stdout.strip(),
+        "commit": commit,
         "machine": f"{get_cpu_info()}, {torch.get_num_threads()} threads",
         "versions": {"python": platform.python_version(), **{name: metadata.version(name) for name in PACKAGES}},
     }
