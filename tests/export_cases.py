@@ -1,12 +1,10 @@
 """Every block with every option that changes its graph, for the tests of exports."""
 
-import torch
-import torch.nn.functional as F
-from oracles import randomised
-from torch import nn
+import functools
 
 import yolo_attn.blocks  # noqa: F401  it fills the registry
 from yolo_attn.registry import BLOCKS, SHIPPED
+from yolo_attn.testing import export_contract
 
 CHANNELS = 16
 ATTENTION = [
@@ -39,6 +37,7 @@ OPTIONS = {  # beside the defaults, which every block has
     "PMFS": [{"fusion": "weighted", "statistics": "mean_var"}],
 }
 HEADS = {"AttentionAugmentedConv", "AttentionFPN", "GlobalLocalAttention", "MultiHeadGlobalAttention"}
+OneMap = functools.partial(export_contract.OneMap, channels=CHANNELS)
 CASES = {}  # name -> layer type, options
 for name in SHIPPED:
     for given in ({}, *OPTIONS.get(name, [])):
@@ -46,18 +45,3 @@ for name in SHIPPED:
         extra = {"factor": 4} if name == "EMA" else {"heads": 4} if name in HEADS and "attention" not in given else {}
         extra |= {"ch": 8} if name == "PMFS" else {}
         CASES[label] = (BLOCKS[name], {**extra, **given})
-
-
-class OneMap(nn.Module):
-    """A block behind an interface of one map in and one tensor out."""
-
-    def __init__(self, spec, options):
-        super().__init__()
-        self.inputs = spec.inputs
-        channels = CHANNELS if self.inputs == "one" else [CHANNELS, CHANNELS]
-        arguments = (CHANNELS,) if spec.output == "argument" else ()
-        self.block = randomised(spec.build(channels, *arguments, **options))
-
-    def forward(self, x):
-        y = self.block(x if self.inputs == "one" else [x, F.max_pool2d(x, 2)])
-        return torch.cat([m.flatten(1) for m in y], 1) if isinstance(y, list) else y

@@ -6,11 +6,12 @@ import itertools
 import pytest
 import torch
 from loop_oracles.attention_augmented import attention_augmented
-from oracles import LargestTensor, arrays, assert_same, randomised
+from oracles import LargestTensor, arrays, assert_same
 
 import yolo_attn.blocks.attention_augmented as module
 from yolo_attn.blocks import AttentionAugmentedConv
 from yolo_attn.blocks.functional import part_starts
+from yolo_attn.testing.block_inputs import randomised
 
 
 def make(channels=6, out_channels=9, **options):

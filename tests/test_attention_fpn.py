@@ -4,10 +4,11 @@ import pytest
 import torch
 from loop_oracles.attention_fpn import pyramid
 from loop_oracles.global_context import global_context
-from oracles import LargestTensor, arrays, assert_same, randomised
+from oracles import LargestTensor, arrays, assert_same
 
 from yolo_attn.blocks import AttentionFPN, GlobalContext, GlobalLocalAttention, PyramidLevel
 from yolo_attn.registry import BLOCKS
+from yolo_attn.testing.block_inputs import randomised
 
 CHANNELS = [4, 6, 5]
 SIZES = {

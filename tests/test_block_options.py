@@ -5,11 +5,11 @@ import itertools
 import re
 
 import pytest
-import torch
-from oracles import C, an_input, make, randomised
 
 import yolo_attn.blocks  # noqa: F401  fills the registry
 from yolo_attn.registry import BLOCKS
+from yolo_attn.testing.block_inputs import C, make
+from yolo_attn.testing.option_contract import differ
 
 SPECS = [s for s in BLOCKS.values() if s.cls.__module__.startswith("yolo_attn.blocks.")]
 every_option = pytest.mark.parametrize(
@@ -70,25 +70,6 @@ def values_of(spec, option):
     if "float" in kind:
         values += [0.5, 8.0]
     return [v for v in values if v != default]
-
-
-def state_of(block):
-    return {k: v for k, v in block.state_dict().items() if not k.endswith("num_batches_tracked")}
-
-
-def differ(spec, base, other):
-    """Return whether two fresh blocks have other parameters, or with equal parameters another output."""
-    a, b = state_of(base), state_of(other)
-    if {k: v.shape for k, v in a.items()} != {k: v.shape for k, v in b.items()}:
-        return True
-    if not all(torch.equal(v, b[k]) for k, v in a.items()):
-        return True
-    other.load_state_dict(randomised(base).state_dict())
-    x = an_input(spec, size=(9, 8))
-    with torch.no_grad():
-        ys = [block(x) for block in (base, other)]
-    pairs = zip(*ys, strict=True) if isinstance(ys[0], list) else [ys]
-    return not all(torch.equal(y, z) for y, z in pairs)
 
 
 def attempt(spec, **options):

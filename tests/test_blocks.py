@@ -1,20 +1,21 @@
 """The contract that every registered block keeps. A new block is covered by being registered."""
 
 import ast
-import copy
 import functools
-import io
-import pickle
 import re
 from dataclasses import replace
 
 import pytest
 import torch
-from oracles import C, LargestTensor, an_input, make, randomised
+from oracles import LargestTensor
 
 import yolo_attn.blocks
 from yolo_attn import docstrings
 from yolo_attn.registry import BLOCKS, SHIPPED
+from yolo_attn.testing import layer_contract, precision_contract
+from yolo_attn.testing.block_inputs import C, an_input, declared_shapes, each, flat, make, maps_of, randomised, shapes
+from yolo_attn.testing.layer_contract import WIDTHS
+from yolo_attn.testing.precision_contract import HALVES
 
 OURS = {name: s for name, s in sorted(BLOCKS.items()) if s.cls.__module__.startswith("yolo_attn.blocks.")}
 GRID = {"reduced_channels": 16, "grid": 4}
@@ -30,12 +31,8 @@ FORMS = {  # options that choose other layers than the defaults
 SPECS = OURS | {name: replace(OURS[name.partition("-")[0]], fixed=options) for name, options in FORMS.items()}
 every_block = pytest.mark.parametrize("spec", OURS.values(), ids=OURS)
 every_form = pytest.mark.parametrize("spec", SPECS.values(), ids=SPECS)
-RESERVED_ATTRIBUTES = {"i", "f", "type", "np"}  # Ultralytics sets these on every layer
-DTYPES = (torch.float16, torch.bfloat16)
 # Time grows with the square of the map.
 QUADRATIC = ("AttentionAugmentedConv", "GlobalLocalAttention", "MultiHeadGlobalAttention")
-# Every number of channels that a layer of YOLOv8, YOLO11 or YOLO26 returns, scales n to x.
-WIDTHS = (16, 32, 48, 64, 80, 96, 128, 160, 192, 256, 320, 384, 512, 576, 640, 768, 960, 1024, 1152, 1280, 1536)
 
 # Parameters that no loss in train mode can depend on, and why. They exist because the authors' weights have them.
 INERT = {
@@ -53,30 +50,11 @@ INERT = {
 }
 
 
-def each(x, f):
-    """Apply ``f`` to the map or to each map of the list."""
-    return [f(m) for m in x] if isinstance(x, list) else f(x)
-
-
-def maps_of(x):
-    """The map, or the maps of the list, of an input or an output."""
-    return x if isinstance(x, list) else [x]
-
-
-def flat(y):
-    """All numbers of the output."""
-    return torch.cat([m.flatten() for m in maps_of(y)])
-
-
 def kept(spec, x):
     """What the output has the shape of: the map, one of the maps, or all of them."""
     if spec.pyramid:
         return x
     return [x] if spec.inputs == "one" else [x[0]] if spec.inputs == "pyramid" else [x[-1]]
-
-
-def shapes(x):
-    return [m.shape for m in maps_of(x)]
 
 
 randomise = functools.partial(randomised, noise=0.2)
@@ -97,12 +75,9 @@ def test_the_registry_holds_our_blocks():
 @every_form
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64], ids=str)
 def test_keeps_shape_and_dtype(spec, dtype):
-    block = make(spec).to(dtype).eval()
-    for size in ((1, 1), (7, 13), (20, 20)):
-        x = an_input(spec, size=size, dtype=dtype)
-        ys = maps_of(block(x))
-        assert shapes(ys) == shapes(kept(spec, x))
-        assert all(y.dtype == dtype and y.isfinite().all() for y in ys)
+    x = an_input(spec, size=(7, 13))
+    assert declared_shapes(spec, x) == shapes(kept(spec, x))
+    layer_contract.keeps_shape_and_dtype(spec, dtype)
 
 
 @every_form
@@ -143,13 +118,7 @@ def test_every_yolo_width_builds_or_says_what_would(spec):
 @every_form
 @pytest.mark.parametrize("size", [(1, 1), (2, 2), (8, 8)], ids=str)
 def test_trains_with_one_image(spec, size):
-    block = make(spec).train()
-    x = each(an_input(spec, 1, size), torch.Tensor.requires_grad_)
-    y = flat(block(x))
-    y.square().mean().backward()
-    assert y.isfinite().all()
-    assert all(m.grad is not None and m.grad.isfinite().all() for m in maps_of(kept(spec, x)))
-    assert all(p.grad is not None and p.grad.isfinite().all() for p in block.parameters())
+    layer_contract.trains_with_one_image(spec, size)
 
 
 @pytest.mark.fast
@@ -157,13 +126,15 @@ def test_trains_with_one_image(spec, size):
 @pytest.mark.parametrize("residual", [False, True])
 def test_every_parameter_gets_a_gradient_but_the_declared(spec, residual):
     options = {"residual": True} if residual and "residual" in spec.options() else {}
-    block = randomise(make(spec, **options).double()).train()
-    x = each(an_input(spec, 2, dtype=torch.float64), torch.Tensor.requires_grad_)
-    flat(block(x)).square().mean().backward()
-    dead = {n for n, p in block.named_parameters() if p.grad is None or p.grad.abs().max() < 1e-14}
+    spec = replace(spec, fixed={**spec.fixed, **options})
+    block = make(spec)
+    dead = layer_contract.parameters_without_gradient(spec)
     declared = {n for n, _ in block.named_parameters() for p in INERT.get(spec.name, ()) if re.fullmatch(p, n)}
     assert dead == declared
     assert all("bias" in name for name in dead)  # Ultralytics exempts biases from weight decay
+    block = randomise(block.double()).train()
+    x = each(an_input(spec, 2, dtype=torch.float64), torch.Tensor.requires_grad_)
+    flat(block(x)).square().mean().backward()
     assert all(m.grad.abs().max() > 0 for m in (kept(spec, x) if spec.inputs == "pyramid" else maps_of(x)))
 
 
@@ -206,76 +177,34 @@ def test_gamma_leads_from_the_identity_to_the_block(spec):
 @pytest.mark.fast
 @every_form
 def test_does_not_mix_samples_in_eval(spec):
-    block = randomise(make(spec).double()).eval()
-    x = an_input(spec, 3, dtype=torch.float64)
-    alone = block(each(x, lambda m: m[1:2]))
-    torch.testing.assert_close(flat(each(block(x), lambda m: m[1:2])), flat(alone))
+    layer_contract.does_not_mix_samples(spec)
 
 
 @every_form
 @pytest.mark.parametrize("training", [True, False])
 def test_leaves_its_input_alone(spec, training):
-    x = an_input(spec)
-    before = copy.deepcopy(x)
-    make(spec).train(training)(x)
-    assert all(torch.equal(a, b) for a, b in zip(maps_of(x), maps_of(before), strict=True))
+    layer_contract.leaves_its_input_alone(spec, training)
 
 
 @pytest.mark.fast
 @every_form
 def test_copies_pickles_and_reloads(spec):
-    block = randomise(make(spec)).eval()
-    x = an_input(spec)
-    y = flat(block.train()(x)).mean()
-    if y.requires_grad:
-        y.backward()  # a used block, not only a fresh one
-    block.eval().zero_grad()
-    file = io.BytesIO()
-    torch.save(block, file)
-    file.seek(0)
-    fresh = make(spec).eval()
-    fresh.load_state_dict(block.state_dict(), strict=True)
-    for twin in (
-        copy.deepcopy(block),
-        pickle.loads(pickle.dumps(block)),
-        torch.load(file, weights_only=False),
-        fresh,
-    ):
-        assert torch.equal(flat(twin(x)), flat(block(x)))
+    layer_contract.copies_agree(spec)
 
 
 @every_form
 def test_right_after_ultralytics_sets_inplace(spec):
-    """Loading a checkpoint sets ``inplace = True`` wherever there is such an attribute."""
-    block = randomise(make(spec)).eval()
-    x = an_input(spec)
-    want = flat(block(x)).clone()
-    for module in block.modules():
-        if hasattr(module, "inplace"):
-            module.inplace = True
-    assert torch.equal(flat(block(x)), want)
+    layer_contract.works_after_inplace_is_set(spec)
 
 
 @every_form
 def test_keeps_nothing_from_forward(spec):
-    block = make(spec).eval()
-    before = {id(m): set(vars(m)) for m in block.modules()}
-    block(an_input(spec))
-    assert {id(m): set(vars(m)) for m in block.modules()} == before
-    plain = [(n, k) for n, m in block.named_modules() for k, v in vars(m).items() if isinstance(v, torch.Tensor)]
-    assert not plain  # .half() and .to(device) skip a tensor that is not a buffer
+    layer_contract.keeps_nothing_from_forward(spec)
 
 
 @every_form
 def test_takes_no_name_that_ultralytics_uses(spec):
-    block = make(spec)
-    for module in block.modules():
-        assert not RESERVED_ATTRIBUTES & set(vars(module))
-        assert not RESERVED_ATTRIBUTES & set(module._modules)
-    assert not {"model", "dfl", "teacher_model"} & {part for n, _ in block.named_modules() for part in n.split(".")}
-    block.i, block.f, block.type, block.np = 3, -1, "EMA", 17  # the parser sets these on a layer
-    x = an_input(spec)
-    assert shapes(block.eval()(x)) == shapes(kept(spec, x))
+    layer_contract.takes_no_reserved_name(spec)
 
 
 @pytest.mark.fast
@@ -294,32 +223,20 @@ def test_parameters_are_vectors_matrices_or_kernels(spec):
 @every_form
 @pytest.mark.parametrize("training", [True, False])
 def test_channels_last_agrees(spec, training):
-    block = randomise(make(spec).double()).train(training)
-    x = an_input(spec, size=(6, 10), dtype=torch.float64)
-    want = copy.deepcopy(block)(x)
-    got = block.to(memory_format=torch.channels_last)(each(x, lambda m: m.to(memory_format=torch.channels_last)))
-    torch.testing.assert_close(flat(got), flat(want))
+    precision_contract.agrees_in_channels_last(spec, training)
 
 
 @every_form
 @pytest.mark.parametrize("training", [True, False])
-@pytest.mark.parametrize("dtype", [torch.float32, *DTYPES], ids=str)
+@pytest.mark.parametrize("dtype", [torch.float32, *HALVES], ids=str)
 def test_large_inputs_stay_finite_under_autocast(spec, dtype, training):
-    block = make(spec).train(training)
-    x = each(an_input(spec, size=(20, 20)), lambda m: 1e3 * m / m.abs().max())
-    with torch.autocast("cpu", dtype=dtype, enabled=dtype != torch.float32):
-        y = flat(block(x))
-    assert y.isfinite().all()
-    if y.requires_grad:
-        y.float().mean().backward()
-        assert all(p.grad is None or p.grad.isfinite().all() for p in block.parameters())
+    precision_contract.large_inputs_stay_finite_under_autocast(spec, dtype, training)
 
 
 @every_form
-@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("dtype", HALVES, ids=str)
 def test_large_inputs_stay_finite_in_a_half_model(spec, dtype):
-    x = each(an_input(spec, size=(20, 20)), lambda m: (1e3 * m / m.abs().max()).to(dtype))
-    assert flat(make(spec).to(dtype).eval()(x)).isfinite().all()
+    precision_contract.large_inputs_stay_finite_in_a_half_model(spec, dtype)
 
 
 @every_form
@@ -339,17 +256,9 @@ def test_memory_grows_with_the_number_of_positions(spec):
 
 
 @every_form
-@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("dtype", HALVES, ids=str)
 def test_half_model_and_autocast_stay_near_float32(spec, dtype):
-    block = randomise(make(spec)).eval()
-    x = an_input(spec)
-    want = flat(block(x))
-    with torch.autocast("cpu", dtype=dtype):
-        mixed = flat(block(x))
-    half = flat(copy.deepcopy(block).to(dtype)(each(x, lambda m: m.to(dtype))))
-    assert half.dtype == dtype
-    for got in (mixed, half):
-        assert (got.float() - want).abs().mean() < 0.02 * want.abs().mean()
+    precision_contract.half_precision_stays_near_float32(spec, dtype)
 
 
 @pytest.mark.export

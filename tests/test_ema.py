@@ -5,9 +5,10 @@ import copy
 import pytest
 import torch
 from loop_oracles.ema import ema
-from oracles import arrays, assert_same, randomised
+from oracles import arrays, assert_same
 
 from yolo_attn.blocks import EMA
+from yolo_attn.testing.block_inputs import randomised
 
 
 @pytest.mark.parametrize(("channels", "factor"), [(12, 4), (6, 6), (8, 1)])  # one channel per group: constant softmaxes

@@ -4,8 +4,6 @@ The blocks alone, in the runtimes that Ultralytics exports to and pip has for ev
 of Ultralytics: ``torch.jit.trace``, and ``torch.onnx.export`` without dynamo, with and without onnxslim.
 """
 
-import io
-
 import pytest
 import torch
 from export_cases import ATTENTION, CASES, CHANNELS, OneMap
@@ -13,14 +11,15 @@ from export_cases import ATTENTION, CASES, CHANNELS, OneMap
 from yolo_attn.blocks import attention_augmented
 from yolo_attn.blocks.nn import attention_kernels
 from yolo_attn.registry import BLOCKS
+from yolo_attn.testing import export_contract
+from yolo_attn.testing.export_contract import onnx_runtime
 
 pytestmark = [
     pytest.mark.export,
     pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore:`torch.jit.trace", "ignore:The feature will be"),
     pytest.mark.filterwarnings("ignore::UserWarning:torch.onnx", "ignore::torch.jit.TracerWarning"),
 ]
-TRACED = (1, CHANNELS, 12, 20)
-OTHERS = [(3, CHANNELS, 12, 20), (1, CHANNELS, 24, 10), (2, CHANNELS, 30, 28), (1, CHANNELS, 6, 4)]
+TRACED, OTHERS = export_contract.traced_at(CHANNELS), export_contract.other_sizes(CHANNELS)
 
 
 @pytest.fixture(params=CASES.values(), ids=CASES)
@@ -29,44 +28,24 @@ def block(request):
 
 
 def assert_right(block, exported, sizes):
-    for size in sizes:
-        x = torch.randn(size)
-        with torch.no_grad():
-            want = block(x)
-        got = exported(x)
-        assert got.shape == want.shape, size
-        assert (got - want).abs().max() < 1e-4 * want.abs().max(), size
+    assert export_contract.wrong_size(block, exported, sizes) == ""
 
 
-def onnx_of(block, dynamic=True, opset=18):
-    """Return the bytes of the ONNX model that Ultralytics would write without simplifying."""
-    content = io.BytesIO()
-    axes = {"images": {0: "batch", 2: "height", 3: "width"}} if dynamic else None
-    names = {"input_names": ["images"], "dynamic_axes": axes}
-    torch.onnx.export(block, (torch.randn(TRACED),), content, opset_version=opset, dynamo=False, **names)
-    return content.getvalue()
-
-
-def onnx_runtime(content):
-    runtime = pytest.importorskip("onnxruntime")
-    options = runtime.SessionOptions()
-    options.intra_op_num_threads = 1
-    options.log_severity_level = 4
-    session = runtime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
-    return lambda x: torch.from_numpy(session.run(None, {"images": x.numpy()})[0])
+def onnx_of(block, **options):
+    return export_contract.onnx_of(block, CHANNELS, **options)
 
 
 def openvino(block):
     library = pytest.importorskip("openvino")
     x = torch.randn(TRACED)
-    model = library.convert_model(torch.jit.trace(block, (x,), strict=False, check_trace=False), example_input=x)
+    model = library.convert_model(export_contract.trace(block, x), example_input=x)
     exact = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": 1}
     compiled = library.Core().compile_model(model, "CPU", exact)
     return lambda x: torch.from_numpy(next(iter(compiled(x.numpy()).values())).copy())
 
 
 def test_torchscript(block):
-    traced = torch.jit.trace(block, (torch.randn(TRACED),), strict=False, check_trace=False)
+    traced = export_contract.trace(block, torch.randn(TRACED))
     assert_right(block, traced, [TRACED, *OTHERS])
 
 
@@ -114,7 +93,7 @@ def test_large_maps_attend_part_by_part_at_any_size(name, monkeypatch):
     monkeypatch.setattr(attention_augmented, "MAX_SCORES", {"cpu": 2**16, "cuda": 0})
     monkeypatch.setitem(attention_kernels.MAX_SCORES, "graph", 2**16)
     block = OneMap(BLOCKS[name], {"heads": 4}).eval()
-    traced = torch.jit.trace(block, (torch.randn(TRACED),), strict=False, check_trace=False)
+    traced = export_contract.trace(block, torch.randn(TRACED))
     assert str(traced.inlined_graph).count("aten::scaled_dot_product_attention") == 4  # of 4 * 240 * 240 scores
     assert_right(block, traced, [TRACED, *OTHERS])
     simplified = onnxslim.slim(onnx.load_from_string(onnx_of(block))).SerializeToString()

@@ -10,13 +10,14 @@ import pytest
 import torch
 from authors_cases.global_local import cyclic_mask
 from loop_oracles.global_attention import attention
-from oracles import arrays, assert_same, randomised
+from oracles import arrays, assert_same
 
 from yolo_attn.blocks import MultiHeadGlobalAttention
 from yolo_attn.blocks.global_attention import EXTENTS, KERNELS, POSITIONS
 from yolo_attn.blocks.nn.attention_kernels import LinearAttention, PerformerAttention, SoftmaxAttention
 from yolo_attn.blocks.nn.positions import RotaryPositionEmbedding
 from yolo_attn.blocks.nn.reformer import ReformerAttention
+from yolo_attn.testing.block_inputs import randomised
 
 FORMS = [
     {},

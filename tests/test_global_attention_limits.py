@@ -6,7 +6,7 @@ import sys
 import pytest
 import torch
 import torch.nn.functional as F
-from oracles import LargestTensor, randomised
+from oracles import LargestTensor
 from support import run
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -14,6 +14,7 @@ from yolo_attn.blocks import MultiHeadGlobalAttention, functional
 from yolo_attn.blocks.nn import attention_kernels
 from yolo_attn.blocks.nn.attention_kernels import LinearAttention, PerformerAttention, SoftmaxAttention
 from yolo_attn.blocks.nn.reformer import MAX_BUCKETS, ReformerAttention
+from yolo_attn.testing.block_inputs import randomised
 
 FORMS = [
     {},

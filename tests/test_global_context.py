@@ -5,9 +5,10 @@ import re
 import pytest
 import torch
 from loop_oracles.global_context import global_context
-from oracles import arrays, assert_same, randomised
+from oracles import arrays, assert_same
 
 from yolo_attn.blocks import ContextBlock, GlobalContext
+from yolo_attn.testing.block_inputs import randomised
 
 BOTH = ["channel_mul", "channel_add"]
 

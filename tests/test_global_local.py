@@ -6,9 +6,10 @@ import pytest
 import torch
 from loop_oracles.global_attention import attention
 from loop_oracles.improved_local import improved_local
-from oracles import arrays, assert_same, randomised
+from oracles import arrays, assert_same
 
 from yolo_attn.blocks import GlobalLocalAttention, ImprovedLocalAttention, MultiHeadGlobalAttention
+from yolo_attn.testing.block_inputs import randomised
 
 
 def part(block, name):

@@ -7,11 +7,12 @@ import torch
 import torch.nn.functional as F
 from loop_oracles import gsop as loops
 from loop_oracles.common import covered
-from oracles import LargestTensor, arrays, assert_same, randomised
+from oracles import LargestTensor, arrays, assert_same
 
 from yolo_attn.blocks import GSoP, GSopBlock
 from yolo_attn.blocks.functional import resize_by_mean
 from yolo_attn.blocks.gsop import authors_position_covariance, covariance, join_shape
+from yolo_attn.testing.block_inputs import randomised
 
 STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
 MODES = ("position", "sum", "max", "concat")

@@ -10,11 +10,12 @@ import pytest
 import torch
 import torch.nn.functional as F
 from loop_oracles import harmonious as loop
-from oracles import arrays, assert_same, randomised
+from oracles import arrays, assert_same
 from torch import nn
 
 from yolo_attn.blocks import ChannelAttn, HardAttn, HarmAttn, SoftAttn, SpatialAttn
 from yolo_attn.blocks.nn.regions import RegionBottleneck, cut_regions, paste_regions
+from yolo_attn.testing.block_inputs import randomised
 
 ALL = (SpatialAttn, ChannelAttn, SoftAttn, HardAttn, HarmAttn)
 SOFT = (SpatialAttn, ChannelAttn, SoftAttn)

@@ -3,9 +3,10 @@
 import pytest
 import torch
 from loop_oracles.improved_local import improved_local
-from oracles import arrays, assert_same, randomised
+from oracles import arrays, assert_same
 
 from yolo_attn.blocks import ImprovedLocalAttention
+from yolo_attn.testing.block_inputs import randomised
 
 
 @pytest.mark.parametrize("training", [False, True])

@@ -6,10 +6,11 @@ from functools import partial
 import pytest
 import torch
 from loop_oracles.pmfs import pmfs, pmfs_channel, pmfs_spatial
-from oracles import arrays, assert_same, randomised
+from oracles import arrays, assert_same
 
 from yolo_attn.blocks import PMFS, GlobalPMFSBlock_AP, GlobalPMFSBlock_AP_Separate, PMFSChannel, PMFSSpatial
 from yolo_attn.blocks.functional import in_float32, resize_by_max
+from yolo_attn.testing.block_inputs import randomised
 
 FORMS = ("separable", "conv")
 STATISTICS = ("softmax", "mean_var")

@@ -32,7 +32,7 @@ class OneMap(nn.Module):
     def __init__(self, spec: BlockSpec, options: Mapping[str, Any], channels: int = C) -> None:
         super().__init__()
         self.inputs = spec.inputs
-        self.pool = 1 if spec.inputs == "one" or reads_several_sizes(spec) is False else 2
+        self.pool = 1 if spec.inputs == "one" or not reads_several_sizes(spec) else 2
         arguments = (channels,) if spec.output == "argument" else ()
         options = {"n": 1, **options} if spec.repeats == "argument" else options
         self.block = randomised(spec.build(channels if self.inputs == "one" else [channels] * 2, *arguments, **options))
