@@ -12,7 +12,6 @@ from yolo_attn.blocks import attention_augmented
 from yolo_attn.blocks.nn import attention_kernels
 from yolo_attn.registry import BLOCKS
 from yolo_attn.testing import export_contract
-from yolo_attn.testing.export_contract import onnx_runtime
 
 pytestmark = [
     pytest.mark.export,
@@ -33,6 +32,11 @@ def assert_right(block, exported, sizes):
 
 def onnx_of(block, **options):
     return export_contract.onnx_of(block, CHANNELS, **options)
+
+
+def onnx_runtime(content):
+    pytest.importorskip("onnxruntime")
+    return export_contract.onnx_runtime(content)
 
 
 def openvino(block):

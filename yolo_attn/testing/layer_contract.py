@@ -314,4 +314,4 @@ def starts_as_the_identity(spec: BlockSpec) -> None:
 
 def _change(a: torch.Tensor, b: torch.Tensor) -> float:
     """Return the largest difference; nan if the shapes differ."""
-    return float((a - b).abs().max()) if a.shape == b.shape else float("nan")
+    return float((a - b).detach().abs().max()) if a.shape == b.shape else float("nan")
