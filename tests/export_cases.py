@@ -37,7 +37,7 @@ OPTIONS = {  # beside the defaults, which every block has
     "PMFS": [{"fusion": "weighted", "statistics": "mean_var"}],
 }
 HEADS = {"AttentionAugmentedConv", "AttentionFPN", "GlobalLocalAttention", "MultiHeadGlobalAttention"}
-OneMap = functools.partial(export_contract.OneMap, channels=CHANNELS)
+OneMap = functools.partial(export_contract.OneMap, channels=CHANNELS, noise=0.3)
 CASES = {}  # name -> layer type, options
 for name in SHIPPED:
     for given in ({}, *OPTIONS.get(name, [])):

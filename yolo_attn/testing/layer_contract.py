@@ -85,10 +85,12 @@ def builds_or_refuses(spec: BlockSpec, channels: int) -> None:
     if channels <= 320:  # wider ones only take longer
         x = an_input(spec, 1, (4, 4), channels)
         with torch.no_grad():
-            found = shapes(forward(spec, block.eval(), x))
+            found = [shape[1] for shape in shapes(forward(spec, block.eval(), x))]
+        declared = [shape[1] for shape in declared_shapes(spec, x)]
         require(
-            found == declared_shapes(spec, x),
-            f"{spec.name}: with {channels} channels, {shapes(x)} gives {found} instead of {declared_shapes(spec, x)}",
+            found == declared,
+            f"{spec.name}: with {channels} channels it returns {joined(found, ' and ')} channels instead of the "
+            f"{joined(declared, ' and ')} that its registration declares",
         )
 
 
@@ -158,8 +160,7 @@ def leaves_its_input_alone(spec: BlockSpec, training: bool) -> None:
     """Check that forward does not write into its input: other layers read the same map."""
     x = an_input(spec)
     before = copy.deepcopy(x)
-    block = make(spec).train(training)
-    block(x)
+    forward(spec, make(spec).train(training), x, on_a_copy=False)
     require(
         all(torch.equal(a, b) for a, b in zip(maps_of(x), maps_of(before), strict=True)),
         f"{spec.name}: forward changes its input, which other layers of the model read too. Do not use operations "
@@ -242,7 +243,7 @@ def works_after_inplace_is_set(spec: BlockSpec) -> None:
     for module in block.modules():
         if hasattr(module, "inplace"):
             module.inplace = True
-    got = flat(block(x))
+    got = flat(forward(spec, block, x, "with inplace=True on all activations", on_a_copy=False))
     require(
         torch.equal(got, want) and all(torch.equal(a, b) for a, b in zip(maps_of(x), maps_of(before), strict=True)),
         f"{spec.name}: its output or its input changes when its activations work in place. Ultralytics sets "
@@ -291,10 +292,11 @@ def takes_no_reserved_name(spec: BlockSpec) -> None:
         f"{spec.name}: a part is called {joined(sorted(parts))}, and Ultralytics treats parameters with that name in "
         "its own way; choose another name",
     )
-    block.i, block.f, block.type, block.np = 3, -1, spec.name, 17  # as the parser does
     x = an_input(spec)
-    found = shapes(forward(spec, block.eval(), x, "with the attributes i, f, type and np that Ultralytics sets"))
-    require(found == declared_shapes(spec, x), f"{spec.name}: Ultralytics' attributes i, f, type, np change its output")
+    want = flat(forward(spec, block.eval(), x))
+    block.i, block.f, block.type, block.np = 3, -1, spec.name, 17  # as the parser does
+    got = flat(forward(spec, block, x, "with the attributes i, f, type and np that Ultralytics sets"))
+    require(torch.equal(got, want), f"{spec.name}: the attributes i, f, type and np of Ultralytics change its output")
 
 
 def starts_as_the_identity(spec: BlockSpec) -> None:

@@ -11,11 +11,13 @@ from typing import Any
 
 import torch
 
+from ..integration.queries.row_arguments import CHANNEL_OPTIONS
 from ..messages import joined
 from ..registry import BLOCKS, BlockSpec
 from .block_inputs import C, an_input, make, maps_of, randomised, require, shapes
 
 UNKNOWN = "no_such_option"
+WIDE = 8 * C  # where a limit by the number of channels no longer hides an option
 
 
 def refuses_unknown_options(spec: BlockSpec) -> None:
@@ -37,26 +39,20 @@ def ignored_options(spec: BlockSpec) -> Iterator[str]:
     An option has an effect if it changes parameters, outputs, or what ``repr`` shows. Values that the block refuses,
     and options whose type does not say what else they can be, are left out.
     """
-    base = make(spec)
     for name, parameter in BLOCKS[spec.name].options().items():
+        if name in CHANNEL_OPTIONS:  # rows cannot give it
+            continue
         value = spec.fixed.get(name, parameter.default)
-        tried = []
-        for other in _other_values(spec, name, parameter, value):
-            try:
-                block = make(_with(spec, name, other))
-            except Exception:  # refused, which is an effect too
-                continue
-            tried.append(other)
-            if repr(block) != repr(base) or _has_effect(spec, make(spec), block):
-                break
-        else:
-            if tried:
-                yield (
-                    f"{spec.name}: the option {name} has no effect: {joined([value, *tried], most=4)} build the same "
-                    "block with the same outputs. Use it or remove it; if it only works together with another "
-                    "option, raise a ValueError that says so; if it changes how and not what the block computes, show "
-                    "it in extra_repr()"
-                )
+        others = _other_values(spec, name, parameter, value)
+        built: list[Any] = []
+        effect = any(_has_effect(spec, name, other, width, built) for width in (C, WIDE) for other in others)
+        if built and not effect:
+            same = joined(dict.fromkeys([value, *built]), most=4)
+            yield (
+                f"{spec.name}: the option {name} has no effect: {same} build the same block with the same outputs. Use "
+                "it or remove it; if it only works together with another option, raise a ValueError that says so; if "
+                "it changes how and not what the block computes, show it in extra_repr()"
+            )
 
 
 def no_option_is_ignored(spec: BlockSpec) -> None:
@@ -65,7 +61,7 @@ def no_option_is_ignored(spec: BlockSpec) -> None:
     require(not found, "; ".join(found))
 
 
-def differ(spec: BlockSpec, base: Any, other: Any) -> bool:
+def differ(spec: BlockSpec, base: Any, other: Any, channels: int = C) -> bool:
     """Return whether two fresh blocks have other parameters, or with equal parameters another output."""
     a, b = _state(base), _state(other)
     if {k: v.shape for k, v in a.items()} != {k: v.shape for k, v in b.items()}:
@@ -73,7 +69,7 @@ def differ(spec: BlockSpec, base: Any, other: Any) -> bool:
     if not all(torch.equal(v, b[k]) for k, v in a.items()):
         return True
     other.load_state_dict(randomised(base).state_dict())
-    x = an_input(spec, size=(9, 8))
+    x = an_input(spec, size=(9, 8), channels=channels)
     outputs = []
     for block in (base, other):
         torch.manual_seed(0)
@@ -83,10 +79,21 @@ def differ(spec: BlockSpec, base: Any, other: Any) -> bool:
     return shapes(y) != shapes(z) or not all(torch.equal(m, n) for m, n in zip(maps_of(y), maps_of(z), strict=True))
 
 
-def _has_effect(spec: BlockSpec, base: Any, other: Any) -> bool:
-    """Return whether two fresh blocks differ in eval mode or, as dropout does, in train mode."""
+def _has_effect(spec: BlockSpec, name: str, value: object, channels: int, built: list[Any]) -> bool:
+    """Return whether an option's value makes another block, in eval mode or, as dropout does, in train mode.
+
+    It is added to ``built`` unless the block refuses it.
+    """
+    base = make(spec, channels)
     try:
-        return differ(spec, base.eval(), other.eval()) or differ(spec, base.train(), other.train())
+        other = make(_with(spec, name, value), channels)
+    except Exception:  # refused: says nothing of the values that are not
+        return False
+    built.append(value)
+    if repr(base) != repr(other):
+        return True
+    try:
+        return any(differ(spec, base.train(mode), other.train(mode), channels) for mode in (False, True))
     except Exception:  # the other block fails on this input: not the same block
         return True
 

@@ -7,6 +7,8 @@ Where yolo-attn is installed, every run of pytest loads this plugin. It does not
 from __future__ import annotations
 
 import os
+import traceback
+from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +67,17 @@ class ContractPlugin:
             config.stash[SPECS] = chosen(config.getoption("block"), config.getoption("block_options"))
         except UserError as error:
             raise pytest.UsageError(str(error)) from None
+
+    @pytest.hookimpl(hookwrapper=True)
+    def pytest_runtest_makereport(self, call: pytest.CallInfo[None]) -> Generator[None, Any, None]:
+        """Show of a broken contract what is wrong and what to do, and where the block raised, but not our own code."""
+        outcome = yield
+        error = call.excinfo.value if call.excinfo else None
+        if type(error).__name__ == "BrokenContractError":
+            assert error is not None  # it has a name
+            cause = error.__cause__ or error.__context__
+            shown = "".join(traceback.format_exception(type(cause), cause, cause.__traceback__)) if cause else ""
+            outcome.get_result().longrepr = f"{error}\n\n{shown}".rstrip()
 
     def pytest_terminal_summary(self, terminalreporter: Any) -> None:
         """Say which memory layout each block returns for a map in channels_last."""

@@ -22,8 +22,14 @@ pytestmark = pytest.mark.filterwarnings(
     "ignore::UserWarning",
     "ignore::torch.jit.TracerWarning",
 )
+
+
+def _number_type(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
+
+
 training_and_eval = pytest.mark.parametrize("training", [True, False], ids=["train", "eval"])
-halves = pytest.mark.parametrize("dtype", precision_contract.HALVES, ids=str)
+halves = pytest.mark.parametrize("dtype", precision_contract.HALVES, ids=_number_type)
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -48,7 +54,7 @@ def on_this_cpu() -> Iterator[None]:
         pytest.skip(str(error))
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, *precision_contract.HALVES], ids=str)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, *precision_contract.HALVES], ids=_number_type)
 def test_keeps_shape_and_dtype(spec: BlockSpec, dtype: torch.dtype) -> None:
     with on_this_cpu():
         layer_contract.keeps_shape_and_dtype(spec, dtype)
@@ -108,7 +114,7 @@ def test_channels_last_agrees(spec: BlockSpec, training: bool, record_property: 
 
 
 @training_and_eval
-@pytest.mark.parametrize("dtype", [torch.float32, *precision_contract.HALVES], ids=str)
+@pytest.mark.parametrize("dtype", [torch.float32, *precision_contract.HALVES], ids=_number_type)
 def test_large_inputs_stay_finite_under_autocast(spec: BlockSpec, dtype: torch.dtype, training: bool) -> None:
     with on_this_cpu():
         precision_contract.large_inputs_stay_finite_under_autocast(spec, dtype, training)
