@@ -148,7 +148,7 @@ def forward(spec: BlockSpec, block: Any, x: Maps, what: str = "", *, on_a_copy: 
     try:
         y = block(each(x, torch.clone) if on_a_copy else x)
     except Exception as error:
-        text = " ".join(str(error).split())[:300]
+        text = " ".join(str(error).split())[:300].rstrip(".")
         raise BrokenContractError(
             f"{spec.name} {called}: raises {type(error).__name__}: {text}{_hint(text)}"
         ) from error

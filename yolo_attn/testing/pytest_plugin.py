@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+_HERE = Path(__file__).parent
 PACKAGE = __name__.rpartition(".")[0]
 SPECS = pytest.StashKey[list[Any]]()
 LAYOUT = "channels_last"  # the property of a test that says which layout came out
@@ -28,12 +29,8 @@ def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
 
 def _is_ours(name: str) -> bool:
     target = name.partition("::")[0]
-    folder = Path(__file__).parent
-    return (
-        target == PACKAGE
-        or target.startswith(f"{PACKAGE}.")
-        or folder in (Path(target).resolve(), Path(target).resolve().parent)
-    )
+    path = Path(target).resolve()
+    return target == PACKAGE or target.startswith(f"{PACKAGE}.") or _HERE in (path, path.parent)
 
 
 class ContractPlugin:
@@ -70,14 +67,19 @@ class ContractPlugin:
 
     @pytest.hookimpl(hookwrapper=True)
     def pytest_runtest_makereport(self, call: pytest.CallInfo[None]) -> Generator[None, Any, None]:
-        """Show of a broken contract what is wrong and what to do, and where the block raised, but not our own code."""
+        """Show of a broken contract what is wrong and what to do, and which lines of the author's code raised."""
         outcome = yield
         error = call.excinfo.value if call.excinfo else None
         if type(error).__name__ == "BrokenContractError":
             assert error is not None  # it has a name
             cause = error.__cause__ or error.__context__
-            shown = "".join(traceback.format_exception(type(cause), cause, cause.__traceback__)) if cause else ""
-            outcome.get_result().longrepr = f"{error}\n\n{shown}".rstrip()
+            frames = traceback.extract_tb(cause.__traceback__ if cause else None)
+            theirs = [
+                f
+                for f in frames
+                if not Path(f.filename).is_relative_to(_HERE) and "torch" not in Path(f.filename).parts
+            ]
+            outcome.get_result().longrepr = "\n".join([f"{error}\n", *traceback.format_list(theirs)]).rstrip()
 
     def pytest_terminal_summary(self, terminalreporter: Any) -> None:
         """Say which memory layout each block returns for a map in channels_last."""
