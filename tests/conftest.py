@@ -106,3 +106,43 @@ def pretend(tmp_path, monkeypatch):
 
     tell()
     return tell
+
+
+@pytest.fixture(scope="session")
+def source(tmp_path_factory):
+    """A copy of the repository as a user has it: without git, caches and runs."""
+    import shutil
+
+    folder = tmp_path_factory.mktemp("source") / "yolo-attn"
+    leave = shutil.ignore_patterns(".*", "runs", "build", "dist", "docs", "tests", "__pycache__", "*.egg-info", "*.pt")
+    shutil.copytree(ROOT, folder, ignore=leave)
+    (folder / "tests").mkdir()
+    (folder / "tests" / "test_nothing.py").write_text("")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def wheel(source, tmp_path_factory):
+    """The wheel that is built from it."""
+    from support import command
+
+    folder = tmp_path_factory.mktemp("wheel")
+    pip = sys.executable, "-m", "pip", "--disable-pip-version-check", "wheel", "-q", "--no-deps"
+    command(*pip, "--no-build-isolation", "--no-index", "-w", folder, source)
+    (file,) = folder.glob("*.whl")
+    return file
+
+
+@pytest.fixture
+def environment(tmp_path):
+    """A function: make a virtual environment that sees the packages of this one but not their .pth files."""
+    from support import command, run
+
+    def make(name):
+        command(sys.executable, "-m", "venv", tmp_path / name)
+        python = tmp_path / name / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+        site = Path(run("import sysconfig; print(sysconfig.get_paths()['purelib'])", tmp_path, python=python).strip())
+        (site / "here.pth").write_text("\n".join(p for p in sys.path if Path(p).name == "site-packages"))
+        return python, site
+
+    return make

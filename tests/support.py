@@ -49,6 +49,19 @@ def run_file(
     return subprocess.run([str(python), *arguments], cwd=cwd, env=env, capture_output=True, text=True, timeout=300)
 
 
+def command(*words: object, cwd: Path | None = None) -> str:
+    """Run a command that must succeed; return what it prints."""
+    done = subprocess.run(list(map(str, words)), cwd=cwd, capture_output=True, text=True, timeout=300)
+    assert not done.returncode, f"{done.stdout}\n{done.stderr}"
+    return done.stdout
+
+
+def install(python: Path, *what: object) -> str:
+    """Install wheels or folders of packages into an environment, without a network."""
+    options = "--no-deps", "--no-build-isolation", "--no-index", "--no-warn-script-location", "--force-reinstall"
+    return command(python, "-m", "pip", "--disable-pip-version-check", "install", "-q", *options, *what)
+
+
 @contextlib.contextmanager
 def logged() -> Iterator[list[str]]:
     """Collect the messages that Ultralytics logs in this context."""

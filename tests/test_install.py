@@ -1,9 +1,7 @@
 """The built package in real virtual environments, without a network."""
 
-import os
 import re
 import shutil
-import subprocess
 import sys
 import tarfile
 import zipfile
@@ -11,60 +9,15 @@ from pathlib import Path
 
 import pytest
 from hatchling import build
-from support import ROOT, run, run_file
+from support import ROOT, command, install, run, run_file
 
 pytestmark = pytest.mark.slow
 STARTUP = {"_yolo_attn_startup.py", "yolo_attn.pth", "yolo_attn.start"}
 
 
-def command(*words, cwd=None):
-    done = subprocess.run(list(map(str, words)), cwd=cwd, capture_output=True, text=True, timeout=300)
-    assert not done.returncode, f"{done.stdout}\n{done.stderr}"
-    return done.stdout
-
-
-@pytest.fixture(scope="module")
-def source(tmp_path_factory):
-    """A copy of the repository as a user has it: without git, caches and runs."""
-    folder = tmp_path_factory.mktemp("source") / "yolo-attn"
-    leave = shutil.ignore_patterns(".*", "runs", "build", "dist", "docs", "tests", "__pycache__", "*.egg-info", "*.pt")
-    shutil.copytree(ROOT, folder, ignore=leave)
-    (folder / "tests").mkdir()
-    (folder / "tests" / "test_nothing.py").write_text("")
-    return folder
-
-
-@pytest.fixture
-def environment(tmp_path):
-    """A function: make a virtual environment that sees the packages of this one but not their .pth files."""
-
-    def make(name):
-        command(sys.executable, "-m", "venv", tmp_path / name)
-        python = tmp_path / name / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
-        site = Path(run("import sysconfig; print(sysconfig.get_paths()['purelib'])", tmp_path, python=python).strip())
-        (site / "here.pth").write_text("\n".join(p for p in sys.path if Path(p).name == "site-packages"))
-        return python, site
-
-    return make
-
-
-def install(python, *what):
-    options = "--no-deps", "--no-build-isolation", "--no-index", "--no-warn-script-location", "--force-reinstall"
-    return command(python, "-m", "pip", "--disable-pip-version-check", "install", "-q", *options, *what)
-
-
 def silent(python, folder):
     done = run_file(["-c", "pass"], folder, python=python)
     return (done.returncode, done.stdout, done.stderr) == (0, "", "")
-
-
-@pytest.fixture(scope="module")
-def wheel(source, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("wheel")
-    pip = sys.executable, "-m", "pip", "--disable-pip-version-check", "wheel", "-q", "--no-deps"
-    command(*pip, "--no-build-isolation", "--no-index", "-w", folder, source)
-    (file,) = folder.glob("*.whl")
-    return file
 
 
 def test_wheel_contents(wheel, source):
@@ -81,7 +34,8 @@ def test_wheel_contents(wheel, source):
     assert code <= names
     assert any(name.endswith("licenses/LICENSE") for name in names)
     assert {name.partition("/")[0] for name in names if ".dist-info" not in name} == {"yolo_attn", *STARTUP}
-    assert not [name for name in names if "test" in Path(name).name]
+    assert not [name for name in names if "test" in Path(name).name and not name.startswith("yolo_attn/testing/")]
+    assert not [name for name in names if name.startswith("tests/")]
     assert "License-Expression: AGPL-3.0-only" in metadata
 
 

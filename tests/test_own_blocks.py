@@ -1,151 +1,22 @@
 """``pytest --pyargs yolo_attn.testing``: a good block passes, each broken one fails where it is broken."""
 
+import inspect
+import itertools
 import re
-import textwrap
+import sys
 import xml.etree.ElementTree as ET
 
 import pytest
 import torch
-from support import ROOT, run_file
+from own_block_samples import BROKEN, SIGNATURES, write_modules, write_package
+from support import ROOT, command, install, run, run_file, tiny_data
 from torch import nn
+from ultralytics.nn import tasks
 
+from yolo_attn.errors import ArgumentError
 from yolo_attn.registry import BlockSpec
-from yolo_attn.testing import layer_contract
+from yolo_attn.testing import block_choice, layer_contract
 from yolo_attn.testing.block_inputs import BrokenContractError
-
-HEAD = """
-    import types
-
-    import torch
-    import torch.nn.functional as F
-    from torch import nn
-
-    import yolo_attn
-"""
-GOOD = """
-    @yolo_attn.register("Gate")
-    class Gate(nn.Module):
-        def __init__(self, channels, reduction: int = 16, residual: bool = False):
-            super().__init__()
-            self.down = nn.Conv2d(channels, channels // reduction, 1)
-            self.up = nn.Conv2d(channels // reduction, channels, 1)
-            self.gamma = nn.Parameter(torch.zeros(1)) if residual else None
-
-        def forward(self, x):
-            y = x * self.up(self.down(x.mean((2, 3), keepdim=True)).relu()).sigmoid()
-            return y if self.gamma is None else x + self.gamma * (y - x)
-
-    @yolo_attn.register("Widened", output="argument", repeats="argument")
-    class Widened(nn.Module):
-        def __init__(self, channels, out, n, factor: int):
-            super().__init__()
-            self.convs = nn.Sequential(nn.Conv2d(channels, out * factor, 1), nn.Conv2d(out * factor, out, 1))
-
-        def forward(self, x):
-            return self.convs(x)
-
-    @yolo_attn.register("Joined", inputs="list")
-    class Joined(nn.Module):
-        def __init__(self, channels, factor: int = 1):
-            super().__init__()
-            self.convs = nn.Sequential(
-                nn.Conv2d(sum(channels), channels[-1] * factor, 1), nn.Conv2d(channels[-1] * factor, channels[-1], 1)
-            )
-
-        def forward(self, maps):
-            return self.convs(torch.cat(maps, 1))
-
-    @yolo_attn.register("Resized", inputs="list", pyramid=True, output=lambda channels, options: channels, repeats="never")
-    class Resized(nn.Module):
-        def __init__(self, channels, factor: int = 1):
-            super().__init__()
-            self.convs = nn.ModuleList(nn.Conv2d(c, c, 2 * factor - 1, padding=factor - 1) for c in channels)
-
-        def forward(self, maps):
-            return [conv(m) for conv, m in zip(self.convs, maps)]
-
-    class Unregistered(nn.Module):
-        def __init__(self, channels):
-            super().__init__()
-"""
-# Class -> what stands in __init__, what forward returns, and the checks that must fail. ``s`` has a value per channel.
-BROKEN = {
-    "RoundsSizes": (
-        "",
-        "F.interpolate(F.avg_pool2d(x, 2, ceil_mode=True), scale_factor=2.0) * s",
-        "keeps_shape_and_dtype",
-    ),
-    "MixesSamples": ("", "(x + x.mean(0, keepdim=True)) * s", "does_not_mix_samples_in_eval"),
-    "WritesItsInput": ("", "x.add_(s)", "leaves_its_input_alone right_after_ultralytics_sets_inplace"),
-    "HasALambda": (
-        "self.act = lambda x: x * 2",
-        "self.act(x) * s",
-        "copies_pickles_and_reloads fuses_saves_and_loads_in_a_model",
-    ),
-    "Views": ("", "x.view(x.shape[0], -1).reshape(x.shape) * s", "channels_last_agrees"),
-    "FixesItsSize": (
-        "",
-        "(x * s).flatten(2).reshape(-1, x.shape[1], int(x.shape[2]), int(x.shape[3]))",
-        "exports_to_torchscript exports_to_onnx",
-    ),
-    "StoresACount": ("", "setattr(self, 'calls', 1) or x * s", "keeps_nothing_from_forward"),
-    "HasAType": ("self.type = 'gate'", "x * s", "takes_no_name_that_ultralytics_uses"),
-    "Squares": ("", "x * x / 100 * s", "large_inputs_stay_finite_in_a_half_model"),
-    "MakesFloat32": ("", "x * s + torch.ones(1, 1, 1, 1)", "keeps_shape_and_dtype half_precision_stays_near_float32"),
-    "NormsPooled": (
-        "self.norm = nn.BatchNorm2d(channels)",
-        "x * self.norm(x.mean((2, 3), keepdim=True)) * s",
-        "trains_with_one_image",
-    ),
-    "HasADeadPart": (
-        "self.lost = nn.Parameter(torch.ones(channels, 1, 1))",
-        "x * s",
-        "every_parameter_learns trains_with_one_image",
-    ),
-    "ForgetsWidths": (
-        "self.few = nn.Conv2d(channels, channels // 32, 1)",
-        "x * s + self.few(x).mean(1, keepdim=True)",
-        "every_width_builds_or_is_refused",
-    ),
-    "HoldsAnObject": ("self.settings = types.SimpleNamespace(a=1)", "x * s", "fuses_saves_and_loads_in_a_model"),
-}
-SIGNATURES = {  # class -> the constructor's options, and the checks that must fail
-    "IgnoresReduction": ("reduction: int = 4", "ignores_no_option"),
-    "TakesAnything": ("**options", "refuses_unknown_options"),
-    "AddsAResidual": ("residual: bool = False", "starts_as_the_identity_with_residual"),
-}
-
-
-def source(name, options="", init="", value="x * s"):
-    return f"""
-    @yolo_attn.register("{name}")
-    class {name}(nn.Module):
-        def __init__(self, channels{f", {options}" if options else ""}):
-            super().__init__()
-            self.scale = nn.Parameter(torch.full((channels, 1, 1), 0.5))
-            {init}
-
-        def forward(self, x):
-            s = self.scale
-            return {value}
-    """
-
-
-def modules(folder):
-    """Write a module with a good block, and one with the broken ones."""
-    (folder / "gates.py").write_text(textwrap.dedent(f"{HEAD}{GOOD}"))
-    broken = [source(name, init=init, value=value) for name, (init, value, _) in BROKEN.items()]
-    broken.append(source("IgnoresReduction", "reduction: int = 4"))
-    broken.append(source("TakesAnything", "**options"))
-    broken.append(
-        source(
-            "AddsAResidual",
-            "residual: bool = False",
-            "self.residual = residual",
-            "x * s + x if self.residual else x * s",
-        )
-    )
-    (folder / "broken.py").write_text("".join(map(textwrap.dedent, [HEAD, *broken])))
 
 
 def results(folder, *arguments):
@@ -173,14 +44,14 @@ def contract(folder, *arguments):
 
 
 def test_good_blocks_of_every_kind_pass(tmp_path):
-    modules(tmp_path)
+    write_modules(tmp_path)
     names = ["Widened", "Joined", "Resized"]
     code, failed = results(tmp_path, *blocks("gates", names), "--block-options", "{factor: 2}")
     assert (code, failed) == (0, {name: set() for name in names})
 
 
 def test_broken_blocks_fail_where_they_are_broken(tmp_path):
-    modules(tmp_path)
+    write_modules(tmp_path)
     code, failed = results(tmp_path, *blocks("broken", [*BROKEN, *SIGNATURES]), "--block", "gates:Gate")
     assert code == 1
     assert failed == {name: set(last.split()) for name, (*_, last) in (BROKEN | SIGNATURES).items()} | {"Gate": set()}
@@ -188,7 +59,7 @@ def test_broken_blocks_fail_where_they_are_broken(tmp_path):
 
 def test_what_the_author_reads(tmp_path):
     """What is wrong, what to do, the line of the block that raised, and the layout that comes out."""
-    modules(tmp_path)
+    write_modules(tmp_path)
     done = contract(tmp_path, *blocks("broken", ["Views", "MixesSamples"]), "-k", "channels_last or samples")
     assert "reshape instead of view" in done.stdout
     assert re.search(r'broken\.py", line \d+, in forward\n +return x\.view', done.stdout)
@@ -219,14 +90,34 @@ BAD_PARTS = {"needs": "import no_such_thing", "bad": "1 / 0"}
         ("--block gates:Gate --block-options {'reduction':0}", r"cannot be built .*ZeroDivisionError.*gates\.py:\d+"),
     ],
 )
-def test_mistakes_are_one_line(given, match, tmp_path, monkeypatch):
-    modules(tmp_path)
+def test_mistakes_name_what_to_write(given, match, own_modules, own_layers):
+    names = [word for flag, word in itertools.pairwise(given.split()) if flag == "--block"]
+    options = given.partition("--block-options ")[2]
+    with pytest.raises(ArgumentError, match=match) as raised:
+        block_choice.chosen(names, options)
+    assert "\n" not in str(raised.value)
+
+
+@pytest.fixture
+def own_modules(tmp_path, monkeypatch):
+    """Modules in the current folder, which are forgotten afterwards."""
+    write_modules(tmp_path)
     for name, text in BAD_PARTS.items():
         (tmp_path / f"{name}.py").write_text(text)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    yield
+    for name in ("gates", "broken", *BAD_PARTS):
+        sys.modules.pop(name, None)
+
+
+@pytest.mark.parametrize("given", ["", "--block gates:Unregistered"])
+def test_a_mistake_ends_the_run_with_one_line(given, tmp_path):
+    write_modules(tmp_path)
     done = contract(tmp_path, *given.split())
     assert done.returncode == 4
     (line,) = (text for text in done.stderr.splitlines() if text)
-    assert re.match(rf"ERROR: .*{match}", line), line
+    assert re.match("ERROR: .*(--block my_package|not registered)", line), line
 
 
 def wrong_block(forward, init=lambda self: None):
@@ -281,3 +172,93 @@ def later_relu(self, x):
 def test_other_mistakes(check, forward, init, match):
     with pytest.raises(BrokenContractError, match=match):
         check(wrong_block(forward, *([init] if init else [])))
+
+
+USE = """
+    import sys
+    import torch
+    from ultralytics.cfg import entrypoint
+
+    def yolo(*arguments):
+        sys.argv[:] = ["yolo", *arguments]
+        entrypoint()
+
+    assert "my_gates" not in sys.modules
+    TRAIN = ["imgsz=64", "batch=2", "workers=0", "plots=False", "device=cpu", "epochs=1", "project=out", "name=run"]
+    yolo("train", "model=yolo11n-gate.yaml", "data=data/data.yaml", *TRAIN)
+    yolo("export", "model=out/run/weights/best.pt", "imgsz=64", "format=torchscript")
+"""
+LOAD = """
+    import sys
+    import torch
+    import yolo_attn
+    from ultralytics import YOLO
+    from ultralytics.nn import tasks
+
+    assert "my_gates" not in sys.modules
+    model = YOLO("out/run/weights/best.pt").model.float().eval()
+    (gate,) = (m for m in model.model if type(m).__name__ == "MyGate")
+    x = torch.rand(1, 3, 64, 64)
+    exported = torch.jit.load("out/run/weights/best.torchscript")(x)
+    with torch.no_grad():
+        change = (exported - model.fuse(verbose=False)(x)[0]).abs().max()
+    print(yolo_attn.__file__, type(gate).__module__, float(change) < 1e-3)
+"""
+
+
+@pytest.fixture
+def installed(monkeypatch, wheel, environment, tmp_path):
+    """A virtual environment with yolo-attn and a package with a block of its own."""
+    monkeypatch.delenv("PYTHONPATH", raising=False)
+    write_package(tmp_path / "package")
+    python, site = environment("venv")
+    install(python, wheel, tmp_path / "package")
+    (tmp_path / "work").mkdir()
+    return python, site, tmp_path / "work"
+
+
+@pytest.mark.slow
+def test_a_package_is_tested_trained_compared_exported_and_loaded(installed):
+    """With yolo-attn and the package installed: ``pytest``, ``yolo`` and ``yolo-attn`` as their user types them."""
+    python, site, work = installed
+    done = run_file(["-m", "pytest", "-q", "--pyargs", "yolo_attn.testing", "--block", "MyGate"], work, python=python)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert re.search(r"^\d+ passed", done.stdout, re.M)
+    tiny_data(work / "data", images=6)
+    yolo_attn = python, "-m", "yolo_attn"
+    command(*yolo_attn, "place", "yolo11.yaml", "MyGate", "--at", "neck.P3", "-o", "yolo11-gate.yaml", cwd=work)
+    run(USE, work, python=python)
+    for restricted in ("0", "1") if "safe_only" in inspect.signature(tasks.torch_safe_load).parameters else "0":
+        out = run(LOAD, work, python=python, ULTRALYTICS_SAFE_LOAD=restricted)
+        assert out.split()[-3:] == [str(site / "yolo_attn" / "__init__.py"), "my_gates.blocks", "True"]
+    models = "--base", "yolo11n.yaml", "--models", "yolo11n-gate.yaml", "--data", "data/data.yaml", "--split", "val"
+    size = (
+        "--seeds",
+        "0",
+        "--epochs",
+        "1",
+        "--imgsz",
+        "64",
+        "batch=2",
+        "workers=0",
+        "device=cpu",
+        "--folder",
+        "compared",
+    )
+    command(*yolo_attn, "compare", *models, *size, cwd=work)
+    records = sorted(file.parent.name for file in (work / "compared").glob("*/record.json"))
+    assert records == ["yolo11n-gate-seed0", "yolo11n-seed0"]
+
+
+@pytest.mark.slow
+def test_other_tests_of_the_user_do_not_notice_the_plugin(installed):
+    python, _, work = installed
+    (work / "conftest.py").write_text("def pytest_addoption(parser):\n    parser.addoption('--block')\n")
+    imports = "import sys\nassert 'torch' not in sys.modules\n"
+    (work / "test_mine.py").write_text(
+        f"{imports}def test_it(pytestconfig):\n    assert pytestconfig.option.block == 'a'\n"
+    )
+    done = run_file(["-m", "pytest", "-W", "error", "--block", "a"], work, python=python)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert re.search(r"plugins:.*yolo-attn", done.stdout)
+    assert "warning" not in done.stdout

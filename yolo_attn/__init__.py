@@ -1,6 +1,7 @@
 """Attention layers for Ultralytics YOLO, and an honest comparison of models.
 
 Importing this package imports neither torch nor Ultralytics: every interpreter imports it at its start.
+PYTEST_DONT_REWRITE: ``testing.pytest_plugin`` makes it a plugin of pytest, which may come second.
 """
 
 TYPE_CHECKING = False

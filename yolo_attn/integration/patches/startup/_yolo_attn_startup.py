@@ -3,6 +3,9 @@
 ``yolo_attn.pth`` and ``yolo_attn.start`` call :func:`start` at every start of Python. Whatever is wrong with the
 package or beside it, Python must start and print nothing. So this file stands outside the package, imports only ``sys``
 and ``os``, which are loaded anyway, and imports the package when Ultralytics is imported.
+
+PYTEST_DONT_REWRITE: pytest rewrites the modules of its plugins, of which yolo-attn is one, and warns that this one was
+imported before.
 """
 
 import os
