@@ -14,6 +14,7 @@ ROOT = Path(yolo_attn.__file__).parent
 ORDER = (
     "errors", "messages", "atomic_files", "text_files", "docstrings", "log_level", "registry", "blocks", "alignment",
     "data", "metrics", "integration", "model_yaml", "statistics", "experiment", "comparison", "report", "cli",
+    "testing",
 )  # fmt: skip
 START_UP = re.compile(r"# start-up time\b")
 LEFTOVERS = {"written", "fit", "differing", "tidy", "pace", "slips", "mistakes", "figures", "words", "utils", "helpers"}

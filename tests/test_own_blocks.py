@@ -4,12 +4,13 @@ import inspect
 import itertools
 import re
 import sys
+import textwrap
 import xml.etree.ElementTree as ET
 
 import pytest
 import torch
 from own_block_samples import BROKEN, SIGNATURES, write_modules, write_package
-from support import ROOT, command, install, run, run_file, tiny_data
+from support import ROOT, command, install, noise_data, run, run_file, tiny_data
 from torch import nn
 from ultralytics.nn import tasks
 
@@ -50,9 +51,16 @@ def test_good_blocks_of_every_kind_pass(tmp_path):
     assert (code, failed) == (0, {name: set() for name in names})
 
 
+def test_the_block_of_the_page_passes(tmp_path):
+    page = (ROOT / "docs" / "own_blocks.md").read_text(encoding="utf-8")
+    (code,) = re.findall(r"```python\n(.*?)```", page, re.S)
+    (tmp_path / "my_blocks.py").write_text(textwrap.dedent("   " + code))
+    assert results(tmp_path, *blocks("my_blocks", ["ChannelGate"])) == (0, {"ChannelGate": set()})
+
+
 def test_broken_blocks_fail_where_they_are_broken(tmp_path):
     write_modules(tmp_path)
-    code, failed = results(tmp_path, *blocks("broken", [*BROKEN, *SIGNATURES]), "--block", "gates:Gate")
+    code, failed = results(tmp_path, *blocks("broken", [*BROKEN, *SIGNATURES]), *blocks("gates", ["Gate"]))
     assert code == 1
     assert failed == {name: set(last.split()) for name, (*_, last) in (BROKEN | SIGNATURES).items()} | {"Gate": set()}
 
@@ -71,6 +79,7 @@ def test_what_the_author_reads(tmp_path):
 BAD_PARTS = {"needs": "import no_such_thing", "bad": "1 / 0"}
 
 
+@pytest.mark.fast
 @pytest.mark.parametrize(
     ("given", "match"),
     [
@@ -143,6 +152,7 @@ def later_relu(self, x):
     return x + self.act(x)
 
 
+@pytest.mark.fast
 @pytest.mark.parametrize(
     ("check", "forward", "init", "match"),
     [
@@ -176,7 +186,8 @@ def test_other_mistakes(check, forward, init, match):
 
 USE = """
     import sys
-    import torch
+    from pathlib import Path
+
     from ultralytics.cfg import entrypoint
 
     def yolo(*arguments):
@@ -184,9 +195,10 @@ USE = """
         entrypoint()
 
     assert "my_gates" not in sys.modules
-    TRAIN = ["imgsz=64", "batch=2", "workers=0", "plots=False", "device=cpu", "epochs=1", "project=out", "name=run"]
+    folder = f"project={Path.cwd()}", "name=run"
+    TRAIN = ["imgsz=64", "batch=2", "workers=0", "plots=False", "device=cpu", "epochs=1", *folder]
     yolo("train", "model=yolo11n-gate.yaml", "data=data/data.yaml", *TRAIN)
-    yolo("export", "model=out/run/weights/best.pt", "imgsz=64", "format=torchscript")
+    yolo("export", "model=run/weights/best.pt", "imgsz=64", "format=torchscript")
 """
 LOAD = """
     import sys
@@ -196,10 +208,10 @@ LOAD = """
     from ultralytics.nn import tasks
 
     assert "my_gates" not in sys.modules
-    model = YOLO("out/run/weights/best.pt").model.float().eval()
+    model = YOLO("run/weights/best.pt").model.float().eval()
     (gate,) = (m for m in model.model if type(m).__name__ == "MyGate")
     x = torch.rand(1, 3, 64, 64)
-    exported = torch.jit.load("out/run/weights/best.torchscript")(x)
+    exported = torch.jit.load("run/weights/best.torchscript")(x)
     with torch.no_grad():
         change = (exported - model.fuse(verbose=False)(x)[0]).abs().max()
     print(yolo_attn.__file__, type(gate).__module__, float(change) < 1e-3)
@@ -231,21 +243,10 @@ def test_a_package_is_tested_trained_compared_exported_and_loaded(installed):
     for restricted in ("0", "1") if "safe_only" in inspect.signature(tasks.torch_safe_load).parameters else "0":
         out = run(LOAD, work, python=python, ULTRALYTICS_SAFE_LOAD=restricted)
         assert out.split()[-3:] == [str(site / "yolo_attn" / "__init__.py"), "my_gates.blocks", "True"]
-    models = "--base", "yolo11n.yaml", "--models", "yolo11n-gate.yaml", "--data", "data/data.yaml", "--split", "val"
-    size = (
-        "--seeds",
-        "0",
-        "--epochs",
-        "1",
-        "--imgsz",
-        "64",
-        "batch=2",
-        "workers=0",
-        "device=cpu",
-        "--folder",
-        "compared",
-    )
-    command(*yolo_attn, "compare", *models, *size, cwd=work)
+    noise_data(work / "noise", ("train", "val", "test"), images=4)
+    models = "--base=yolo11n.yaml", "--models=yolo11n-gate.yaml", "--data=noise/mine.yaml", "--folder=compared"
+    short = "--seeds=0", "--epochs=1", "--imgsz=64", "batch=2", "workers=0", "device=cpu"
+    command(*yolo_attn, "compare", *models, *short, cwd=work)
     records = sorted(file.parent.name for file in (work / "compared").glob("*/record.json"))
     assert records == ["yolo11n-gate-seed0", "yolo11n-seed0"]
 
