@@ -54,7 +54,7 @@ def test_good_blocks_of_every_kind_pass(tmp_path):
 def test_the_block_of_the_page_passes(tmp_path):
     page = (ROOT / "docs" / "own_blocks.md").read_text(encoding="utf-8")
     (code,) = re.findall(r"```python\n(.*?)```", page, re.S)
-    (tmp_path / "my_blocks.py").write_text(textwrap.dedent("   " + code))
+    (tmp_path / "my_blocks.py").write_text(textwrap.dedent(code))
     assert results(tmp_path, *blocks("my_blocks", ["ChannelGate"])) == (0, {"ChannelGate": set()})
 
 

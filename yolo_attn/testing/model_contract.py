@@ -11,9 +11,9 @@ import torch
 from ultralytics.cfg import get_cfg
 from ultralytics.models import YOLO
 
-from .. import place
 from ..integration import install
 from ..integration.queries import layer_types
+from ..model_yaml.placing import place
 from ..registry import BlockSpec
 from .block_inputs import options_of, reads_several_sizes, require
 
