@@ -55,6 +55,8 @@ class ContractPlugin:
 
     def pytest_configure(self, config: pytest.Config) -> None:
         """Find the blocks, or end the run with one line."""
+        if config.getoption("help", False):
+            return
         os.environ.setdefault("YOLO_OFFLINE", "1")  # Ultralytics would look for a network
         os.environ.setdefault("YOLO_AUTOINSTALL", "0")  # and install what an error message mentions
         from ..errors import UserError  # start-up time
