@@ -1,6 +1,7 @@
 """The contract that every registered block keeps. A new block is covered by being registered."""
 
 import ast
+import copy
 import functools
 import re
 from dataclasses import replace

@@ -219,7 +219,7 @@ USE = """
     folder = f"project={Path.cwd()}", "name=run"
     TRAIN = ["imgsz=64", "batch=2", "workers=0", "plots=False", "device=cpu", "epochs=1", *folder]
     yolo("train", "model=yolo11n-gate.yaml", "data=data/data.yaml", *TRAIN)
-    yolo("export", "model=run/weights/best.pt", "imgsz=64", "format=torchscript")
+    yolo("export", "model=run/weights/best.pt", "imgsz=64", "format=torchscript", "data=data/data.yaml", "verify=True")
 """
 LOAD = """
     import sys
