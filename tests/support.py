@@ -16,7 +16,15 @@ from typing import Any
 import numpy as np
 import yaml
 
+if sys.version_info < (3, 11):
+    import tomli as tomllib
+else:
+    import tomllib
+
 ROOT = Path(__file__).resolve().parents[1]
+TESTED: dict[str, list[str]] = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"][
+    "yolo-attn"
+]["tested"]
 GATE = """
     import torch
     from torch import nn

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
+import time
 import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from .errors import ArgumentError, UserError, disk_full
+
+_WAITS = (0.01, 0.03, 0.1, 0.3, 0.6)  # seconds
 
 
 def check_output(output: str | Path, suffixes: Sequence[str], *, force: bool) -> Path:
@@ -65,9 +69,19 @@ def whole_file(path: Path, *, durable: bool = True) -> Iterator[Path]:
             if durable:
                 with part.open("rb+") as file:
                     os.fsync(file.fileno())  # before the file is moved
-            part.replace(path)
+            _move(part, path)
     except OSError as error:
         raise unwritable(path, error) from error
+
+
+def _move(part: Path, path: Path) -> None:
+    """Move ``part`` to ``path``. Windows refuses that while another process reads the old file: then wait a little."""
+    for wait in _WAITS if sys.platform == "win32" else ():
+        with suppress(PermissionError):
+            part.replace(path)
+            return
+        time.sleep(wait)
+    part.replace(path)
 
 
 def unwritable(path: Path, error: OSError) -> UserError:

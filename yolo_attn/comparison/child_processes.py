@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -15,7 +16,14 @@ from ..experiment.records import RunError
 from ..experiment.storage import read, write
 
 WORKER = "yolo_attn.comparison.worker"
-INTERRUPTED = (130, -signal.SIGINT)
+_WINDOWS_ENDINGS = {  # exit statuses by which Windows says how it ended a process
+    0xC000013A: "Ctrl-C",
+    0xC0000005: "an access violation",
+    0xC0000017: "Windows, because the memory ran out",
+    0xC00000FD: "a stack overflow",
+    0xC0000409: "a stack overrun",
+}
+INTERRUPTED = (130, -signal.SIGINT, 0xC000013A)
 # Errors that concern every run; the others concern one model.
 EVERY_RUN = (errors.DataError, errors.ArgumentError, errors.UnsupportedUltralyticsError, errors.DiskFullError)
 
@@ -66,8 +74,19 @@ def end(process: subprocess.Popen[bytes]) -> None:
     try:
         process.wait(timeout=10)
     except (subprocess.TimeoutExpired, KeyboardInterrupt):
-        process.kill()
+        _kill(process)
         process.wait()
+
+
+def _kill(process: subprocess.Popen[bytes]) -> None:
+    """End ``process`` now. On Windows its own children too, such as the Python behind a virtual environment's launcher.
+
+    Elsewhere the children watch the process that started them, and end after it.
+    """
+    if sys.platform == "win32":
+        with contextlib.suppress(OSError, subprocess.TimeoutExpired):  # without taskkill, this process alone
+            subprocess.run(["taskkill", "/F", "/T", "/PID", str(process.pid)], capture_output=True, timeout=10)
+    process.kill()
 
 
 def child_environment(extra: dict[str, str] | None = None) -> dict[str, str]:
@@ -105,6 +124,8 @@ def error_of(path: Path, status: int, log: Path | None = None) -> UserError:
 
 
 def _ending(status: int) -> str:
+    if ending := _WINDOWS_ENDINGS.get(status):
+        return f"its process was ended by {ending}"
     if status >= 0:
         return f"its process ended with status {status} and no message"
     try:

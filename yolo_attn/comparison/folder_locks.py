@@ -20,6 +20,7 @@ from ..experiment.plan import LOCK, Plan, Run
 from ..messages import counted, joined
 
 PATIENCE = 5.0  # seconds that an ending process may still hold a run's folder
+_LOCKED_BYTE = 1 << 30  # position of the byte that is locked on Windows
 
 
 @contextlib.contextmanager
@@ -79,17 +80,31 @@ def _locked(path: Path, refusal: Callable[[str], UserError], patience: float) ->
 
 def _take(file: IO[str]) -> bool:
     """Lock a file and return True, or return False if another process has locked it."""
-    if sys.platform == "win32":
-        return True
-    import fcntl
-
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
+        _lock(file)
+    except (BlockingIOError, PermissionError):  # PermissionError on Windows
         return False
     except OSError as error:  # some network file systems have no locks
         sys.stderr.write(f"warning: {file.name} cannot be locked ({error.strerror}); run no second command there\n")
     return True
+
+
+def _lock(file: IO[str]) -> None:
+    """Lock a file until it is closed, without waiting.
+
+    Raises:
+        OSError: If it is locked already or cannot be locked.
+    """
+    if sys.platform == "win32":
+        import msvcrt
+
+        # Windows forbids others to read locked bytes. One far behind the text leaves the holder's name readable.
+        os.lseek(file.fileno(), _LOCKED_BYTE, os.SEEK_SET)
+        msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+    else:
+        import fcntl
+
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def _holder(file: IO[str]) -> str:

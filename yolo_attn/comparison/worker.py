@@ -36,6 +36,7 @@ from . import folder_locks, model_checks, training
 
 # Arguments with paths of this machine.
 PLACES = ("project", "name", "save_dir", "exist_ok", "resume")
+_SYNCHRONIZE, _INFINITE = 0x00100000, 0xFFFFFFFF  # of the Windows API: the right to wait for a process, without end
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -90,15 +91,28 @@ def exit_status(work: Callable[[], None], folder: Path) -> int:
 def end_with_parent() -> None:
     """End this process soon after the process that started it: without that one, nobody waits for the run."""
     parent = os.environ.get("YOLO_ATTN_PARENT")
-    if parent is None or sys.platform == "win32":  # there, a virtual environment's python.exe stands between the two
+    if parent is None:
         return
 
     def watch() -> None:
-        while os.getppid() == int(parent):
-            time.sleep(0.5)
+        _wait_for_end(int(parent))
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()
+
+
+def _wait_for_end(parent: int) -> None:
+    """Return when the process ``parent``, which started this one, has ended."""
+    if sys.platform == "win32":  # a virtual environment's launcher stands between the two, so getppid is another one
+        import ctypes
+
+        kernel = ctypes.WinDLL("kernel32")
+        kernel.OpenProcess.restype = ctypes.c_void_p
+        if handle := kernel.OpenProcess(_SYNCHRONIZE, False, parent):  # None: it has ended
+            kernel.WaitForSingleObject(ctypes.c_void_p(handle), _INFINITE)
+        return
+    while os.getppid() == parent:
+        time.sleep(0.5)
 
 
 def check(plan: Plan) -> None:

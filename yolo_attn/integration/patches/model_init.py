@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ...errors import LayerError
-from ..queries import layer_types, model_findings
+from ..queries import layer_types, model_findings, ultralytics_versions
 from ..strict_mode import is_strict
 
 _said: set[tuple[str, ...]] = set()  # warnings are printed once per process and model
@@ -23,6 +23,8 @@ def replacement(original: Callable[..., Any], self: Any, *args: Any, **kwargs: A
         raise
     if _is_for_us(self) and "LOCAL_RANK" not in os.environ:  # the processes of a multi-GPU training repeat the first
         _warn(_content(self))
+        if layer_types.names_any(_content(self)):
+            ultralytics_versions.warn_if_newer()
 
 
 def _content(model: Any) -> dict[str, Any]:

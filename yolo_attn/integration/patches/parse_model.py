@@ -28,11 +28,10 @@ from typing import Any
 from ...errors import LayerError, UnsupportedUltralyticsError
 from ...messages import joined
 from ...registry import BlockSpec
-from ..queries import layer_types, row_arguments, row_checks
+from ..queries import layer_types, row_arguments, row_checks, ultralytics_versions
 from ..queries.layer_types import MARKER
 from ..strict_mode import is_strict
 
-SUPPORTED = "8.3.0 to 8.4.190"
 _CLASSES, _BRANCH = "_yolo_attn_classes", "_yolo_attn_row"
 
 
@@ -164,7 +163,7 @@ def _located(error: Exception, file: str) -> LayerError | None:
         said = str(error) or traceback.extract_tb(error.__traceback__)[-1].line  # of a bare assert, its condition
         what = f"cannot be built from {there['f']} with arguments {args}: {type(error).__name__}: {said}"
     if not ours:  # the row may be right for another version
-        what += f" (Ultralytics {_version()})"
+        what += f" (Ultralytics {ultralytics_versions.installed()})"
     return LayerError(f"{file}: layer {there['i']} ({name}): {what}")
 
 
@@ -188,11 +187,6 @@ def _verify(model: Any, table: list[list[Any]], used: dict[int, BlockSpec]) -> N
 
 def _unsupported(why: str) -> UnsupportedUltralyticsError:
     return UnsupportedUltralyticsError(
-        f"cannot add layers to Ultralytics {_version()}: {why}; versions {SUPPORTED} work"
+        f"cannot add layers to Ultralytics {ultralytics_versions.installed()}: {why}; versions "
+        f"{ultralytics_versions.SUPPORTED} work"
     )
-
-
-def _version() -> str:
-    import ultralytics
-
-    return ultralytics.__version__

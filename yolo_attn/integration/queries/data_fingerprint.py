@@ -5,7 +5,7 @@ from __future__ import annotations
 import glob
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -43,12 +43,21 @@ def fingerprint(data: dict[str, Any]) -> dict[str, Any]:
     return {"digest": whole.hexdigest()[:16], "class_names": names, "splits": splits}
 
 
+def _common_folder(images: Sequence[str | Path]) -> str:
+    """Return the folder that all images are in; empty if there is none, as on two drives of Windows."""
+    try:
+        return os.path.commonpath([str(Path(image).parent) for image in images])
+    except ValueError:
+        return ""
+
+
 def _split(paths: Any) -> dict[str, Any]:
     images: list[str | Path] = [*sorted(images_of(paths))]
-    root = os.path.commonpath([str(Path(image).parent) for image in images]) if images else ""
+    root = _common_folder(images)
     whole, labels = hashlib.sha256(), 0
     for image, label in zip(images, img2label_paths(images), strict=True):
-        whole.update(f"{Path(image).relative_to(root).as_posix()}\n".encode())
+        name = Path(image).relative_to(root) if root else Path(image)
+        whole.update(f"{name.as_posix()}\n".encode())
         take_edges(whole, image)
         content = Path(label).read_bytes() if Path(label).is_file() else None
         whole.update(b"no label\n" if content is None else f"{len(content)}\n".encode() + content)

@@ -52,7 +52,9 @@ def what_is_missing(dataset: str, error: FileNotFoundError) -> str:
 
 def nearest_folder(path: Path) -> str:
     """Return what the nearest existing folder above ``path`` holds."""
-    upper = next(p for p in path.parents if p.exists())
+    upper = next((p for p in path.parents if p.exists()), None)
+    if upper is None:
+        return f"there is no {path.anchor}"  # a drive of Windows
     inside = joined(sorted(p.name for p in upper.iterdir()), most=8) or "nothing"
     return f"{upper} holds {inside}"
 

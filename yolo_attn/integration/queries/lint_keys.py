@@ -10,7 +10,7 @@ from ...messages import nearest
 from . import model_graph
 from .lint import Finding
 
-# What Ultralytics 8.3.0 to 8.4.190 read.
+# What the tested versions of Ultralytics read.
 READ = (
     "nc", "scales", "backbone", "head", "activation", "depth_multiple", "width_multiple", "kpt_shape", "reg_max",
     "end2end", "text_model", "inplace",

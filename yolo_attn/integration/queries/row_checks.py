@@ -12,7 +12,7 @@ from ...errors import LayerError
 from ...messages import counted, joined, nearest
 from ...registry import BROKEN_ENTRY_POINTS, BlockSpec, not_loaded
 from ...text_files import full_width_in
-from . import foreign_rows, layer_types, row_sources, yaml_files, yaml_text
+from . import foreign_rows, layer_types, row_sources, ultralytics_versions, yaml_files, yaml_text
 
 _PACKAGE = __name__.partition(".")[0]
 _MOST_ROWS = 8  # in a message
@@ -45,13 +45,14 @@ def check(d: dict[str, Any]) -> tuple[list[list[Any]], dict[int, BlockSpec]]:
     """Return a copy of all rows, and the layer type of each row that is one of the registry's.
 
     Raises:
-        LayerError: If a key is malformed, or rows are malformed, name no known layer type, have arguments that do not
-            fit or read a layer that does not exist. The message lists all such rows.
+        LayerError: If a key is malformed, a later Ultralytics is needed, or rows are malformed, name no known layer
+            type, have arguments that do not fit or read a layer that does not exist. The message lists all such rows.
     """
     known, file = layer_types.installed(), file_of(d)
     check_keys(d, file)
     table = _table(d, file)
     used = {i: known[row[2]] for i, row in enumerate(table) if row[2] in known}
+    ultralytics_versions.check_features(d, table, used, file)
     wrong = []
     hints: dict[str, None] = {}  # each once, in order
     for i, (f, _, name, args) in enumerate(table):
