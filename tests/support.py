@@ -22,9 +22,8 @@ else:
     import tomllib
 
 ROOT = Path(__file__).resolve().parents[1]
-TESTED: dict[str, list[str]] = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"][
-    "yolo-attn"
-]["tested"]
+PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+TESTED: dict[str, list[str]] = PROJECT["tool"]["yolo-attn"]["tested"]
 GATE = """
     import torch
     from torch import nn

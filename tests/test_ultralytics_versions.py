@@ -14,6 +14,8 @@ import filelock
 import pytest
 from support import ROOT, TESTED, TRAIN, gate_module, model_yaml, run, tiny_data
 
+from yolo_attn.integration.queries.ultralytics_versions import LAYERS
+
 OTHERS = [v for v in TESTED["ultralytics"] if v != metadata.version("ultralytics")]
 ENDS = ("8.3.0", "8.3.253", "8.4.0")  # the oldest, and both sides of the change to 8.4; the others get less
 PLACES = {  # of the layers in a YOLO11 or YOLO26; in a YOLOv8 one before
@@ -120,6 +122,7 @@ def test_builds(version, tmp_path):
             YOLO("yolov8n-nowhere.yaml")
         except FileNotFoundError:
             print("= not found")
+        print("=", [name for name in {list(LAYERS)} if hasattr(ultralytics.nn.tasks, name)])
         """,
         tmp_path,
         **env,
@@ -137,7 +140,7 @@ def test_builds(version, tmp_path):
         classes, places = PLACES[what]
         places = [p - 1 for p in places] if "v8" in name else places
         assert line == f"{name} {classes} {places} True True"
-    assert lines[len(models) :] == ["Gate", "True", "not found"]
+    assert lines[len(models) :] == ["Gate", "True", "not found", str([n for n, v in LAYERS.items() if of(v) <= of(number)])]
 
 
 @pytest.mark.slow

@@ -147,7 +147,7 @@ def _located(error: Exception, file: str) -> LayerError | None:
     trace = error.__traceback__
     while trace is not None and trace.tb_frame.f_code.co_name != "parse_model":
         trace = trace.tb_next
-    there = trace.tb_frame.f_locals if trace else {}
+    there = dict(trace.tb_frame.f_locals) if trace else {}  # from Python 3.13 on, its keys() are a list
     m, inner = there.get("m"), trace.tb_next if trace else None
     ours = inner is not None and str(inner.tb_frame.f_globals.get("__name__")).startswith("yolo_attn.")
     built = m.spec if isinstance(m, row_arguments.Builder) else None

@@ -67,10 +67,8 @@ def check_features(d: Mapping[str, Any], table: list[list[Any]], ours: Collectio
         LayerError: If a later version is needed.
     """
     version = installed()
-    later: dict[str, str] = {}  # what is used -> the first version with it
-    for what, first in (*_keys(d), *_rows(table, ours)):
-        if numbers(first) > numbers(version):
-            later[what] = first
+    used = dict([*_keys(d), *_rows(table, ours)])
+    later = {what: first for what, first in used.items() if numbers(first) > numbers(version)}
     if later:
         first = max(later.values(), key=numbers)
         named = [*later][:_MOST_NAMED]
@@ -81,12 +79,14 @@ def check_features(d: Mapping[str, Any], table: list[list[Any]], ours: Collectio
 
 
 def _keys(d: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yield the keys that are used, and the first version with each."""
     for key, (first, assumed) in KEYS.items():
         if d.get(key) not in (None, assumed):
             yield f"{key}: {d[key]}", first
 
 
 def _rows(table: list[list[Any]], ours: Collection[int]) -> Iterator[tuple[str, str]]:
+    """Yield the rows that 8.3.0 cannot build, and the first version that can."""
     for i, (_, _, name, args) in enumerate(table):
         if i in ours:
             continue
