@@ -146,3 +146,12 @@ def environment(tmp_path):
         return python, site
 
     return make
+
+
+def pytest_terminal_summary(terminalreporter):
+    """Print how the tests went with each version of Ultralytics."""
+    import ultralytics
+    import version_table
+
+    for line in version_table.lines(terminalreporter.stats, ultralytics.__version__, torch.__version__):
+        terminalreporter.write_line(line)

@@ -82,7 +82,7 @@ def test_a_batch_that_takes_too_long_is_halved():
     assert {shape[0] for _, shape, _ in order} == {16, 4, 1}
 
 
-FULL = torch.OutOfMemoryError("CUDA out of memory.")
+FULL = torch.cuda.OutOfMemoryError("CUDA out of memory.")
 
 
 @pytest.mark.parametrize("error", [FULL, RuntimeError("[enforce fail] can't allocate memory"), MemoryError()])

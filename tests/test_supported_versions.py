@@ -1,9 +1,11 @@
 """Which versions are supported: stated once, in pyproject.toml, and what happens with another Ultralytics."""
 
 import re
+import types
 
 import pytest
 import ultralytics
+import version_table
 import yaml
 from support import PROJECT, ROOT, TESTED, logged, model_yaml
 from ultralytics import YOLO
@@ -113,7 +115,9 @@ def test_a_warning_that_is_not_shown_is_not_the_one(installed):
 @pytest.mark.parametrize("file", sorted(f.name for f in (ROOT / "model_yamls").glob("yolo26-*.yaml")))
 def test_the_yolo26_files_say_which_version_they_need(installed, file):
     installed("8.3.253")
-    with pytest.raises(LayerError, match=r"^yolo26n-.*8\.4\.0 or later, and 8\.3\.253 is installed.* end2end: True") as e:
+    with pytest.raises(
+        LayerError, match=r"^yolo26n-.*8\.4\.0 or later, and 8\.3\.253 is installed.* end2end: True"
+    ) as e:
         YOLO(file.replace("26", "26n"))
     assert "\n" not in str(e.value)
 
@@ -169,3 +173,23 @@ def test_every_layer_type_of_the_list_is_in_this_version():
     """That it is in no version before: ``test_ultralytics_versions.py``."""
     missing = [name for name, first in LAYERS.items() if not hasattr(tasks, name)]
     assert not missing or numbers(ultralytics.__version__) < numbers(max(LAYERS.values(), key=numbers))
+
+
+def test_the_table_of_versions_counts_the_tests_of_each():
+    def report(name, seconds):
+        return types.SimpleNamespace(nodeid=f"tests/test_x.py::{name}", duration=seconds)
+
+    stats = {
+        "passed": [report("test_a[8.4.0]", 2), report("test_b[8.4.0-x]", 3), report("test_a[installed]", 1)],
+        "failed": [report("test_c[8.4.0]", 4), report("test_a[8.3.253]", 1), report("test_other[3-4]", 9)],
+        "skipped": [report("test_d", 1)],
+    }
+    head, *rows = version_table.lines(stats, "8.4.190", "2.14.1")
+    assert "torch 2.14.1" in head
+    assert head.split()[-5:] == ["passed", "failed", "error", "skipped", "seconds"]
+    assert [row.split() for row in rows] == [
+        ["8.3.253", "0", "1", "0", "0", "1"],
+        ["8.4.0", "2", "1", "0", "0", "9"],
+        ["8.4.190", "(installed)", "1", "0", "0", "0", "1"],
+    ]
+    assert version_table.lines({"passed": [report("test_d", 1)]}, "8.4.190", "2.14.1") == []

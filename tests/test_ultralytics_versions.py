@@ -140,7 +140,12 @@ def test_builds(version, tmp_path):
         classes, places = PLACES[what]
         places = [p - 1 for p in places] if "v8" in name else places
         assert line == f"{name} {classes} {places} True True"
-    assert lines[len(models) :] == ["Gate", "True", "not found", str([n for n, v in LAYERS.items() if of(v) <= of(number)])]
+    assert lines[len(models) :] == [
+        "Gate",
+        "True",
+        "not found",
+        str([n for n, v in LAYERS.items() if of(v) <= of(number)]),
+    ]
 
 
 @pytest.mark.slow

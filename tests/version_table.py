@@ -1,0 +1,39 @@
+"""The table of the Ultralytics versions that a test run covered, printed at its end."""
+
+from __future__ import annotations
+
+import platform
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+OUTCOMES = ("passed", "failed", "error", "skipped")
+
+
+def lines(stats: Mapping[str, Iterable[Any]], installed: str, torch: str) -> list[str]:
+    """Return the table's lines; none if no test ran with a version.
+
+    Args:
+        stats: pytest's reports by outcome. The version is in brackets in a test's name.
+        installed: The installed version of Ultralytics.
+        torch: The version of torch.
+    """
+    counts: dict[str, dict[str, float]] = {}
+    for outcome in OUTCOMES:
+        for report in stats.get(outcome, ()):
+            if found := re.search(r"\[(installed|\d+\.\d+\.\d+)\b", getattr(report, "nodeid", "")):
+                row = counts.setdefault(found[1], dict.fromkeys((*OUTCOMES, "seconds"), 0))
+                row[outcome] += 1
+                row["seconds"] += report.duration
+    if not counts:
+        return []
+    head = f"Ultralytics, with Python {platform.python_version()} and torch {torch}"
+    table = [f"{head:45}{''.join(f'{name:>9}' for name in (*OUTCOMES, 'seconds'))}"]
+    for version, row in sorted(counts.items(), key=lambda item: _order(item[0])):
+        name = f"{installed} (installed)" if version == "installed" else version
+        table.append(f"{name:45}{''.join(f'{row[k]:9.0f}' for k in (*OUTCOMES, 'seconds'))}")
+    return table
+
+
+def _order(version: str) -> tuple[int, ...]:
+    return (10**9,) if version == "installed" else tuple(map(int, version.split(".")))
