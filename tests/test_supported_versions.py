@@ -29,7 +29,7 @@ def text_of(job):
 
 def test_the_code_and_the_project_agree_on_ultralytics():
     listed = TESTED["ultralytics"]
-    assert [OLDEST, NEWEST] == [listed[0], listed[-1]]
+    assert (listed[0], listed[-1]) == (OLDEST, NEWEST)
     assert listed == sorted(listed, key=numbers)
     assert f"ultralytics>={OLDEST}" in PROJECT["project"]["dependencies"]
     with pytest.raises(RuntimeError, match=re.escape(f"versions {OLDEST} to {NEWEST} work")):
@@ -139,7 +139,8 @@ def test_a_file_made_from_yolo26(installed, tmp_path, old, new, match):
     """Any of its features tells; Ultralytics 8.3 would ignore the keys and read C3k2's ``attn`` as groups."""
     installed("8.3.253")
     text = model_yaml(tmp_path, "EMA, []", "EMA, [{factor: 8}]", "yolo26-ema.yaml").read_text(encoding="utf-8")
-    assert (changed := re.sub(old, new, text, count=1)) != text
+    changed = re.sub(old, new, text, count=1)
+    assert changed != text
     file = tmp_path / "mine.yaml"
     file.write_text(changed, encoding="utf-8")
     with pytest.raises(LayerError, match=rf"^mine\.yaml: needs Ultralytics 8\.4\.0 .*{match}"):
@@ -176,12 +177,16 @@ def test_every_layer_type_of_the_list_is_in_this_version():
 
 
 def test_the_table_of_versions_counts_the_tests_of_each():
-    def report(name, seconds):
-        return types.SimpleNamespace(nodeid=f"tests/test_x.py::{name}", duration=seconds)
+    def report(name, seconds, file="test_ultralytics_versions.py"):
+        return types.SimpleNamespace(nodeid=f"tests/{file}::{name}", duration=seconds)
 
     stats = {
-        "passed": [report("test_a[8.4.0]", 2), report("test_b[8.4.0-x]", 3), report("test_a[installed]", 1)],
-        "failed": [report("test_c[8.4.0]", 4), report("test_a[8.3.253]", 1), report("test_other[3-4]", 9)],
+        "passed": [
+            report("test_a[8.4.0]", 2),
+            report("test_b[8.4.0-x]", 3),
+            report("test_a[installed]", 1, "test_pairing.py"),
+        ],
+        "failed": [report("test_c[8.4.0]", 4), report("test_a[8.3.253]", 1), report("test_a[8.4.0]", 9, "test_x.py")],
         "skipped": [report("test_d", 1)],
     }
     head, *rows = version_table.lines(stats, "8.4.190", "2.14.1")

@@ -8,6 +8,9 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 OUTCOMES = ("passed", "failed", "error", "skipped")
+OF_A_VERSION = re.compile(  # the files that use the fixture `version`
+    r"test_(?:ultralytics_versions|pretrained_versions|pairing)\.py::\w+\[(installed|\d+\.\d+\.\d+)\b"
+)
 
 
 def lines(stats: Mapping[str, Iterable[Any]], installed: str, torch: str) -> list[str]:
@@ -21,7 +24,7 @@ def lines(stats: Mapping[str, Iterable[Any]], installed: str, torch: str) -> lis
     counts: dict[str, dict[str, float]] = {}
     for outcome in OUTCOMES:
         for report in stats.get(outcome, ()):
-            if found := re.search(r"\[(installed|\d+\.\d+\.\d+)\b", getattr(report, "nodeid", "")):
+            if found := OF_A_VERSION.search(getattr(report, "nodeid", "")):
                 row = counts.setdefault(found[1], dict.fromkeys((*OUTCOMES, "seconds"), 0))
                 row[outcome] += 1
                 row["seconds"] += report.duration
