@@ -6,6 +6,7 @@ The workflow's Windows job runs this file too, with the real modules where it ca
 import ctypes
 import ntpath
 import os
+import pickle
 import struct
 import subprocess
 import sys
@@ -17,6 +18,7 @@ import pytest
 from comparison import make
 from support import tiny_data
 from ultralytics.data import utils
+from ultralytics.models.yolo.detect import DetectionTrainer
 
 from yolo_attn import atomic_files
 from yolo_attn.comparison import child_processes, folder_locks, worker
@@ -265,3 +267,15 @@ def test_a_folder_on_a_drive_that_is_not_there():
             return False
 
     assert data_sets.nearest_folder(Absent(r"Q:\data\images")).endswith("no Q:\\")
+
+
+def test_a_data_set_can_be_sent_to_a_new_process(tmp_path):
+    """Windows, macOS, and Linux from Python 3.14 on start the data loader's processes afresh."""
+    data = tiny_data(tmp_path / "data")
+    overrides = {"model": "yolo11n-ema.yaml", "data": str(data), "imgsz": 64, "batch": 2, "device": "cpu"}
+    trainer = DetectionTrainer(overrides={**overrides, "project": str(tmp_path), "plots": False})
+    trainer.model = trainer.get_model(cfg="yolo11n-ema.yaml", verbose=False)
+    dataset = trainer.build_dataset(trainer.data["train"], batch=2)
+    again = pickle.loads(pickle.dumps(dataset))
+    assert again.im_files == dataset.im_files
+    assert again[0]["img"].shape == (3, 64, 64)
