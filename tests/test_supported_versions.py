@@ -81,7 +81,7 @@ def test_a_newer_version_works_with_one_warning(installed, version):
     assert built("yolo11n.yaml") == []
     (line,) = built("yolo11n-ema.yaml", "yolo11n-ema.yaml", "yolo11n-gc.yaml")
     assert f"Ultralytics {version}," in line
-    assert f" {NEWEST} " in line
+    assert f" {NEWEST};" in line
     assert "\n" not in line
 
 

@@ -49,8 +49,7 @@ def warn_if_newer() -> None:
         return
     _warned.add(version)
     LOGGER.warning(
-        f"yolo-attn is not tested with Ultralytics {version}, {NEWEST} is the newest tested version; the layers fit "
-        "into it"
+        f"yolo-attn is not tested with Ultralytics {version}, only with versions up to {NEWEST}; the layers were added"
     )
 
 
