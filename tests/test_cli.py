@@ -14,7 +14,7 @@ from yolo_attn.cli import main
 from yolo_attn.cli.main import COMMANDS, ULTRALYTICS_COMMANDS, call_of, command_line, guarded
 from yolo_attn.errors import ArgumentError
 from yolo_attn.integration.queries import model_graph, model_sizes, ultralytics_arguments
-from yolo_attn.integration.queries.training_arguments import ADDED
+from yolo_attn.integration.queries.training_arguments import ADDED_TO
 
 fast = pytest.mark.fast
 
@@ -184,7 +184,9 @@ def test_arguments_of_ultralytics():
     assert options == switches | {"imgsz": ["320", "640"], "batch": "-1", "lr0": "-0.5"}
     known = ultralytics_arguments.read()
     assert {*DEFAULT_CFG_DICT, "half", "int8"} - {"mode"} <= set(known)
-    assert set(ADDED) == {argument.name for argument in ultralytics_arguments.OWN}
+    assert {n for names in ADDED_TO.values() for n in names} == {
+        argument.name for argument in ultralytics_arguments.OWN
+    }
     assert (known["epochs"].type, known["epochs"].default, known["imgsz"].section) == ("int", "100", "Train")
 
 

@@ -8,11 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from ultralytics.cfg import get_cfg
-from ultralytics.models import YOLO
+from ultralytics import YOLO  # type: ignore[attr-defined]
 
 from ..integration import install
-from ..integration.queries import layer_types
+from ..integration.queries import layer_types, yolo_command
 from ..model_yaml.placing import place
 from ..registry import BlockSpec
 from .block_inputs import options_of, reads_several_sizes, require
@@ -56,7 +55,7 @@ def model_with(spec: BlockSpec, folder: Path) -> Any:
 def trains_in_a_model(spec: BlockSpec, folder: Path) -> None:
     """Check one training step of a detection model with the block: loss, gradients, optimizer."""
     model = model_with(spec, folder).model.train()
-    model.args = get_cfg()
+    model.args = yolo_command.default_arguments()
     images = torch.rand(2, 3, IMAGE_SIZE, IMAGE_SIZE)
     boxes = torch.tensor([[0.5, 0.5, 0.4, 0.4], [0.4, 0.6, 0.5, 0.3]])
     batch = {"img": images, "cls": torch.zeros(2, 1), "bboxes": boxes, "batch_idx": torch.tensor([0.0, 1.0])}

@@ -50,6 +50,13 @@ def check_arguments(arguments: Mapping[str, Any], mode: str = "train") -> None:
         check_folder("project", str(project))
 
 
+def default_arguments() -> Any:
+    """Return Ultralytics' arguments with their defaults, as a trained model has them in ``.args``."""
+    from ultralytics.cfg import get_cfg
+
+    return get_cfg()
+
+
 def check_device(device: Any) -> None:
     """Raise an ArgumentError for a ``device`` that this machine lacks; may set the visible GPUs of this process."""
     from ultralytics.utils.torch_utils import select_device
