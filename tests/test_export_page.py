@@ -84,7 +84,7 @@ yolo-attn export model=best.pt format=onnx --dynamic --verify --data bccd.yaml
 
 A difference or a fall beyond the tolerance ends in one line and exit code 1; the exported file stays. Without `data`,
 images that come with Ultralytics are used, and accuracy is not compared. In Python, `model.export(..., verify=True)`
-raises `DifferentExportError`, and `model.verification` holds the figures.
+raises `DifferentExportError`, and `model.verification` holds the numbers.
 
 The tolerances come from stock models: five times the worst difference of yolo11n, yolov8n and yolo26n, and twice their
 worst fall of mAP50-95 plus 0.002, on 128 images of COCO at 320 pixels. With INT8 single scores change by as much as
@@ -95,7 +95,7 @@ scores can, so only accuracy is judged. A format without a row gets the widest t
 OpenVINO rounds to bfloat16 on CPUs that have instructions for it. Then the difference is that of the model run in
 float32, and latency and accuracy are those that you get.
 
-### Figures
+### Measured
 
 Ten models, trained on BCCD for 25 epochs at 320 pixels (one seed, an NVIDIA H200), exported and verified. Each cell:
 the largest difference at all sizes, and the change of mAP50-95 in points (the PyTorch models have 58 to 63). `qat` is
