@@ -20,6 +20,8 @@ from yolo_attn.errors import CheckpointError
 from yolo_attn.integration.queries import checkpoints, validation
 from yolo_attn.integration.strict_mode import strict
 
+SCAN = "get_unsafe_globals_in_checkpoint"
+needs_restricted_loading = pytest.mark.skipif(not hasattr(torch.serialization, SCAN), reason="needs torch 2.6")
 MODEL = """nc: 2
 scales: {n: [0.5, 0.25, 1024]}
 backbone:
@@ -114,6 +116,7 @@ def checkpoint(here):
     return here / "theirs.pt"
 
 
+@needs_restricted_loading
 @pytest.mark.parametrize(
     "arguments",
     [
@@ -139,6 +142,7 @@ def test_restricted_loading_holds_for_every_command(arguments, checkpoint, here,
     assert "theirs.pt" in done.stderr
 
 
+@needs_restricted_loading
 @pytest.mark.fast
 def test_a_planted_checkpoint_is_not_resumed(checkpoint, here, trace, monkeypatch):
     yolo_attn.install()
@@ -163,9 +167,21 @@ def test_commands_that_only_look_say_that_a_checkpoint_can_run_code(monkeypatch)
 @pytest.mark.fast
 def test_a_version_that_ignores_restricted_loading_is_refused(monkeypatch):
     monkeypatch.setenv("ULTRALYTICS_SAFE_LOAD", "1")
+    monkeypatch.setattr(torch.serialization, SCAN, None, raising=False)
     assert checkpoints.is_restricted()
     monkeypatch.delattr("ultralytics.utils.SAFE_LOAD")
     with strict(), pytest.raises(CheckpointError, match=r"Ultralytics 8\.\d+\.\d+ ignores it"):
+        checkpoints.is_restricted()
+
+
+@pytest.mark.fast
+def test_a_torch_that_cannot_restrict_loading_is_refused(monkeypatch):
+    """Ultralytics would load the file as if nothing was asked."""
+    monkeypatch.delattr(torch.serialization, SCAN, raising=False)
+    monkeypatch.setenv("ULTRALYTICS_SAFE_LOAD", "0")
+    assert not checkpoints.is_restricted()
+    monkeypatch.setenv("ULTRALYTICS_SAFE_LOAD", "1")
+    with pytest.raises(CheckpointError, match=rf"with torch {re.escape(torch.__version__)}; use torch 2\.6"):
         checkpoints.is_restricted()
 
 

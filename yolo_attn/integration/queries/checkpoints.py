@@ -23,6 +23,7 @@ MOVED_CLASSES: dict[str, str] = {}
 # Classes of old checkpoints that Ultralytics finds at another place.
 _MOVED_BY_ULTRALYTICS = {"Silence", "YOLOv10DetectionModel"}
 _MARK = layer_types.MARKER.encode()
+_SCAN = "get_unsafe_globals_in_checkpoint"  # of torch 2.6; without it Ultralytics loads as if nothing was asked
 # Ultralytics and pickle handle missing or renamed modules of these; the last are Python 2's names.
 _THEIRS = {"ultralytics", "torch", "torchvision", "numpy", *sys.stdlib_module_names, *_compat_pickle.IMPORT_MAPPING}
 
@@ -151,8 +152,9 @@ def is_restricted() -> bool:
     """Return whether ``ULTRALYTICS_SAFE_LOAD`` asks for restricted loading.
 
     Raises:
-        CheckpointError: If it does and the installed Ultralytics ignores it.
+        CheckpointError: If it does and the installed Ultralytics, or it with this torch, ignores it.
     """
+    import torch
     import ultralytics
 
     if os.environ.get("ULTRALYTICS_SAFE_LOAD", "").strip().lower() not in ("1", "true", "yes", "on"):
@@ -160,6 +162,11 @@ def is_restricted() -> bool:
     if not hasattr(ultralytics.utils, "SAFE_LOAD"):
         raise CheckpointError(
             f"ULTRALYTICS_SAFE_LOAD is set, but Ultralytics {ultralytics.__version__} ignores it; use a later version"
+        )
+    if not hasattr(torch.serialization, _SCAN):
+        raise CheckpointError(
+            f"ULTRALYTICS_SAFE_LOAD is set, but Ultralytics ignores it with torch {torch.__version__}; use torch 2.6 "
+            "or later"
         )
     return True
 
