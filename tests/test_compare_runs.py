@@ -162,7 +162,7 @@ def test_a_run_ends_when_the_experiment_is_killed(tmp_path, another_command):
         time.sleep(0.05)
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="has no such locks")
+@pytest.mark.skipif(sys.platform == "win32", reason="kills a process by signal; test_windows.py has the locks")
 def test_a_second_command_says_what_the_first_one_runs_and_leaves_it_alone(tmp_path, another_command, pretend):
     plan, more = make(tmp_path / "c"), make(tmp_path / "c", seeds="0-1")
     first, _ = another_command(plan)
@@ -180,7 +180,7 @@ def test_a_second_command_says_what_the_first_one_runs_and_leaves_it_alone(tmp_p
     assert "failed" not in console.file.getvalue()
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="has no such locks")
+@pytest.mark.skipif(sys.platform == "win32", reason="has other locks: test_windows.py")
 def test_a_file_system_without_locks_is_said_and_used(tmp_path, pretend, monkeypatch, capsys):
     import fcntl
 
