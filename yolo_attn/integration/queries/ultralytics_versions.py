@@ -17,7 +17,7 @@ SUPPORTED = f"{OLDEST} to {NEWEST}"
 
 # What a row may name -> the first version with it. Layer types of 8.3.0 are not listed.
 LAYERS = {
-    "TorchVision": "8.3.1", "Index": "8.3.59", "A2C2f": "8.3.78", "YOLOEDetect": "8.3.99", "YOLOESegment": "8.3.99",
+    "TorchVision": "8.3.59", "Index": "8.3.59", "A2C2f": "8.3.78", "YOLOEDetect": "8.3.99", "YOLOESegment": "8.3.99",
     "OBB26": "8.4.0", "Pose26": "8.4.0", "Segment26": "8.4.0", "YOLOESegment26": "8.4.0", "SemanticSegment": "8.4.52",
     "Depth": "8.4.104",
 }  # fmt: skip
