@@ -223,3 +223,25 @@ def test_blocks_are_placed_and_weights_follow_their_layers(version, tmp_path):
     """
     out = last_lines(run(code, tmp_path, **env))
     assert out == [f"{base} {PLACED[base]} True" for base in bases]
+
+
+@pytest.mark.export
+def test_exports_are_verified(version, tmp_path):
+    """``verify=True`` asks the exporter, whose arguments and attributes differ between versions."""
+    _, env = version
+    tiny_data(tmp_path / "data")
+    out = run(
+        """
+        import yolo_attn
+        yolo_attn.install()
+        from ultralytics import YOLO
+        for options in ({"format": "torchscript"}, {"format": "onnx", "nms": True, "dynamic": False}):
+            model = YOLO("yolo11n-ema.yaml")
+            model.export(imgsz=64, data="data/data.yaml", device="cpu", verify=True, **options)
+            found = model.verification
+            print("=", [at.size for at in found.compared], found.compared[0].largest < 1e-4, list(found.accuracy))
+        """,
+        tmp_path,
+        **env,
+    )
+    assert last_lines(out) == ["['64x64'] True ['mAP50-95(B)']"] * 2

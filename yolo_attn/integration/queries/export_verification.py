@@ -20,11 +20,12 @@ import numpy as np
 import torch
 from ultralytics.data.augment import LetterBox
 from ultralytics.data.utils import check_cls_dataset, check_det_dataset
+from ultralytics.engine import exporter as upstream
 from ultralytics.nn.autobackend import AutoBackend
 from ultralytics.utils import ASSETS, LOGGER
 from ultralytics.utils.files import file_size
 
-from ...errors import ArgumentError, DifferentExportError
+from ...errors import ArgumentError, DifferentExportError, described
 from . import forward_timing, openvino_models
 from .data_fingerprint import images_of
 from .export_limits import format_of
@@ -70,7 +71,8 @@ class Exported:
     @property
     def nms(self) -> bool:
         """Return whether the file has a non-maximum suppression in it."""
-        return bool(getattr(self.exporter.args, "nms", None)) and not self.end2end
+        known = hasattr(upstream, "NMSModel")  # 8.3.0 ignores the argument, but for CoreML
+        return known and bool(getattr(self.exporter.args, "nms", None)) and not self.end2end
 
     @property
     def end2end(self) -> bool:
@@ -143,7 +145,8 @@ class Verification:
         """Raise a DifferentExportError if a tolerance is exceeded."""
         if failures := self.failures():
             raise DifferentExportError(f"verify: {self.name} differs from the PyTorch model: {'; '.join(failures)}")
-        LOGGER.info("verify: passed")
+        judged = self.accuracy or self.tolerance.difference is not None
+        LOGGER.info("verify: passed" if judged else "verify: nothing was judged")
 
     def lines(self) -> list[str]:
         """Return the report."""
@@ -281,20 +284,24 @@ def _sizes(exported: Exported) -> Iterator[tuple[int, tuple[int, int]]]:
 
 def _reference(model: Any, exported: Exported) -> Any:
     """Return the PyTorch model that the file must equal, ready to run."""
-    exporter = exported.exporter
-    net = copy.deepcopy(model.model).float().eval().to(exporter.device)
-    if hasattr(net, "end2end"):
-        net.end2end = exported.end2end
-    backend = AutoBackend(net, device=exporter.device, verbose=False)
+    device = exported.exporter.device
+    net = _with_the_same_head(model, exported).eval().to(device)
+    backend = AutoBackend(net, device=device, verbose=False)
     backend.eval()
     if not exported.nms:
         return backend
-    from ultralytics.engine import exporter as upstream
-
     for layer in net.modules():
         if hasattr(layer, "xyxy"):
             layer.xyxy = True  # as NMSModel expects
-    return upstream.NMSModel(net.fuse(), exporter.args)
+    return upstream.NMSModel(net.fuse(), exported.exporter.args)
+
+
+def _with_the_same_head(model: Any, exported: Exported) -> Any:
+    """Return a float32 copy of the PyTorch model that puts out what the file does: detections, or all candidates."""
+    net = copy.deepcopy(model.model).float()
+    if getattr(net, "end2end", False) != exported.end2end:  # 8.4.0 cannot set it, and exports what it is
+        net.end2end = exported.end2end
+    return net
 
 
 def _layout(exported: Exported) -> OutputLayout:
@@ -320,7 +327,7 @@ def _compared(reference: Any, backend: Any, batches: Iterable[torch.Tensor], lay
             try:
                 got = backend(x)
             except Exception as error:  # any: that is what is tested
-                return Compared(size, {}, f"{type(error).__name__}: {str(error).strip().splitlines()[0][:200]}")
+                return Compared(size, {}, described(error)[:200])
         for kind, value in differences(want, got, layout).items():
             kinds[kind] = max(kinds.get(kind, 0.0), value)
     return Compared(size, kinds)
@@ -334,9 +341,7 @@ def _latency(reference: Any, backend: Any, x: torch.Tensor) -> tuple[float, floa
 
 def _accuracies(model: Any, exported: Exported) -> dict[str, tuple[float, float]]:
     """Validate both models in the same way, and return metric -> both values."""
-    net = copy.deepcopy(model.model).float()
-    if hasattr(net, "end2end"):
-        net.end2end = exported.end2end
+    net = _with_the_same_head(model, exported)
     before, after = (_metrics(model, exported, which) for which in (net, exported.file))
     names = [n for n in before if "mAP50-95" in n or "accuracy_top1" in n] or ["fitness"]
     return {name.removeprefix("metrics/"): (before[name], after[name]) for name in names}
