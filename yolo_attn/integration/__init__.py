@@ -17,7 +17,9 @@ it in every process. Where to find what:
                data: ``data_sets``, ``data_fingerprint`` ·
                trainings: ``training_arguments`` (those that we add), ``seed_pairing``, ``thread_limit``,
                ``tracker_project``, ``run_folder``, ``checkpoints``, ``validation`` ·
-               the ``yolo`` command line: ``yolo_command``, ``ultralytics_arguments``
+               exports: ``export_limits`` (what a format cannot do), ``export_verification`` (``verify=True``),
+               ``output_differences``, ``export_tolerances``, ``forward_timing``, ``openvino_models``, ``onnx_on_gpu`` ·
+               the ``yolo`` command line: ``yolo_command``, ``ultralytics_arguments``, ``ultralytics_versions``
 ``strict_mode``  the switch that extends this package's rules to stock models
 
 A stock model has no layer of the registry. Outside strict mode it gets Ultralytics' own behaviour, byte for byte.
