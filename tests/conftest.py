@@ -149,9 +149,17 @@ def environment(tmp_path):
 
 
 def pytest_terminal_summary(terminalreporter):
-    """Print how the tests went with each version of Ultralytics."""
+    """Print how the tests went with each version of Ultralytics; in a workflow, add it to the page of the run."""
     import ultralytics
     import version_table
 
-    for line in version_table.lines(terminalreporter.stats, ultralytics.__version__, torch.__version__):
+    stats, versions = terminalreporter.stats, (ultralytics.__version__, torch.__version__)
+    table = version_table.lines(stats, *versions)
+    for line in table:
         terminalreporter.write_line(line)
+    if page := os.environ.get("GITHUB_STEP_SUMMARY"):
+        arguments = " ".join(terminalreporter.config.invocation_params.args)
+        with Path(page).open("a", encoding="utf-8") as file:
+            file.write(version_table.summary(stats, *versions, arguments) + "\n\n")
+            if table:
+                file.write("\n".join(["```text", *table, "```", "", ""]))

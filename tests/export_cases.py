@@ -3,6 +3,7 @@
 import functools
 
 import yolo_attn.blocks  # noqa: F401  it fills the registry
+from yolo_attn.integration.queries import export_limits
 from yolo_attn.registry import BLOCKS, SHIPPED
 from yolo_attn.testing import export_contract
 
@@ -45,3 +46,10 @@ for name in SHIPPED:
         extra = {"factor": 4} if name == "EMA" else {"heads": 4} if name in HEADS and "attention" not in given else {}
         extra |= {"ch": 8} if name == "PMFS" else {}
         CASES[label] = (BLOCKS[name], {**extra, **given})
+
+
+def refused(name, target, opset=None, dynamic=False):
+    """Return what the registry says against the export of a case."""
+    spec, options = CASES[name]
+    args = [*([CHANNELS] if spec.output == "argument" else []), options]
+    return list(export_limits.refusals({"head": [[-1, 1, spec.name, args]]}, target, opset, dynamic))

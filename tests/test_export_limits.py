@@ -1,20 +1,25 @@
 """What the registry says of exports: what it refuses fails, and what it lets pass works."""
 
+import dataclasses
 import io
 import os
 import re
 
 import pytest
 import torch
-from export_cases import CASES, CHANNELS, OneMap
+from export_cases import CASES, CHANNELS, OneMap, refused
 from support import ROOT, run, run_file
 from ultralytics import YOLO
+from ultralytics.engine.exporter import export_formats
 
 import yolo_attn
+from yolo_attn.blocks import attention_augmented, functional
+from yolo_attn.blocks.nn import attention_kernels
 from yolo_attn.cli import main
 from yolo_attn.errors import ArgumentError
 from yolo_attn.integration.queries import export_limits
-from yolo_attn.registry import BLOCKS, ExportLimit
+from yolo_attn.registry import BLOCKS, SHIPPED, ExportLimit
+from yolo_attn.testing import export_contract
 
 pytestmark = [
     pytest.mark.export,
@@ -23,12 +28,6 @@ pytestmark = [
 ]
 every_case = pytest.mark.parametrize("name", CASES)
 IMAGE = (1, CHANNELS, 12, 20)
-
-
-def refused(name, target, opset=None):
-    spec, options = CASES[name]
-    args = [*([CHANNELS] if spec.output == "argument" else []), options]
-    return list(export_limits.refusals({"head": [[-1, 1, spec.name, args]]}, target, opset))
 
 
 def to_onnx(block, opset):
@@ -192,6 +191,72 @@ def test_stock_models_are_not_touched(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     yolo_attn.install()
     assert YOLO("yolo11n.yaml").export(format="torchscript", imgsz=64, device="cpu")
+
+
+def test_a_layer_of_one_size(tmp_path, monkeypatch, own_layers):
+    """It exports at that size; ``dynamic=True`` is refused."""
+    monkeypatch.chdir(tmp_path)
+    yolo_attn.install()
+    limit = ExportLimit(formats=("torchscript",), dynamic=True, reason="its size is fixed")
+    ema = BLOCKS["EMA"]
+    own_layers.BLOCKS["EMA"] = dataclasses.replace(ema, export_limits=(*ema.export_limits, limit))
+    options = {"format": "torchscript", "imgsz": 64, "device": "cpu"}
+    formats = export_formats()
+    if "dynamic" in dict(zip(formats["Argument"], formats["Arguments"], strict=True))["torchscript"]:
+        with pytest.raises(
+            ArgumentError, match=r"format=torchscript dynamic=True: layer \d+ \(EMA\) .* size is fixed$"
+        ):
+            YOLO("yolo11n-ema.yaml").export(dynamic=True, **options)
+    assert YOLO("yolo11n-ema.yaml").export(**options)
+
+
+@pytest.mark.parametrize("opset", [0, 99])
+def test_a_limit_of_dynamic_graphs(opset, own_layers):
+    """For one format, or for low opsets."""
+    formats = () if opset else ("onnx",)
+    limit = ExportLimit(formats=formats, opset=opset, dynamic=True, reason="x")
+    own_layers.BLOCKS["SoftAttn"] = dataclasses.replace(BLOCKS["SoftAttn"], export_limits=(limit,))
+    model = {"head": [[-1, 1, "SoftAttn", []]]}
+    assert not list(export_limits.refusals(model, "onnx", 20))
+    assert len(list(export_limits.refusals(model, "onnx", 20, dynamic=True))) == 1
+    with pytest.raises(ArgumentError, match=r"layer 0 \(SoftAttn\)"):
+        export_limits.check(model, "onnx", 20, dynamic=True)
+
+
+# Forms: how exported graphs compute a block
+
+
+def operations(name):
+    with torch.no_grad():
+        graph = export_contract.trace(OneMap(*CASES[name]).eval(), torch.randn(IMAGE)).inlined_graph
+    return [node.kind() for node in graph.nodes()]
+
+
+@every_case
+def test_the_form_for_a_format(name):
+    """The graph differs from the others exactly where the registry says so."""
+    plain = operations(name)
+    declared = {target for form in CASES[name][0].export_forms for target in form.formats}
+    different = set()
+    for target in export_formats()["Argument"]:
+        with functional.export_to(target):
+            different |= {target} if operations(name) != plain else set()
+    assert different == declared
+
+
+@pytest.mark.parametrize("block", SHIPPED)
+def test_the_form_for_all_formats(block, monkeypatch):
+    """With one of its options at least, the graph is not what PyTorch computes outside of graphs."""
+    for module in (attention_augmented, attention_kernels):  # few scores at once, as on large maps
+        monkeypatch.setattr(module, "MAX_SCORES", dict.fromkeys(("cpu", "cuda", "graph"), 2**14))
+    names = [name for name, (spec, _) in CASES.items() if spec.name == block]
+    graphs = [operations(name) for name in names]
+    for module in vars(yolo_attn.blocks).values():
+        if hasattr(module, "building_graph"):
+            monkeypatch.setattr(module, "building_graph", lambda: False)
+    monkeypatch.setattr(attention_kernels, "building_graph", lambda: False)
+    declared = any(not form.formats for form in BLOCKS[block].export_forms)
+    assert (graphs != [operations(name) for name in names]) == declared
 
 
 @pytest.mark.fast

@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 
 import pytest
+from ultralytics.engine.exporter import export_formats
 
 import yolo_attn.blocks  # noqa: F401  it fills the registry
 from yolo_attn.integration.queries import export_tolerances
@@ -24,6 +25,7 @@ FORMATS = {  # argument of yolo export: how the table names it
     "litert": "LiteRT",
     "executorch": "ExecuTorch",
     "engine": "TensorRT",
+    "torch.export": "torch.export",
 }
 HEAD = """\
 # Export
@@ -38,28 +40,38 @@ yolo export model=best.pt format=onnx dynamic=True
 
 An exported model gives the outputs of the PyTorch model, at the size it was exported with. TorchScript, and ONNX and
 OpenVINO with `dynamic=True`, also do so at every other size and batch size: position tables are resized inside the
-graph. The tests run each block below with each option that changes its graph in TorchScript, ONNX Runtime (opsets 17,
+graph. The tests run each layer below with each option that changes its graph in TorchScript, ONNX Runtime (opsets 17,
 18 and 20, as exported and simplified by onnxslim) and OpenVINO, at five sizes and batch sizes. The largest difference
 to PyTorch must be below 1e-4 of the largest output.
 
 ## Formats
 
 What a format cannot do is refused in one line before the export starts. The registry holds these limits as data; the
-tests assert both that what is refused fails in NCNN, LiteRT, ExecuTorch and in lower ONNX opsets, and that the rest
-works. Those of LiteRT and ExecuTorch run where these packages are installed. TensorRT was not run: its one limit is
-that of its TopK operator.
+tests assert both that what is refused fails in NCNN, LiteRT, ExecuTorch, torch.export and in lower ONNX opsets, and
+that the rest works. Those of LiteRT and ExecuTorch run where these packages are installed. TensorRT was not run: its
+one limit is that of its TopK operator.
 
-| layer | {formats} |
-|---|{lines}|
+- `any size`: the graph takes every image size and batch size, with `dynamic=True`. `one size`: that of the export.
+- `no`: refused. Numbers are those of the [limits](#limits) below, which may hold for some options only.
+- Below the opset of a limit, `opset=` is refused. Ultralytics' own choice is 18 with torch 2.4 and later.
+- `torch.export` is no format of Ultralytics; you call it yourself. It takes every batch size for each layer.
+
+| layer | {formats} | computed |
+|---|{lines}|---|
 """
 TAIL = """
-"From opset 14" means that `opset=` must be 14 or higher. Ultralytics' own choice is 18 with torch 2.4 and later.
+### Limits
 
-- **Large maps.** Attention over positions computes a few million scores at a time in an exported graph, too. The number
-  of parts is fixed at the export; their sizes follow the map.
-- **NCNN.** EMA is written with grouped convolutions there, because NCNN has no batch axis. The results are the same.
-- **torch.export**, which LiteRT and ExecuTorch call, takes every batch size. It takes every image size for attention
-  over the whole map, and one image size for windows and Reformer.
+| | not in | layers | why | what works |
+|---|---|---|---|---|
+{limits}
+
+### Graphs
+
+The column "computed" says how a graph computes a layer. The results are the same; the tests compare the operations.
+
+{forms}
+- **Large maps.** Attention over positions computes a few million scores at a time in an exported graph, too.
 - **Odd ratios.** PMFS reads maps whose sizes are whole multiples of each other, as they are at image sizes that are
   multiples of the largest stride. Exported graphs are wrong at other sizes.
 - **Reformer** sorts by hashes: where two hashes are nearly equal, another runtime's rounding changes which keys a query
@@ -120,8 +132,12 @@ A block of your own declares its limits in `register`:
 import yolo_attn
 from yolo_attn.registry import ExportLimit
 
-limit = ExportLimit(formats=("ncnn",), options={"mode": ("sort",)}, reason="ncnn cannot sort", works="mode: mean can")
-# @yolo_attn.register("MyBlock", export_limits=[limit])
+limits = [
+    ExportLimit(formats=("ncnn",), options={"mode": ("sort",)}, reason="ncnn cannot sort", works="mode: mean can"),
+    ExportLimit(opset=13, reason="ONNX has no such operator before"),
+    ExportLimit(formats=("openvino",), dynamic=True, reason="its size is fixed"),  # one size works
+]
+# @yolo_attn.register("MyBlock", export_limits=limits)
 ```
 
 To load an exported or saved model elsewhere: an exported file needs only its runtime. A `best.pt` needs
@@ -131,15 +147,59 @@ parts, and nothing else.
 """
 
 
+def limits():
+    """Return what each limit says, in the order of the table, and the layers that it holds for."""
+    found = {}
+    for name in SHIPPED:
+        for limit in BLOCKS[name].export_limits:
+            found.setdefault(_words(limit), []).append((name, limit.works.removesuffix(" can")))
+    return dict(sorted(found.items()))
+
+
+def _words(limit):
+    formats = ", ".join(FORMATS[target] for target in limit.formats) or f"ONNX below opset {limit.opset}"
+    options = " and ".join(f"`{k}: {_text(values)}`" for k, values in limit.options.items() if k != "attention")
+    return formats + (", any size" if limit.dynamic else ""), f" with {options}" if options else "", limit.reason
+
+
+def limit_rows():
+    return "\n".join(
+        f"| {number} | {formats} | {', '.join(name for name, _ in layers)}{options} | {reason} "
+        f"| {', '.join(dict.fromkeys(f'`{works}`' for _, works in layers if works))} |"
+        for number, ((formats, options, reason), layers) in enumerate(limits().items(), 1)
+    )
+
+
 def cell(spec, target):
-    """Return what the limits of a layer type say of a format."""
-    found = []
-    for limit in spec.export_limits:
-        if target in limit.formats or (target == "onnx" and not limit.formats):
-            options = " and ".join(f"`{name}: {_text(values)}`" for name, values in limit.options.items())
-            what = f"from opset {limit.opset}" if not limit.formats else "no"
-            found.append(f"{what} with {options}" if options else what)
-    return "; ".join(found) or ("not run" if target == "engine" else "yes")
+    """Return which sizes a format takes, and the numbers of the limits of a layer type in it."""
+    numbers = {words: number for number, words in enumerate(limits(), 1)}
+    held = [limit for limit in spec.export_limits if target in (limit.formats or ["onnx"])]
+    always = [limit for limit in held if limit.formats and not limit.options]
+    takes = "not run" if target == "engine" else "any size" if target in any_size() else "one size"
+    if always:
+        takes = "one size" if all(limit.dynamic for limit in always) else "no"
+    if takes == "no":
+        held = [limit for limit in always if not limit.dynamic]
+    return takes + (f" ({', '.join(str(numbers[_words(limit)]) for limit in held)})" if held else "")
+
+
+def any_size():
+    """Return the formats whose graphs may take any size: those that Ultralytics exports with ``dynamic=True``."""
+    formats = export_formats()
+    arguments = zip(formats["Argument"], formats["Arguments"], strict=True)
+    return {"torch.export", *(name for name, accepted in arguments if "dynamic" in accepted)}
+
+
+def form(spec):
+    """Return how exported graphs compute a layer."""
+    found = [", ".join(map(FORMATS.get, f.formats)) + (": " if f.formats else "") + f.form for f in spec.export_forms]
+    return "; ".join(found) or "as PyTorch"
+
+
+def form_lines():
+    """Return a line for each way in which graphs compute layers."""
+    every = dict.fromkeys(form for name in SHIPPED for form in BLOCKS[name].export_forms)
+    return "\n".join(f"- **{f.form[0].upper()}{f.form[1:]}**: {f.reason}." for f in every)
 
 
 def _text(values):
@@ -183,10 +243,14 @@ def provenance():
 
 
 def page():
-    rows = [f"| {name} | {' | '.join(cell(BLOCKS[name], target) for target in FORMATS)} |" for name in SHIPPED]
+    rows = [
+        f"| {name} | {' | '.join(cell(BLOCKS[name], target) for target in FORMATS)} | {form(BLOCKS[name])} |"
+        for name in SHIPPED
+    ]
     head = HEAD.format(formats=" | ".join(FORMATS.values()), lines="|".join(["---"] * len(FORMATS)))
+    tail = TAIL.format(limits=limit_rows(), forms=form_lines())
     verify = VERIFY.format(tolerances=tolerances(), figures=figures(), provenance=provenance())
-    return head + "\n".join(rows) + "\n" + TAIL + verify + OWN
+    return head + "\n".join(rows) + "\n" + tail + verify + OWN
 
 
 def test_the_page_says_what_the_registry_says():

@@ -6,7 +6,7 @@ of Ultralytics: ``torch.jit.trace``, and ``torch.onnx.export`` without dynamo, w
 
 import pytest
 import torch
-from export_cases import ATTENTION, CASES, CHANNELS, OneMap
+from export_cases import CASES, CHANNELS, OneMap, refused
 
 from yolo_attn.blocks import attention_augmented
 from yolo_attn.blocks.nn import attention_kernels
@@ -78,16 +78,22 @@ def test_torch_export_of_any_batch(block):
     assert_right(block, program.module(), [TRACED, OTHERS[0]])
 
 
-WHOLE_MAP = [o for o in ATTENTION if o.get("extent", "global") == "global" and o.get("kernel") != "reformer"]
+@pytest.mark.parametrize("name", CASES)
+def test_torch_export_of_any_size(name):
+    """Where the registry refuses it, torch raises, or the program refuses other sizes than its own."""
+    block = OneMap(*CASES[name]).eval()
 
+    def side(letter):
+        return block.pool * torch.export.Dim(letter, min=4 // block.pool, max=64 // block.pool)
 
-@pytest.mark.parametrize("options", WHOLE_MAP, ids=str)
-def test_torch_export_of_any_size(options):
-    block = OneMap(BLOCKS["MultiHeadGlobalAttention"], {"heads": 4, **options}).eval()
-    sizes = {0: torch.export.Dim("batch", min=1, max=8), 2: torch.export.Dim("h", min=4, max=64)}
-    sizes[3] = torch.export.Dim("w", min=4, max=64)
-    program = torch.export.export(block, (torch.randn(2, CHANNELS, 12, 20),), dynamic_shapes=(sizes,))
-    assert_right(block, program.module(), [TRACED, *OTHERS])
+    sizes = {0: torch.export.Dim("batch", min=1, max=8), 2: side("h"), 3: side("w")}
+    try:
+        program = torch.export.export(block, (torch.randn(2, *TRACED[1:]),), dynamic_shapes=(sizes,))
+        wrong = export_contract.wrong_size(block, program.module(), [TRACED, *OTHERS])
+    except torch._dynamo.exc.UserError as error:
+        wrong = str(error)
+    assert bool(wrong) == bool(refused(name, "torch.export", dynamic=True)), wrong
+    assert not refused(name, "torch.export")
 
 
 @pytest.mark.parametrize("name", ["AttentionAugmentedConv", "GlobalLocalAttention"])

@@ -150,6 +150,24 @@ def test_a_format_that_the_block_refuses_is_not_tested(own_layers):
         export_contract.torchscript_agrees(own_layers.BLOCKS["Wrong"])
 
 
+@pytest.mark.fast
+@pytest.mark.filterwarnings("ignore:`torch.jit.trace", "ignore::torch.jit.TracerWarning", "ignore::DeprecationWarning")
+def test_a_block_of_one_size_is_tested_at_that_size(own_layers):
+    def registered(forward):
+        own_layers.BLOCKS.pop("Wrong", None)
+        limit = ExportLimit(formats=("torchscript", "onnx"), dynamic=True, reason="its size is fixed")
+        own_layers.register("Wrong", export_limits=[limit])(wrong_block(forward).cls)
+        return own_layers.BLOCKS["Wrong"]
+
+    for agrees in (export_contract.torchscript_agrees, export_contract.onnx_agrees):
+        if agrees is export_contract.onnx_agrees:
+            pytest.importorskip("onnx")
+            pytest.importorskip("onnxruntime")
+        agrees(registered(int_sizes))
+        with pytest.raises(BrokenContractError, match="is wrong at the size it was made for"):
+            agrees(registered(lambda self, x: x + torch.rand_like(x)))
+
+
 def wrong_block(forward, init=lambda self: None):
     """Return an unregistered layer type."""
 

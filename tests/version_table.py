@@ -1,4 +1,8 @@
-"""The table of the Ultralytics versions that a test run covered, printed at its end."""
+"""The tables of the versions that test runs covered.
+
+:func:`lines` is printed at the end of ``pytest -m versions``: a row for each Ultralytics. The workflows set
+``GITHUB_STEP_SUMMARY``; there each job, with its own Python and torch, adds :func:`summary` to the page of the run.
+"""
 
 from __future__ import annotations
 
@@ -36,6 +40,27 @@ def lines(stats: Mapping[str, Iterable[Any]], installed: str, torch: str) -> lis
         name = f"{installed} (installed)" if version == "installed" else version
         table.append(f"{name:45}{''.join(f'{row[k]:9.0f}' for k in (*OUTCOMES, 'seconds'))}")
     return table
+
+
+def summary(stats: Mapping[str, Iterable[Any]], installed: str, torch: str, arguments: str) -> str:
+    """Return a table in Markdown with one row: what the run was made with, and how many tests passed and failed.
+
+    Args:
+        stats: pytest's reports by outcome.
+        installed: The installed version of Ultralytics.
+        torch: The version of torch.
+        arguments: Those of pytest, which say what ran.
+    """
+    counts = {outcome: sum(hasattr(report, "nodeid") for report in stats.get(outcome, ())) for outcome in OUTCOMES}
+    row = {
+        "tests": f"`{' '.join(['pytest', arguments]).strip()}`",
+        "system": platform.system(),
+        "Python": platform.python_version(),
+        "torch": torch,
+        "Ultralytics": installed,
+        **counts,
+    }
+    return "\n".join(f"| {' | '.join(map(str, cells))} |" for cells in (row, ["---"] * len(row), row.values()))
 
 
 def _order(version: str) -> tuple[int, ...]:

@@ -33,9 +33,11 @@ class ExportLimit:
     """Say what a block cannot be exported to. The export is refused before it starts, with these words.
 
     Attributes:
-        formats: Formats, by the names that ``yolo export format=`` takes; empty for all that have an ONNX opset.
+        formats: Formats, by the names that ``yolo export format=`` takes, and ``"torch.export"``; empty for all that
+            have an ONNX opset.
         opset: Lowest ONNX opset that works; 0 if none does.
         options: The limit holds only if each of these options has one of these values; empty: always.
+        dynamic: True if the limit holds only for graphs of any size: ``yolo export dynamic=True``.
         reason: Why, as the end of a sentence: ``"ncnn has no operator for it"``.
         works: What to write instead; empty if nothing works.
 
@@ -46,6 +48,7 @@ class ExportLimit:
     formats: tuple[str, ...] = ()
     opset: int = 0
     options: Mapping[str, Sequence[Any]] = field(default_factory=dict, hash=False)
+    dynamic: bool = False
     reason: str
     works: str = ""
 
@@ -54,6 +57,21 @@ class ExportLimit:
             raise ValueError(f"an export limit must name formats or an opset; its reason is {self.reason!r}")
         if not self.reason:
             raise ValueError(f"an export limit must have a reason; it is for {self.formats or f'opset {self.opset}'}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExportForm:
+    """Say that a block is computed in another way in exported graphs, with the same result.
+
+    Attributes:
+        form: What is computed instead: ``"grouped convolutions"``.
+        formats: Formats, by the names that ``yolo export format=`` takes; empty for all.
+        reason: Why, as the end of a sentence: ``"ncnn has no batch axis"``.
+    """
+
+    form: str
+    formats: tuple[str, ...] = ()
+    reason: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,6 +101,7 @@ class BlockSpec:
         checked: What the tests compare the block with: ``"authors"``, outputs of the authors' code; ``"loop"``, a
             literal float64 loop over the paper's equations.
         export_limits: What the block cannot be exported to, each an :class:`ExportLimit`.
+        export_forms: How exported graphs compute the block, each an :class:`ExportForm`; empty: as in PyTorch.
 
     Raises:
         TypeError: If ``cls`` is not a class.
@@ -102,6 +121,7 @@ class BlockSpec:
     fixed: Mapping[str, Any] = field(default_factory=dict, hash=False)
     checked: tuple[str, ...] = ()
     export_limits: tuple[ExportLimit, ...] = ()
+    export_forms: tuple[ExportForm, ...] = ()
 
     def __post_init__(self) -> None:
         block = f"block {self.name!r}"
@@ -117,7 +137,7 @@ class BlockSpec:
                 raise ValueError(f"{block}: {what}={value!r} must be {', '.join(map(repr, known))}")
         if self.output is None:
             object.__setattr__(self, "output", "input" if self.inputs == "one" else -1)
-        for what in ("positional", "checked", "export_limits"):
+        for what in ("positional", "checked", "export_limits", "export_forms"):
             object.__setattr__(self, what, tuple(getattr(self, what)))
         index = isinstance(self.output, int) and not isinstance(self.output, bool)
         if self.output not in ("input", "argument") and not index and not callable(self.output):

@@ -23,7 +23,7 @@ from .functional import (
     part_starts,
     recomputes,
 )
-from .nn.attention_kernels import NCNN_AXES, SDPA_OPSET
+from .nn.attention_kernels import NCNN_AXES, PARTS_FORM, SDPA_OPSET
 from .nn.residual import apply_residual, make_residual
 
 NAME = "AttentionAugmentedConv"
@@ -67,6 +67,7 @@ def attend_relative(first: int, width: int, q: Tensor, k: Tensor, v: Tensor, row
         SDPA_OPSET,
         ExportLimit(formats=("ncnn",), options={"relative": (True,)}, reason=NCNN_AXES, works="relative: false can"),
     ),
+    export_forms=(PARTS_FORM,),
 )
 class AttentionAugmentedConv(nn.Module):
     """Compute some output channels by a convolution, the others by attention with relative positions.

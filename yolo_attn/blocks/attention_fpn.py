@@ -14,7 +14,7 @@ from ..registry import register
 from .functional import check_choice, check_divides, check_positive, check_positives, check_used, is_int, traced_value
 from .global_context import GlobalContext
 from .global_local import GlobalLocalAttention
-from .nn.attention_kernels import LIMITS
+from .nn.attention_kernels import LIMITS, PARTS_FORM
 from .nn.residual import make_residual
 
 WORKS = "attention: global_context can"
@@ -64,6 +64,7 @@ def check_maps(block: str, maps: Sequence[Tensor], channels: Sequence[int]) -> N
     export_limits=tuple(
         replace(limit, options={**limit.options, "attention": ("global_local",)}, works=WORKS) for limit in LIMITS
     ),
+    export_forms=(PARTS_FORM,),
 )
 class AttentionFPN(nn.Module):
     """Pass features from the smaller maps to the larger ones and attend within each; a list in, a list out.

@@ -6,9 +6,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..registry import ExportLimit, register
+from ..registry import ExportForm, ExportLimit, register
 from .functional import check_divides, check_positive, exporting_to
 from .nn.residual import apply_residual, make_residual
+
+NCNN_FORM = ExportForm(form="grouped convolutions", formats=("ncnn",), reason="ncnn has no batch axis")
 
 
 @register(
@@ -17,6 +19,7 @@ from .nn.residual import apply_residual, make_residual
     paper="https://arxiv.org/abs/2305.13563",
     checked=("authors", "loop"),
     export_limits=(ExportLimit(opset=10, reason="ONNX slices at computed positions from there on"),),
+    export_forms=(NCNN_FORM,),
 )
 class EMA(nn.Module):
     """Gate each position of each channel group; a 1x1 and a 3x3 branch weight each other's channels.
@@ -69,7 +72,7 @@ class EMA(nn.Module):
         self.residual = make_residual(channels, residual, "EMA")
 
     def forward(self, x: Tensor) -> Tensor:
-        if exporting_to("ncnn"):
+        if exporting_to(*NCNN_FORM.formats):
             return apply_residual(self.residual, x, self._with_grouped_convolutions(x))
         B, C, H, W = x.shape
         g = x.reshape(B * self.groups, C // self.groups, H, W)  # BG C/G H W

@@ -249,9 +249,9 @@ def export_to(name: str) -> Iterator[None]:
         _export_format.reset(token)
 
 
-def exporting_to(name: str) -> bool:
-    """Return whether the model is being exported to this format. Compiled graphs are not: nobody asks in them."""
-    return not torch.compiler.is_compiling() and _export_format.get() == name
+def exporting_to(*names: str) -> bool:
+    """Return whether the model is being exported to one of these formats; never while torch compiles."""
+    return not torch.compiler.is_compiling() and _export_format.get() in names
 
 
 def compiling() -> bool:

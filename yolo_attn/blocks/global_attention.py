@@ -20,7 +20,14 @@ from .functional import (
     check_used,
     is_int,
 )
-from .nn.attention_kernels import LIMITS, LinearAttention, LinformerAttention, PerformerAttention, SoftmaxAttention
+from .nn.attention_kernels import (
+    LIMITS,
+    PARTS_FORM,
+    LinearAttention,
+    LinformerAttention,
+    PerformerAttention,
+    SoftmaxAttention,
+)
 from .nn.positions import AbsolutePositionEmbedding, RelativePositionBias, RotaryPositionEmbedding
 from .nn.reformer import ReformerAttention
 from .nn.residual import apply_residual, make_residual
@@ -68,6 +75,7 @@ NEEDS = {
     paper="https://arxiv.org/abs/1706.03762",
     checked=("authors", "loop"),
     export_limits=LIMITS,
+    export_forms=(PARTS_FORM,),
 )
 class MultiHeadGlobalAttention(nn.Module):
     """Replace each position by a weighted mean of the positions in the map or in a window, with several heads.

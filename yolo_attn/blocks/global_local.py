@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from ..registry import register
 from .global_attention import MultiHeadGlobalAttention
 from .improved_local import ImprovedLocalAttention
-from .nn.attention_kernels import LIMITS
+from .nn.attention_kernels import LIMITS, PARTS_FORM
 from .nn.residual import apply_residual, make_residual
 
 ATTENTION_OPTIONS = inspect.signature(MultiHeadGlobalAttention).parameters.keys() - {"channels", "residual"}
@@ -22,6 +22,7 @@ ATTENTION_OPTIONS = inspect.signature(MultiHeadGlobalAttention).parameters.keys(
     paper="https://arxiv.org/abs/2109.08417",
     checked=("loop",),
     export_limits=LIMITS,
+    export_forms=(PARTS_FORM,),
 )
 class GlobalLocalAttention(nn.Module):
     """Add local convolutions and multi-head attention over the map or windows.

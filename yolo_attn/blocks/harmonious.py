@@ -23,6 +23,12 @@ PAPER = "https://arxiv.org/abs/1802.08122"
 LAYER = {"apply": True}  # what a row always gets
 REGION_LIMITS = (
     ExportLimit(opset=16, reason="ONNX has GridSample from there on"),
+    ExportLimit(
+        formats=("torch.export",),
+        dynamic=True,
+        reason="torch.export cannot prove that regions have a height at every size",
+        works="SoftAttn can",
+    ),
     ExportLimit(formats=("ncnn",), reason="ncnn cannot put the regions on the batch axis", works="SoftAttn can"),
 )
 RESIZE_LIMIT = ExportLimit(opset=11, reason="ONNX resizes with align_corners from there on")

@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ...registry import ExportLimit
+from ...registry import ExportForm, ExportLimit
 from ..functional import (
     RecomputedParts,
     at_least_float32,
@@ -49,6 +49,24 @@ LIMITS = (  # of a block with the options kernel and extent
         reason="the format cannot sort all positions",
         works="kernel: linear can",
     ),
+    ExportLimit(
+        formats=("torch.export",),
+        options={"extent": WINDOWS},
+        dynamic=True,
+        reason="torch.export cannot prove that every size divides into windows",
+        works="extent: global can",
+    ),
+    ExportLimit(
+        formats=("torch.export",),
+        options={"kernel": ("reformer",)},
+        dynamic=True,
+        reason="torch.export fixes the number of chunks of sorted positions",
+        works="kernel: linear can",
+    ),
+)
+PARTS_FORM = ExportForm(
+    form="relative positions in parts",
+    reason="the graph takes any size; the number of parts is fixed at the export, and their sizes follow the map",
 )
 MAX_SCORES = {"cpu": 2**21, "cuda": 2**26, "graph": 2**24}  # scores and bias entries held at a time
 MAX_BATCH = 2**15  # CUDA's kernels take a batch below 2^16

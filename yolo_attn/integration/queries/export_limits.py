@@ -37,37 +37,41 @@ def takes_data(target: str) -> bool:
     return "data" in taken.get(format_of(target), ["data"]) or not any("data" in names for names in taken.values())
 
 
-def check(model: Mapping[str, Any], target: str, opset: int | None) -> None:
+def check(model: Mapping[str, Any], target: str, opset: int | None, dynamic: bool = False) -> None:
     """Raise an ArgumentError that names every layer which cannot be exported.
 
     Args:
         model: Content of the model YAML, as the built model keeps it.
         target: Name of the format.
         opset: The ONNX opset that the user gave, or None.
+        dynamic: Whether the graph is to take any size.
     """
-    if found := list(refusals(model, format_of(target), opset)):
+    if found := list(refusals(model, format_of(target), opset, dynamic)):
         raise ArgumentError(". ".join(found))
 
 
-def refusals(model: Mapping[str, Any], target: str, opset: int | None) -> Iterator[str]:
+def refusals(model: Mapping[str, Any], target: str, opset: int | None, dynamic: bool = False) -> Iterator[str]:
     """Return one sentence for each layer that cannot be exported."""
     rows = [row for part in ("backbone", "head") for row in model.get(part) or []]
     for index, (_, _, name, args) in enumerate(rows):
         if (spec := layer_types.installed().get(name)) is None:
             continue
         for limit in spec.export_limits:
-            if not _holds(limit, target, opset) or not _has_options(limit, spec, args):
+            if not _holds(limit, target, opset, dynamic) or not _has_options(limit, spec, args):
                 continue
             what = "".join(f"{option}: {_value(spec, args, option)}, " for option in limit.options)
             where = f"layer {index} ({name}{', ' if what else ''}{what.removesuffix(', ')})"
             if target in limit.formats:
                 works = f"; {limit.works}" if limit.works else ""
-                yield f"format={target}: {where} cannot be exported, because {limit.reason}{works}"
+                size = " dynamic=True" if limit.dynamic else ""
+                yield f"format={target}{size}: {where} cannot be exported, because {limit.reason}{works}"
             else:
                 yield f"opset={opset}: {where} needs opset={limit.opset} or later, because {limit.reason}"
 
 
-def _holds(limit: ExportLimit, target: str, opset: int | None) -> bool:
+def _holds(limit: ExportLimit, target: str, opset: int | None, dynamic: bool) -> bool:
+    if limit.dynamic and not dynamic:
+        return False
     if target in limit.formats:
         return True
     return not limit.formats and target not in WITHOUT_OPSET and opset is not None and opset < limit.opset

@@ -24,6 +24,7 @@ from ultralytics.engine import exporter as upstream
 from ultralytics.nn.autobackend import AutoBackend
 from ultralytics.utils import ASSETS, LOGGER
 from ultralytics.utils.files import file_size
+from ultralytics.utils.patches import imread
 
 from ...errors import ArgumentError, DifferentExportError, described
 from . import forward_timing, openvino_models
@@ -258,12 +259,18 @@ def _tensor(files: Sequence[str], size: Sequence[int], channels: int) -> torch.T
     """Return the images as a float tensor ``(n, channels, height, width)``, 0 to 1, letterboxed."""
     found = []
     for file in files:
-        image: Any = cv2.imread(file, cv2.IMREAD_GRAYSCALE if channels == 1 else cv2.IMREAD_COLOR)
+        flag = cv2.IMREAD_COLOR if channels == 3 else cv2.IMREAD_UNCHANGED if channels > 3 else cv2.IMREAD_GRAYSCALE
+        image: Any = imread(file, flag)
         if image is None:
             raise ArgumentError(f"verify=True: the image {file} cannot be read")
         image = LetterBox((size[0], size[1]), auto=False)(image=image)
-        image = image[..., None] if image.ndim == 2 else image[..., ::-1]
-        image = image if image.shape[2] == channels else np.resize(image, (*image.shape[:2], channels))
+        image = image[..., None] if image.ndim == 2 else image
+        if image.shape[2] != channels:
+            raise ArgumentError(
+                f"verify=True: the model reads images of {channels} channels, and {file} has {image.shape[2]}; give "
+                "images that it was trained on, data=..."
+            )
+        image = image[..., ::-1] if channels == 3 else image  # RGB
         found.append(torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1))))
     return torch.stack(found).float() / 255
 
