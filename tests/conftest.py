@@ -157,7 +157,8 @@ def pytest_terminal_summary(terminalreporter):
     table = version_table.lines(stats, *versions)
     for line in table:
         terminalreporter.write_line(line)
-    if page := os.environ.get("GITHUB_STEP_SUMMARY"):
+    page = os.environ.get("GITHUB_STEP_SUMMARY")
+    if page and "PYTEST_XDIST_WORKER" not in os.environ:  # each worker has a part of the tests
         arguments = " ".join(terminalreporter.config.invocation_params.args)
         with Path(page).open("a", encoding="utf-8") as file:
             file.write(version_table.summary(stats, *versions, arguments) + "\n\n")

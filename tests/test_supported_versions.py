@@ -202,19 +202,21 @@ def test_the_table_of_versions_counts_the_tests_of_each():
     assert version_table.lines({"passed": [report("test_d", 1)]}, "8.4.190", "2.14.1") == []
 
 
-def test_each_job_of_the_workflow_adds_its_row(tmp_path):
+def test_each_job_of_the_workflow_adds_its_row(tmp_path, monkeypatch):
     """The failed test counts; a test that was deselected does not."""
     (tmp_path / "conftest.py").write_text((ROOT / "tests" / "conftest.py").read_text(encoding="utf-8"))
     (tmp_path / "test_two.py").write_text("def test_a(): pass\ndef test_b(): assert 0\ndef test_c(): pass")
+    monkeypatch.delenv("PYTEST_XDIST_WORKER", raising=False)
     page, path = tmp_path / "page.md", f"{ROOT}{os.pathsep}{ROOT / 'tests'}"
     page.write_text("before\n")
     for wanted in ("not test_c", "test_c"):
-        run_file(["-m", "pytest", "-q", "-k", wanted], tmp_path, GITHUB_STEP_SUMMARY=str(page), PYTHONPATH=path)
+        given = ["-n", "2", "-q", "-k", wanted]
+        run_file(["-m", "pytest", *given], tmp_path, GITHUB_STEP_SUMMARY=str(page), PYTHONPATH=path)
     before, head, line, row, _, *later = page.read_text(encoding="utf-8").splitlines()
     assert (before, set(line)) == ("before", set("| -"))
     names, cells = ([cell.strip() for cell in text.strip("|").split("|")] for text in (head, row))
     found = dict(zip(names, cells, strict=True))
-    assert found["tests"] == "`pytest -q -k not test_c`"
+    assert found["tests"] == "`pytest -n 2 -q -k not test_c`"
     assert (found["passed"], found["failed"], found["skipped"]) == ("1", "1", "0")
     assert (found["torch"], found["Ultralytics"]) == (torch.__version__, ultralytics.__version__)
     assert later[2].count("| 1 | 0 | 0 | 0 |") == 1
