@@ -61,12 +61,12 @@ def refusals(model: Mapping[str, Any], target: str, opset: int | None, dynamic: 
                 continue
             what = "".join(f"{option}: {_value(spec, args, option)}, " for option in limit.options)
             where = f"layer {index} ({name}{', ' if what else ''}{what.removesuffix(', ')})"
+            size = " dynamic=True" if limit.dynamic else ""
             if target in limit.formats:
                 works = f"; {limit.works}" if limit.works else ""
-                size = " dynamic=True" if limit.dynamic else ""
                 yield f"format={target}{size}: {where} cannot be exported, because {limit.reason}{works}"
             else:
-                yield f"opset={opset}: {where} needs opset={limit.opset} or later, because {limit.reason}"
+                yield f"opset={opset}{size}: {where} needs opset={limit.opset} or later, because {limit.reason}"
 
 
 def _holds(limit: ExportLimit, target: str, opset: int | None, dynamic: bool) -> bool:
