@@ -2,6 +2,8 @@
 
     python benchmarks/export.py WEIGHTS/*.pt --data bccd.yaml --imgsz 320 -o benchmarks/export.json
 
+    python benchmarks/export.py WEIGHTS/*.pt --data coco_val128.yaml --exports onnx ncnn -o benchmarks/export_coco.json
+
 A checkpoint must have a name that starts with that of its model YAML, such as ``yolo11n-ema-bccd.pt``. ``qat`` trains
 one epoch with Ultralytics' quantization-aware training first, and needs ``nvidia-modelopt`` and ``huggingface_hub``;
 INT8 for OpenVINO needs ``nncf``. If interrupted, rerun the command to resume.
@@ -13,6 +15,7 @@ import argparse
 import json
 import logging
 import platform
+import shlex
 import shutil
 import subprocess
 from importlib import metadata
@@ -78,22 +81,30 @@ def main() -> None:
     parser.add_argument("weights", nargs="+", type=Path)
     parser.add_argument("--data", required=True)
     parser.add_argument("--imgsz", type=int, default=320)
+    parser.add_argument("--exports", nargs="+", choices=EXPORTS, default=list(EXPORTS), metavar="NAME")
     parser.add_argument("--folder", type=Path, default=Path("runs/export"))
     parser.add_argument("-o", "--output", type=Path, required=True)
     given = parser.parse_args()
     LOGGER.setLevel(logging.ERROR)
     given.folder.mkdir(parents=True, exist_ok=True)
     commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True).stdout.strip()
+    command = f"python benchmarks/export.py WEIGHTS/*.pt --data {Path(given.data).name} --imgsz {given.imgsz}"
+    if given.exports != list(EXPORTS):
+        command += f" --exports {shlex.join(given.exports)}"
+    installed = {package.name for package in metadata.distributions()}
     head = {
-        "command": f"python benchmarks/export.py WEIGHTS/*.pt --data {Path(given.data).name} --imgsz {given.imgsz}",
+        "command": command,
         "commit": commit,
         "machine": f"{get_cpu_info()}, {torch.get_num_threads()} threads",
-        "versions": {"python": platform.python_version(), **{name: metadata.version(name) for name in PACKAGES}},
+        "versions": {
+            "python": platform.python_version(),
+            **{n: metadata.version(n) for n in PACKAGES if n in installed},
+        },
     }
     content = json.loads(given.output.read_text(encoding="utf-8")) if given.output.exists() else {**head, "models": {}}
     for weights in given.weights:
         row = content["models"].setdefault(weights.stem, {})
-        for name in EXPORTS:
+        for name in given.exports:
             if name not in row:
                 row[name] = measured(weights, name, given.data, given.imgsz, given.folder)
                 Console().print(weights.stem, name, row[name])
