@@ -2,11 +2,11 @@
 
     python benchmarks/export.py WEIGHTS/*.pt --data bccd.yaml --imgsz 320 -o benchmarks/export.json
 
-    python benchmarks/export.py WEIGHTS/*.pt --data coco_val128.yaml --exports onnx ncnn -o benchmarks/export_coco.json
-
-A checkpoint must have a name that starts with that of its model YAML, such as ``yolo11n-ema-bccd.pt``. ``qat`` trains
-one epoch with Ultralytics' quantization-aware training first, and needs ``nvidia-modelopt`` and ``huggingface_hub``;
-INT8 for OpenVINO needs ``nncf``. If interrupted, rerun the command to resume.
+``benchmarks/export_coco.json`` comes from the same command with ``--data coco_val128.yaml`` and ``--exports``; each file
+holds its whole command. A checkpoint must have a name that starts with that of its model YAML, such as
+``yolo11n-ema-bccd.pt``. ``qat`` trains one epoch with Ultralytics' quantization-aware training first, and needs
+``nvidia-modelopt`` and ``huggingface_hub``; INT8 for OpenVINO needs ``nncf``. If interrupted, rerun the command to
+resume.
 """
 
 from __future__ import annotations
@@ -91,7 +91,7 @@ def main() -> None:
     command = f"python benchmarks/export.py WEIGHTS/*.pt --data {Path(given.data).name} --imgsz {given.imgsz}"
     if given.exports != list(EXPORTS):
         command += f" --exports {shlex.join(given.exports)}"
-    installed = {package.name for package in metadata.distributions()}
+    installed = {package.name.lower().replace("_", "-") for package in metadata.distributions()}
     head = {
         "command": command,
         "commit": commit,

@@ -3,7 +3,6 @@
 import functools
 
 import yolo_attn.blocks  # noqa: F401  it fills the registry
-from yolo_attn.integration.queries import export_limits
 from yolo_attn.registry import BLOCKS, SHIPPED
 from yolo_attn.testing import export_contract
 
@@ -50,6 +49,4 @@ for name in SHIPPED:
 
 def refused(name, target, opset=None, dynamic=False):
     """Return what the registry says against the export of a case."""
-    spec, options = CASES[name]
-    args = [*([CHANNELS] if spec.output == "argument" else []), options]
-    return list(export_limits.refusals({"head": [[-1, 1, spec.name, args]]}, target, opset, dynamic))
+    return export_contract.refusals(*CASES[name], target, opset, dynamic)

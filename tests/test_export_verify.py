@@ -27,22 +27,6 @@ DENSE = OutputLayout("detect", 2)
 LIST = OutputLayout("detect", 2, detections=True, pixels=100.0)
 
 
-def test_images_of_another_number_of_channels(tmp_path):
-    """A model of six channels reads a TIFF of six; a photo is refused."""
-    file = tmp_path / "six.tiff"
-    pages = [np.full((20, 40), 10 * page, np.uint8) for page in range(6)]
-    assert cv2.imwritemulti(str(file), pages)
-    tensor = export_verification._tensor([str(file)], (20, 40), 6)
-    assert tensor[0, :, 10, 20].mul(255).tolist() == pytest.approx([0, 10, 20, 30, 40, 50])
-    with pytest.raises(ArgumentError, match=r"6 channels, and .*bus\.jpg has 3; .* data="):
-        export_verification._tensor([str(ASSETS / "bus.jpg")], (64, 64), 6)
-    assert export_verification._tensor([str(ASSETS / "bus.jpg")], (64, 64), 1).shape == (1, 1, 64, 64)
-    red = np.zeros((8, 8, 3), np.uint8)
-    red[..., 2] = 255
-    cv2.imwrite(str(tmp_path / "red.png"), red)
-    assert export_verification._tensor([str(tmp_path / "red.png")], (8, 8), 3)[0, :, 4, 4].tolist() == [1, 0, 0]
-
-
 @pytest.fixture(autouse=True)
 def _here(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
@@ -390,3 +374,19 @@ def test_the_readme_command_on_trained_weights(shared, tmp_path):
     before, after = map(float, re.search(r"mAP50-95\(B\): (\S+) -> (\S+) ", out).groups())
     assert before == after > 0.1
     assert "verify: passed" in out
+
+
+def test_images_of_another_number_of_channels(tmp_path):
+    """A model of six channels reads a TIFF of six; a photo is refused."""
+    file = tmp_path / "six.tiff"
+    pages = [np.full((20, 40), 10 * page, np.uint8) for page in range(6)]
+    assert cv2.imwritemulti(str(file), pages)
+    tensor = export_verification._tensor([str(file)], (20, 40), 6)
+    assert tensor[0, :, 10, 20].mul(255).tolist() == pytest.approx([0, 10, 20, 30, 40, 50])
+    with pytest.raises(ArgumentError, match=r"6 channels, and .*bus\.jpg has 3; .* data="):
+        export_verification._tensor([str(ASSETS / "bus.jpg")], (64, 64), 6)
+    assert export_verification._tensor([str(ASSETS / "bus.jpg")], (64, 64), 1).shape == (1, 1, 64, 64)
+    red = np.zeros((8, 8, 3), np.uint8)
+    red[..., 2] = 255
+    cv2.imwrite(str(tmp_path / "red.png"), red)
+    assert export_verification._tensor([str(tmp_path / "red.png")], (8, 8), 3)[0, :, 4, 4].tolist() == [1, 0, 0]

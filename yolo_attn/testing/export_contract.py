@@ -130,9 +130,16 @@ def onnx_agrees(spec: BlockSpec) -> None:
 
 def is_refused(spec: BlockSpec, target: str, dynamic: bool = False) -> bool:
     """Return whether the block declares an ExportLimit that refuses this format with the options of the test."""
-    arguments: list[Any] = [C] if spec.output == "argument" else []
-    row = [-1, 1, spec.name, [*arguments, options_of(spec)]]
-    return bool(list(export_limits.refusals({"head": [row]}, target, None, dynamic)))
+    return bool(refusals(spec, options_of(spec), target, dynamic=dynamic))
+
+
+def refusals(
+    spec: BlockSpec, options: Mapping[str, Any], target: str, opset: int | None = None, dynamic: bool = False
+) -> list[str]:
+    """Return what the registry says against the export of a block with these options."""
+    channels = [C] if spec.output == "argument" else []
+    row = [-1, 1, spec.name, [*channels, dict(options)]]
+    return list(export_limits.refusals({"head": [row]}, target, opset, dynamic))
 
 
 _ADVICE = (

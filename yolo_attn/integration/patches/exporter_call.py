@@ -18,7 +18,7 @@ def replacement(original: Callable[..., Any], self: Any, *args: Any, **kwargs: A
     model = kwargs.get("model", args[0] if args else None)
     target = str(self.args.format)
     if isinstance(content := getattr(model, "yaml", None), dict):
-        export_limits.check(content, target, self.args.opset, self.args.dynamic is True)
+        export_limits.check(content, target, self.args.opset, bool(self.args.dynamic))
     with functional.export_to(export_limits.format_of(target)), onnx_on_gpu.unfolded_if_needed():
         if getattr(self.args, "verify", False) is not True:
             return original(self, *args, **kwargs)
