@@ -2,8 +2,8 @@
 
     python benchmarks/export.py WEIGHTS/*.pt --data bccd.yaml --imgsz 320 -o benchmarks/export.json
 
-``benchmarks/export_coco.json`` comes from the same command with ``--data coco_val128.yaml`` and ``--exports``; each file
-holds its whole command. A checkpoint must have a name that starts with that of its model YAML, such as
+``benchmarks/export_coco.json`` comes from the same command with ``--data coco_val128.yaml`` and ``--exports``; each
+file holds its whole command. A checkpoint must have a name that starts with that of its model YAML, such as
 ``yolo11n-ema-bccd.pt``. ``qat`` trains one epoch with Ultralytics' quantization-aware training first, and needs
 ``nvidia-modelopt`` and ``huggingface_hub``; INT8 for OpenVINO needs ``nncf``. If interrupted, rerun the command to
 resume.
